@@ -1,0 +1,58 @@
+# Every target installs what it needs into .venv first; nothing else has to be set up.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.ONESHELL:
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+BIN := .venv/bin
+KILLS ?= 1000
+SEED ?= 1
+TESTS ?=
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: .venv/installed ## Start everything, send 20,000 payments, prove every balance
+	$(BIN)/polka demo
+
+up: .venv/installed ## Start everything and keep it running (Ctrl-C stops it)
+	$(BIN)/polka up
+
+test: .venv/installed ## Run the tests; TESTS="tests/test_ledger.py -k window" picks some
+	$(BIN)/pytest $(TESTS)
+
+lint: .venv/installed ## Check style, types and the directions of imports
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/installed ## Format the code
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+crash: .venv/installed ## Kill and freeze processes under load; KILLS=1000 SEED=1
+	$(BIN)/python tests/crash.py --kills $(KILLS) --seed $(SEED)
+
+bench: .venv/installed ## Measure against a no-op handler; writes bench/RESULTS.md
+	$(BIN)/python -m bench
+
+docs: .venv/installed ## Write the generated parts of the documentation
+	$(BIN)/python docs/generate.py
+
+lock: .venv/installed ## Choose the versions of all dependencies anew
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --no-emit-package polka --upgrade --quiet \
+		--extra dev -o requirements-dev.txt pyproject.toml
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --no-emit-package polka --quiet \
+		--constraint requirements-dev.txt --extra spammer -o requirements.txt pyproject.toml
+
+.venv/installed: requirements-dev.txt pyproject.toml
+	"$$(.ci/python)" -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+.PHONY: help demo up test lint format crash bench docs lock

@@ -1,0 +1,73 @@
+"""The api: all its routes and middleware, and what a process opens at its start."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.types import ASGIApp
+
+from api import banks, cache_client, health, payments, problems
+from api.banks import KnownBanks
+from api.cache_client import CacheClient
+from api.payments import FastLane, Payments
+from api.posting import Posting
+from api.settings import Settings
+from polka import database, exposition, settings
+from polka.background import background
+from polka.database import Pool
+from polka.exposition import CountRequests
+
+
+@asynccontextmanager
+async def app() -> AsyncIterator[ASGIApp]:
+    """The app of one process, with its connections open and its writer at work.
+
+    Raises:
+        Failure: a setting is wrong, or the database is not fit.
+    """
+    chosen = settings.read(Settings, os.environ)
+    await database.check(chosen.database_url, chosen.allow_lossy_database)
+    async with (
+        database.pool(chosen.database_url, "api", chosen.database_pool_size, chosen.commit_timeout_seconds) as pool,
+        cache_client.connect(chosen) as cache,
+        posting_to(chosen, pool, cache) as posting,
+    ):
+        known_banks = KnownBanks(pool)
+        await known_banks.load()
+        paying = Payments(posting, known_banks, chosen.request_timeout_seconds)
+        litestar = Litestar(
+            route_handlers=[
+                health.hello,
+                health.live,
+                health.ready,
+                payments.post_transaction,
+                payments.find_transaction,
+                payments.get_transaction,
+                banks.list_banks,
+                banks.open_bank,
+                banks.get_bank,
+                banks.list_accounts,
+                exposition.metrics,
+            ],
+            exception_handlers=problems.HANDLERS,
+            dependencies={
+                "pool": Provide(lambda: pool, sync_to_thread=False),
+                "cache": Provide(lambda: cache, sync_to_thread=False),
+                "known_banks": Provide(lambda: known_banks, sync_to_thread=False),
+                "payments": Provide(lambda: paying, sync_to_thread=False),
+            },
+            request_max_body_size=problems.BODY_BYTES_MAX,
+            logging_config=None,
+        )
+        async with litestar.lifespan():
+            yield CountRequests(FastLane(litestar, paying))
+
+
+@asynccontextmanager
+async def posting_to(chosen: Settings, pool: Pool, cache: CacheClient) -> AsyncIterator[Posting]:
+    posting = Posting(chosen, pool, cache)
+    async with background(posting.run()):
+        yield posting
+        await posting.close()

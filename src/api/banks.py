@@ -1,0 +1,113 @@
+"""Banks: which there are, opening one, and the positions of banks and accounts (`/banks…`)."""
+
+from typing import Annotated
+from urllib.parse import quote
+
+import msgspec
+from litestar import MediaType, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
+
+from api.cache_client import CacheClient
+from api.problems import refuse
+from api.refusals import Refusal
+from polka import positions
+from polka.database import Pool
+from polka.positions import PAGE_MAX
+from polka.transactions import POLKA, AccountId, BankName, is_bank_name
+
+After = Annotated[str, QueryParameter(description="Answer what comes behind this name.", max_length=64)]
+Limit = Annotated[int, QueryParameter(description="The most to answer.", ge=1, le=PAGE_MAX)]
+
+
+EXISTS = "SELECT 1 FROM banks WHERE name = $1"
+
+
+class NewBank(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: BankName
+
+
+class KnownBanks:
+    """The names of all banks, as far as this process has met them. A bank is never deleted."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._names: set[str] = set()
+
+    async def load(self) -> None:
+        rows = await self._pool.fetch("SELECT name FROM banks")
+        self._names = {row["name"] for row in rows}
+
+    def has(self, *names: str) -> bool:
+        """Whether all of them are known here: no query."""
+        return self._names.issuperset(names)
+
+    async def exists(self, name: str) -> bool:
+        """Whether there is such a bank, asked of the database where it is not known here."""
+        if name in self._names:
+            return True
+        if not is_bank_name(name) or not await self._pool.fetchval(EXISTS, name):
+            return False
+        self._names.add(name)
+        return True
+
+
+@get("/banks")
+async def list_banks(
+    cache: NamedDependency[CacheClient], pool: NamedDependency[Pool], after: After = "", limit: Limit = 100
+) -> Response[bytes]:
+    """All banks by name, with what each is owed (> 0) or owes (< 0)."""
+    page = await cache.ask("/balance", {"after": after, "limit": limit})
+    return as_json(page or positions.encode(await positions.banks(pool, after, limit)))
+
+
+@post("/banks")
+async def open_bank(data: JSONBody[NewBank], pool: NamedDependency[Pool]) -> Response[NewBank]:
+    """Open a bank. Its accounts open with their first payments."""
+    if data.name == POLKA:
+        refuse(Refusal.CONFLICT, f"name: {POLKA} is Polka's own name.", "name")
+    statement = "INSERT INTO banks (name) VALUES ($1) ON CONFLICT DO NOTHING RETURNING name"
+    if not await pool.fetchval(statement, data.name):
+        refuse(Refusal.CONFLICT, f"name: there is a bank {data.name} already.", "name")
+    return Response(data, status_code=201, headers={"Location": f"/banks/{quote(data.name)}"})
+
+
+@get("/banks/{name:str}")
+async def get_bank(
+    name: FromPath[str],
+    cache: NamedDependency[CacheClient],
+    pool: NamedDependency[Pool],
+    known_banks: NamedDependency[KnownBanks],
+) -> Response[bytes]:
+    """One bank, with its position in each currency."""
+    await need(known_banks, name)
+    bank = await cache.ask(f"/balance/{quote(name)}")
+    return as_json(bank or positions.encode(await positions.bank(pool, name)))
+
+
+@get("/banks/{name:str}/accounts")
+async def list_accounts(
+    name: FromPath[str],
+    cache: NamedDependency[CacheClient],
+    pool: NamedDependency[Pool],
+    known_banks: NamedDependency[KnownBanks],
+    account: Annotated[AccountId | None, QueryParameter()] = None,
+    after: After = "",
+    limit: Limit = 100,
+) -> Response[bytes]:
+    """The bank's accounts by id, or the one that `account` names."""
+    await need(known_banks, name)
+    params: dict[str, str | int] = {"after": after, "limit": limit}
+    if account:
+        params["account"] = account
+    page = await cache.ask(f"/balance/{quote(name)}/accounts", params)
+    return as_json(page or positions.encode(await positions.accounts(pool, name, account, after, limit)))
+
+
+async def need(known_banks: KnownBanks, name: str) -> None:
+    if not await known_banks.exists(name):
+        refuse(Refusal.NOT_FOUND, f"There is no bank {name}.")
+
+
+def as_json(body: bytes) -> Response[bytes]:
+    return Response(body, media_type=MediaType.JSON)

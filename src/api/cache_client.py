@@ -1,0 +1,80 @@
+"""The api's way to the cache: tells it of batches and asks it for positions; the api goes on without it."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import httpx
+import msgspec
+
+from api import metrics
+from api.settings import Settings
+from polka.messages import Telling
+
+log = logging.getLogger(__name__)
+
+UNTOLD_MAX = 64
+"""Batches that wait to be told: more than are made while one call to the cache is under way."""
+
+
+class CacheClient:
+    """One httpx client with bounded time and connections. No call of it raises for a cache that is away."""
+
+    def __init__(self, client: httpx.AsyncClient, spacing_seconds: float) -> None:
+        self._client = client
+        self._spacing_seconds = spacing_seconds
+        self._untold: deque[Telling] = deque(maxlen=UNTOLD_MAX)
+        self._telling: asyncio.Task[None] | None = None
+
+    def tell(self, batch: Telling) -> None:
+        """Have the cache told of a batch, beside its commit: at once, or with the next POST if one is under way.
+
+        It serves freshness alone, the batch's row is the truth: while the cache is away the oldest are dropped.
+        """
+        if len(self._untold) == UNTOLD_MAX:
+            metrics.UNTOLD.inc()
+        self._untold.append(batch)
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.create_task(self._tell())
+
+    async def _tell(self) -> None:
+        while self._untold:
+            began = time.monotonic()
+            batches = list(self._untold)
+            self._untold.clear()
+            try:
+                response = await self._client.post("/balance", content=encode(batches), headers=JSON)
+            except httpx.HTTPError as error:
+                metrics.TELLS.labels(type(error).__name__).inc()
+            else:
+                metrics.TELLS.labels(str(response.status_code)).inc()
+            await asyncio.sleep(max(0.0, began + self._spacing_seconds - time.monotonic()))
+
+    async def ask(self, path: str, params: Mapping[str, str | int] | None = None) -> bytes | None:
+        """The cache's answer, as JSON; None where it gives none."""
+        try:
+            response = await self._client.get(path, params=params)
+        except httpx.HTTPError as error:
+            log.warning("the cache does not answer: %r", error)
+            return None
+        return response.content if response.is_success else None
+
+
+encode = msgspec.json.Encoder().encode
+JSON = {"Content-Type": "application/json"}
+
+
+@asynccontextmanager
+async def connect(settings: Settings) -> AsyncIterator[CacheClient]:
+    timeout = httpx.Timeout(settings.cache_timeout_seconds, connect=settings.cache_connect_timeout_seconds)
+    limits = httpx.Limits(
+        max_connections=settings.cache_connections_max,
+        max_keepalive_connections=settings.cache_connections_max,
+    )
+    async with httpx.AsyncClient(
+        base_url=settings.cache_url, timeout=timeout, limits=limits, trust_env=False
+    ) as client:
+        yield CacheClient(client, settings.cache_spacing_seconds)

@@ -1,0 +1,31 @@
+"""`/hello` for clients, and the two switches for whoever runs the process."""
+
+from litestar import Response, get
+from litestar.di import NamedDependency
+
+from polka import database
+from polka.database import Pool
+
+READY_SECONDS = 1.0
+
+
+@get("/hello", sync_to_thread=False)
+def hello() -> dict[str, str]:
+    """Polka is here."""
+    return {"hello": "polka"}
+
+
+@get("/health/live", sync_to_thread=False)
+def live() -> dict[str, str]:
+    """The process answers; says nothing of the database."""
+    return {"status": "live"}
+
+
+@get("/health/ready")
+async def ready(pool: NamedDependency[Pool]) -> Response[dict[str, str]]:
+    """The process can serve: its database answers."""
+    try:
+        await pool.fetchval("SELECT 1", timeout=READY_SECONDS)
+    except database.ERRORS:
+        return Response({"status": "the database does not answer"}, status_code=503)
+    return Response({"status": "ready"})

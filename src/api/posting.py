@@ -1,0 +1,283 @@
+"""Posting, the api's part: collects payments into batches, commits each, and gives every caller a certain answer.
+
+While one commit is in flight, arriving payments wait and go together in the next: no timer, no delay when idle.
+The protocol is described in docs/posting.md; what must not be left out is said where it stands.
+"""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from datetime import datetime
+
+import asyncpg
+
+from api import commits, metrics
+from api.batches import Accepted, Batch, Outcome, Pending, fingerprint_of
+from api.cache_client import CacheClient
+from api.commits import Answer, Key
+from api.refusals import Refusal, Refused
+from api.settings import Settings
+from polka import batches, database
+from polka.database import Connection, Pool
+from polka.transactions import Payment, Transaction
+
+log = logging.getLogger(__name__)
+
+TRY_AGAIN = (
+    asyncpg.UniqueViolationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+)
+RETRY_SECONDS = 0.2
+DRAIN_SECONDS = 10.0
+
+
+class Posting:
+    """The one writer of an api process: a queue, a connection of its own, and what is known of recent keys."""
+
+    def __init__(self, settings: Settings, pool: Pool, cache: CacheClient) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._cache = cache
+        self._connection: Connection | None = None
+        self._queue: deque[Pending] = deque()
+        self._arrived = asyncio.Event()
+        self._in_flight: dict[Key, Pending] = {}
+        self._recent: OrderedDict[Key, Answer] = OrderedDict()
+        self._settling: set[asyncio.Task[None]] = set()
+        metrics.QUEUE.set_function(lambda: len(self._queue))
+
+    async def post(self, payment: Payment, key: Key | None, timeout_seconds: float) -> Outcome:
+        """The payment's outcome, once it is certain or the time is up."""
+        fingerprint = fingerprint_of(payment) if key else ""
+        if key and (answer := self._recent.get(key)):
+            return replay(answer, fingerprint)
+        if key and (pending := self._in_flight.get(key)):
+            if pending.fingerprint != fingerprint:
+                return KEY_REUSED
+            return as_replay(await self._wait(pending, timeout_seconds))
+        pending = Pending(payment, key, fingerprint)
+        if key:
+            self._in_flight[key] = pending
+        self._queue.append(pending)
+        self._arrived.set()
+        return await self._wait(pending, timeout_seconds)
+
+    async def refuse(self, payment: Payment, key: Key | None, refused: Refused) -> Outcome:
+        """Answer with this refusal, unless the key has an answer already.
+
+        The key is taken for it first. That waits for a commit in flight, of the same request through another
+        api: without it a client could be told no, and find later that its payment went through.
+        """
+        if key is None:
+            return refused
+        fingerprint = fingerprint_of(payment)
+        try:
+            await commits.refuse(self._pool, key, fingerprint, refused)
+            known = await commits.answers(self._pool, [key])
+        except database.ERRORS as error:
+            log.warning("a refusal could not be recorded: %r", error)
+            return DATABASE_AWAY
+        return replay(known[key], fingerprint, first=refused)
+
+    async def _wait(self, pending: Pending, timeout_seconds: float) -> Outcome:
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Outcome] = loop.create_future()
+        pending.waiters.append(waiter)
+        timer = loop.call_later(timeout_seconds, self._give_up, pending, waiter)
+        try:
+            return await waiter
+        finally:
+            timer.cancel()
+
+    def _give_up(self, pending: Pending, waiter: asyncio.Future[Outcome]) -> None:
+        if waiter.done():
+            return
+        pending.waiters.remove(waiter)
+        waiter.set_result(TIMEOUT if pending.batch is None else OUTCOME_UNKNOWN_IN_TIME)
+        if pending.batch is None and not pending.waiters:
+            self._forget(pending)  # nobody waits: it is not committed
+
+    def _forget(self, pending: Pending) -> None:
+        if pending.key:
+            self._in_flight.pop(pending.key, None)
+
+    async def run(self) -> None:
+        """Commit what arrives, batch after batch, until cancelled."""
+        while True:
+            await self._arrived.wait()
+            try:
+                connection = await self._connected()
+            except database.ERRORS as error:
+                log.warning("the database does not answer: %r", error)
+                self._answer(self._collect(), DATABASE_AWAY)
+            else:
+                if payments := self._collect():
+                    await self._commit(connection, Batch(payments))
+
+    def _collect(self) -> list[Pending]:
+        payments: list[Pending] = []
+        while self._queue and len(payments) < self._settings.batch_size_max:
+            pending = self._queue.popleft()
+            if pending.waiters:
+                payments.append(pending)
+        if not self._queue:
+            self._arrived.clear()
+        return payments
+
+    async def _commit(self, connection: Connection, batch: Batch) -> None:
+        self._cache.tell(batch.telling())
+        began = time.perf_counter()
+        try:
+            with database.bounded(connection, self._settings.commit_timeout_seconds + 1):
+                size = len(batch.payments)
+                at = await commits.commit(connection, batch.id, size, batch.payload, batch.rows)
+        except database.ERRORS as error:
+            await self._after_failure(connection, batch, error)
+        else:
+            metrics.COMMIT_SECONDS.observe(time.perf_counter() - began)
+            metrics.COMMIT_PAYMENTS.observe(len(batch.payments))
+            self._accept(batch, at)
+
+    async def _connected(self) -> Connection:
+        """The writer's own connection: a pool would reset it after every commit."""
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await database.connect(
+                self._settings.database_url, "api writer", self._settings.commit_timeout_seconds
+            )
+        return self._connection
+
+    def _accept(self, batch: Batch, at: datetime) -> None:
+        name = str(batch.id)
+        for pending in batch.payments:
+            payment = pending.payment
+            transaction = Transaction(
+                str(pending.id),
+                "accepted",
+                payment.sender,
+                payment.receiver,
+                payment.amount,
+                payment.currency,
+                payment.reference,
+                name,
+                at,
+            )
+            if pending.key:
+                self._forget(pending)
+                self._remember(pending.key, Answer(pending.fingerprint, transaction))
+            pending.answer(Accepted(transaction))
+
+    def _answer(self, payments: Iterable[Pending], outcome: Outcome) -> None:
+        for pending in payments:
+            self._forget(pending)
+            pending.answer(outcome)
+
+    def _remember(self, key: Key, answer: Answer) -> None:
+        self._recent[key] = answer
+        if len(self._recent) > self._settings.recent_keys_max:
+            self._recent.popitem(last=False)
+
+    async def _after_failure(self, connection: Connection, batch: Batch, error: Exception) -> None:
+        metrics.COMMIT_FAILURES.labels(type(error).__name__).inc()
+        if not database.failed_for_sure(error):
+            log.warning("the outcome of a commit of %d payments is unknown: %r", len(batch.payments), error)
+            connection.terminate()
+            task = asyncio.create_task(self._settle(batch))
+            self._settling.add(task)
+            task.add_done_callback(self._settling.discard)
+        elif isinstance(error, TRY_AGAIN):
+            await self._try_again(batch)
+        elif isinstance(error, (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)):
+            await self._single_out(connection, batch, error)
+        else:
+            log.error("a commit failed: %r", error)
+            self._answer(batch.payments, DATABASE_AWAY)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _settle(self, batch: Batch) -> None:
+        """Find out what became of a commit whose answer was lost; other batches go on meanwhile."""
+        while True:
+            try:
+                row = await batches.settle(self._pool, batch.id)
+            except database.ERRORS as error:
+                log.warning("batch %s is not settled yet: %r", batch.id, error)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                break
+        if row["state"] == "void":
+            await self._try_again(batch)
+        else:
+            self._accept(batch, row["created_at"])
+
+    async def _try_again(self, batch: Batch) -> None:
+        """After a failure that is certain: what has an answer by now gets it, the rest goes under a new id."""
+        keys = [pending.key for pending in batch.payments if pending.key]
+        try:
+            known = await commits.answers(self._pool, keys) if keys else {}
+        except database.ERRORS as error:
+            log.warning("keys could not be looked up: %r", error)
+            self._answer(batch.payments, DATABASE_AWAY)
+            return
+        remaining = []
+        for pending in batch.payments:
+            key = pending.key
+            if key and (answer := known.get(key)):
+                self._forget(pending)
+                self._remember(key, answer)
+                pending.answer(replay(answer, pending.fingerprint))
+            elif pending.waiters:
+                pending.batch, pending.replaces = None, batch.id
+                remaining.append(pending)
+            else:
+                self._forget(pending)
+        if remaining:
+            self._queue.extendleft(reversed(remaining))
+            self._arrived.set()
+        if len(remaining) == len(batch.payments):
+            await asyncio.sleep(RETRY_SECONDS / 10)  # whatever stopped it may still be there
+
+    async def _single_out(self, connection: Connection, batch: Batch, error: Exception) -> None:
+        """The database refuses what a payment says, which its checks should have: that one alone fails."""
+        if len(batch.payments) == 1:
+            log.error("the database refuses a payment: %r", error)
+            self._answer(batch.payments, INTERNAL)
+            return
+        for pending in batch.payments:
+            pending.replaces = batch.id
+            await self._commit(connection, Batch([pending]))
+
+    async def close(self) -> None:
+        """Settle what is unsettled, for a while; after that only the database knows."""
+        if self._settling:
+            _, unsettled = await asyncio.wait(self._settling, timeout=DRAIN_SECONDS)
+            for task in unsettled:
+                task.cancel()
+        if self._connection:
+            self._connection.terminate()
+
+
+def replay(answer: Answer, fingerprint: str, first: Refused | None = None) -> Outcome:
+    """The first answer again; a key that belongs to another request is refused."""
+    if answer.fingerprint != fingerprint:
+        return KEY_REUSED
+    if isinstance(answer.outcome, Refused):
+        return answer.outcome
+    return Accepted(answer.outcome, replayed=True)
+
+
+def as_replay(outcome: Outcome) -> Outcome:
+    return Accepted(outcome.transaction, replayed=True) if isinstance(outcome, Accepted) else outcome
+
+
+KEY_REUSED = Refused(Refusal.KEY_REUSED, "This Idempotency-Key was used with another body.", field="Idempotency-Key")
+DATABASE_AWAY = Refused(Refusal.DATABASE_AWAY, "Nothing was recorded by this attempt; try again.")
+TIMEOUT = Refused(Refusal.TIMEOUT, "The payment was still queued: nothing was recorded by this attempt.")
+OUTCOME_UNKNOWN_IN_TIME = Refused(
+    Refusal.OUTCOME_UNKNOWN_IN_TIME,
+    "The commit has not answered yet. Repeat the request with the same Idempotency-Key to learn its result.",
+)
+INTERNAL = Refused(Refusal.INTERNAL, "The payment could not be recorded; nothing was.")

@@ -1,0 +1,121 @@
+"""From what went wrong to the problem document that a client gets: one way for every route."""
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import (
+    HTTPException,
+    MethodNotAllowedException,
+    NotFoundException,
+    ValidationException,
+)
+from litestar.types import ExceptionHandlersMap
+
+from api.refusals import RETRY_AFTER_SECONDS, Refusal, Refused, problem
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+BODY_BYTES_MAX = 64 * 1024
+
+FAILED = Refused(Refusal.INTERNAL, "The request failed; the log of this api says why.")
+TOO_LARGE = Refused(Refusal.TOO_LARGE, f"A body has at most {BODY_BYTES_MAX} bytes.")
+
+FORMS = {
+    "account": "must be 1 to 34 letters and digits",
+    "bank": "must be 1 to 64 letters, digits, spaces, dots, hyphens or underscores",
+    "name": "must be 1 to 64 letters, digits, spaces, dots, hyphens or underscores, and begin with a letter or digit",
+    "reference": "must be 1 to 140 characters without control characters",
+    "currency": "must be an ISO 4217 code of three letters",
+}
+
+
+class RefusedError(Exception):
+    """Carries a refusal from a handler to the edge."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(refused.detail)
+        self.refused = refused
+
+
+def refuse(refusal: Refusal, detail: str, field: str | None = None) -> NoReturn:
+    raise RefusedError(Refused(refusal, detail, field))
+
+
+def explain(error: ValueError) -> Refused:
+    """A body that could not be decoded: which field, and what is wrong with it."""
+    if not isinstance(error, msgspec.ValidationError):
+        return Refused(Refusal.MALFORMED, f"The body is not valid JSON: {error}.")
+    fact, _, place = str(error).partition(" - at `$")
+    return Refused(Refusal.INVALID, *explain_fact(fact, place.rstrip("`").lstrip(".")))
+
+
+def explain_fact(fact: str, place: str) -> tuple[str, str | None]:
+    """The detail and the field, from msgspec's words and path."""
+    if named := re.search(r"(unknown|missing required) field `(.*)`", fact):
+        field = f"{place}.{named[2]}".lstrip(".")
+        return f"{field}: {'is not a field here' if named[1] == 'unknown' else 'is missing'}.", field
+    form = FORMS.get(place.rpartition(".")[2])
+    if form and ("regex" in fact or "length" in fact):
+        fact = form
+    return f"{place or 'body'}: {fact[0].lower()}{fact[1:]}.", place or None
+
+
+def encode(refused: Refused) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body, as ASGI sends them."""
+    document = problem(refused)
+    body = msgspec.json.encode(document)
+    headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
+    if (seconds := RETRY_AFTER_SECONDS.get(refused.refusal)) is not None:
+        headers.append((b"retry-after", str(seconds).encode()))
+    return document.status, headers, body
+
+
+def answer(refused: Refused, headers: Mapping[str, str] | None = None) -> Response[bytes]:
+    status, own, body = encode(refused)
+    fields = {name.decode(): value.decode() for name, value in own if name != b"content-type"}
+    return Response(body, status_code=status, media_type=MEDIA_TYPE, headers={**fields, **(headers or {})})
+
+
+def on_refused(_: Request[Any, Any, Any], error: RefusedError) -> Response[bytes]:
+    return answer(error.refused)
+
+
+def on_validation(_: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:
+    """Litestar's own checks: of parameters, and of bodies that it decodes."""
+    first = error.extra[0] if isinstance(error.extra, list) and error.extra else {}
+    detail, field = explain_fact(str(first.get("message", error.detail)), str(first.get("key", "")))
+    return answer(Refused(Refusal.INVALID, detail, field))
+
+
+def on_http(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    match error.status_code:
+        case 404:
+            return answer(Refused(Refusal.NOT_FOUND, "There is no such route."))
+        case 405:
+            return answer(Refused(Refusal.METHOD_NOT_ALLOWED, "See the Allow header."), error.headers)
+        case 413:
+            return answer(TOO_LARGE)
+        case status if status < 500:
+            return answer(Refused(Refusal.MALFORMED, error.detail))
+        case _:
+            return on_failure(_, error)
+
+
+def on_failure(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    log.error("a request failed", exc_info=error)
+    return answer(FAILED)
+
+
+HANDLERS: ExceptionHandlersMap = {
+    RefusedError: on_refused,
+    ValidationException: on_validation,
+    NotFoundException: on_http,
+    MethodNotAllowedException: on_http,
+    HTTPException: on_http,
+    500: on_failure,
+}

@@ -1,0 +1,60 @@
+"""Every way in which the api says no: one table from the reason to what the client sees (RFC 9457)."""
+
+from enum import Enum
+
+import msgspec
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """A kind of problem: its HTTP status, its stable code, and a title for people."""
+
+    status: int
+    code: str
+    title: str
+
+
+class Refusal(Enum):
+    """In the order of precedence: of several reasons the first is told."""
+
+    MALFORMED = Kind(400, "malformed", "The request cannot be read")
+    INVALID = Kind(400, "invalid", "The request is not valid")
+    NOT_FOUND = Kind(404, "not_found", "There is no such thing here")
+    METHOD_NOT_ALLOWED = Kind(405, "method_not_allowed", "This method is not allowed here")
+    TOO_LARGE = Kind(413, "too_large", "The body is too large")
+    KEY_REUSED = Kind(422, "key_reused", "The idempotency key belongs to another request")
+    SAME_ACCOUNT = Kind(422, "same_account", "Sender and receiver are the same account")
+    UNKNOWN_CURRENCY = Kind(422, "unknown_currency", "The currency is not in ISO 4217")
+    UNKNOWN_BANK = Kind(422, "unknown_bank", "There is no such bank")
+    CONFLICT = Kind(409, "conflict", "It is not as the request takes it to be")
+    DATABASE_AWAY = Kind(503, "database_away", "The database does not answer")
+    TIMEOUT = Kind(504, "timeout", "The time ran out")
+    OUTCOME_UNKNOWN = Kind(503, "outcome_unknown", "The outcome is unknown")
+    OUTCOME_UNKNOWN_IN_TIME = Kind(504, "outcome_unknown", "The outcome is not known in time")
+    INTERNAL = Kind(500, "internal", "Polka has failed")
+
+
+RETRY_AFTER_SECONDS = {Refusal.DATABASE_AWAY: 1, Refusal.OUTCOME_UNKNOWN: 1}
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """A no, with the fact behind it and the field that it is about."""
+
+    refusal: Refusal
+    detail: str
+    field: str | None = None
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The document that a client gets, as `application/problem+json`."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    field: str | None = None
+
+
+def problem(refused: Refused) -> Problem:
+    kind = refused.refusal.value
+    return Problem(f"urn:polka:problem:{kind.code}", kind.title, kind.status, kind.code, refused.detail, refused.field)

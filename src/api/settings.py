@@ -1,0 +1,36 @@
+"""The api's settings, from `POLKA_…` variables."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Seconds = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class Settings(Struct, frozen=True):
+    database_url: Annotated[str, Meta(description="Postgres, as `postgresql://user:password@host:port/name`.")]
+    cache_url: Annotated[str, Meta(description="Where the cache listens.")] = "http://127.0.0.1:8100"
+    allow_lossy_database: Annotated[
+        bool, Meta(description="Take a database with `fsync` or `synchronous_commit` off. For play only.")
+    ] = False
+    batch_size_max: Annotated[Count, Meta(le=4096, description="Payments in one commit, at most.")] = 512
+    commit_timeout_seconds: Annotated[
+        Seconds, Meta(description="Bounds one commit; what a caller waits is bounded by its own timeout.")
+    ] = 5.0
+    request_timeout_seconds: Annotated[
+        Seconds, Meta(description="What a caller waits that names no timeout of its own.")
+    ] = 10.0
+    recent_keys_max: Annotated[
+        Count, Meta(description="Idempotency keys remembered in memory; all are in the database.")
+    ] = 10_000
+    database_pool_size: Annotated[
+        Count, Meta(description="Connections of one process for reads, beside the one that commits.")
+    ] = 4
+    cache_timeout_seconds: Annotated[Seconds, Meta(description="Bounds one call to the cache.")] = 2.0
+    cache_connect_timeout_seconds: Annotated[Seconds, Meta(description="Bounds connecting to the cache.")] = 0.5
+    cache_spacing_seconds: Annotated[
+        float,
+        Meta(ge=0, description="From one POST /balance to the next, at least: batches between go together."),
+    ] = 0.05
+    cache_connections_max: Annotated[Count, Meta(description="Connections of one process to the cache.")] = 4

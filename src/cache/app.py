@@ -1,0 +1,68 @@
+"""The cache: all its routes, and what its process opens at its start."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from litestar import Litestar, Response, get
+from litestar.di import NamedDependency, Provide
+from litestar.types import ASGIApp
+
+from cache import balances
+from cache.flush import OutdatedError
+from cache.keeper import Keeper
+from cache.settings import Settings
+from polka import database, exposition, settings
+from polka.background import background
+from polka.exposition import CountRequests
+from polka.failure import Failure
+
+
+@asynccontextmanager
+async def app() -> AsyncIterator[ASGIApp]:
+    """The app, with its keeper at work.
+
+    Raises:
+        Failure: a setting is wrong, the database is not fit, or another cache has taken over.
+    """
+    chosen = settings.read(Settings, os.environ)
+    await database.check(chosen.database_url, chosen.allow_lossy_database)
+    try:
+        async with database.pool(chosen.database_url, "cache", 4, chosen.flush_timeout_seconds) as pool:
+            keeper = Keeper(chosen, pool)
+            async with background(keeper.run()):
+                litestar = Litestar(
+                    route_handlers=[
+                        live,
+                        ready,
+                        balances.hold_batches,
+                        balances.list_banks,
+                        balances.get_bank,
+                        balances.list_accounts,
+                        exposition.metrics,
+                    ],
+                    logging_config=None,
+                    dependencies={
+                        "keeper": Provide(lambda: keeper, sync_to_thread=False),
+                        "pool": Provide(lambda: pool, sync_to_thread=False),
+                    },
+                    openapi_config=None,
+                )
+                async with litestar.lifespan():
+                    yield CountRequests(litestar)
+    except OutdatedError:
+        raise Failure("Another cache has taken over; this one has written nothing since, and ends.") from None
+
+
+@get("/health/live", sync_to_thread=False)
+def live() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "live"}
+
+
+@get("/health/ready", sync_to_thread=False)
+def ready(keeper: NamedDependency[Keeper]) -> Response[dict[str, str]]:
+    """The ledger is read, and what was committed before is posted."""
+    if keeper.service is None:
+        return Response({"status": "starting"}, status_code=503)
+    return Response({"status": "ready"})

@@ -1,0 +1,171 @@
+"""The cache's writing to the database: raising the epoch, reading the ledger, flushing.
+
+Each transaction that changes balances holds the epoch's row FOR SHARE to its end and has checked its number:
+raising the epoch waits for it, and shuts out all that come later under the old number.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from cache.ledger import Ledger, Posted, Sums
+from polka.database import Connection
+from polka.money import AMOUNT_MAX
+from polka.transactions import Entry
+
+RAISE = "UPDATE epoch SET number = number + 1, raised_at = clock_timestamp() WHERE id = 1 RETURNING number"
+HOLD_EPOCH = "SELECT number FROM epoch WHERE id = 1 FOR SHARE"
+BALANCES = "SELECT bank, currency, balance FROM balances"
+FLUSH_NUMBER = "SELECT number FROM flush"
+DONE = "SELECT id, coalesce(flush, 0) AS flush FROM batches WHERE id >= $1 AND state IN ('posted', 'void')"
+ASIDE = "SELECT id, payload FROM batches WHERE state = 'aside'"
+
+TAKE_UNPOSTED = """
+UPDATE batches SET state = 'posted', flush = $1, posted_at = now()
+WHERE state = 'unposted' AND id IN (
+    SELECT id FROM (
+        SELECT id, sum(size) OVER (ORDER BY id) - size AS before FROM (
+            SELECT id, size FROM batches WHERE state = 'unposted' ORDER BY id LIMIT $2
+        ) oldest
+    ) counted
+    WHERE before < $2
+)
+RETURNING id, size, payload
+"""
+SET_ASIDE = "UPDATE batches SET state = 'aside', flush = NULL, posted_at = NULL WHERE id = ANY($1::uuid[])"
+NUMBER_FLUSH = "UPDATE flush SET number = $1, flushed_at = now() WHERE number = $1 - 1 RETURNING number"
+ADD_TO_BALANCES = """
+INSERT INTO balances AS held (bank, currency, balance)
+SELECT * FROM unnest($1::text[], $2::text[], $3::numeric[])
+ON CONFLICT (bank, currency) DO UPDATE SET balance = held.balance + excluded.balance
+"""
+ADD_TO_ACCOUNTS = """
+INSERT INTO accounts AS held (bank, account, currency, balance)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::numeric[])
+ON CONFLICT (bank, account, currency) DO UPDATE SET balance = held.balance + excluded.balance
+"""
+OLDEST_UNPOSTED = "SELECT id FROM batches WHERE state = 'unposted' ORDER BY id LIMIT 1"
+
+
+class OutdatedError(Exception):
+    """Another cache has raised the epoch: this one must not write, ever again."""
+
+
+class Flushed(msgspec.Struct, frozen=True):
+    """What one transaction of a flush has done; `is_last` when it left nothing unposted that it could see."""
+
+    number: int
+    at: datetime
+    posted: Sequence[Posted]
+    aside: Sequence[Posted]
+    is_last: bool
+
+
+async def raise_epoch(connection: Connection) -> int:
+    """Become the one cache that may write; waits for a flush of a predecessor that still runs."""
+    epoch: int = await connection.fetchval(RAISE)
+    return epoch
+
+
+async def read_ledger(connection: Connection, remember_from: UUID) -> Ledger:
+    """The ledger as of the latest flush. Under a raised epoch nobody else can move it."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        posted: Sums = {}
+        async for row in connection.cursor(BALANCES, prefetch=5_000):
+            posted.setdefault(row["bank"], {})[row["currency"]] = int(row["balance"])
+        number = await connection.fetchval(FLUSH_NUMBER)
+        done = {row["id"]: row["flush"] for row in await connection.fetch(DONE, remember_from)}
+        aside = await connection.fetch(ASIDE)
+    ledger = Ledger(posted, number, done)
+    for row in aside:
+        ledger.keep(row["id"], readable_entries(row["payload"]))
+    return ledger
+
+
+async def flush(connection: Connection, epoch: int, number: int, payments_max: int) -> Flushed:
+    """Post the oldest unposted batches, up to about `payments_max` payments, as flush `number`.
+
+    Adds what their rows' payloads say, never what memory holds. A row that says nothing sensible is set aside.
+
+    Raises:
+        OutdatedError: another cache has the epoch.
+    """
+    async with connection.transaction(isolation="read_committed"):
+        await hold_epoch(connection, epoch)
+        rows = await connection.fetch(TAKE_UNPOSTED, number, payments_max)
+        posted, aside = sort_out(rows)
+        if aside:
+            await connection.execute(SET_ASIDE, [batch.id for batch in aside])
+        if posted:
+            await add_to_balances(connection, posted)
+            if not await connection.fetchval(NUMBER_FLUSH, number):
+                raise OutdatedError
+        at = await connection.fetchval("SELECT now()")
+    is_last = sum(row["size"] for row in rows) < payments_max
+    return Flushed(number if posted else number - 1, at, posted, aside, is_last)
+
+
+async def set_oldest_aside(connection: Connection, epoch: int) -> UUID | None:
+    """Set the oldest unposted batch aside: the database would not add what it says."""
+    async with connection.transaction(isolation="read_committed"):
+        await hold_epoch(connection, epoch)
+        batch: UUID | None = await connection.fetchval(OLDEST_UNPOSTED)
+        if batch:
+            await connection.execute(SET_ASIDE, [batch])
+    return batch
+
+
+async def hold_epoch(connection: Connection, epoch: int) -> None:
+    if await connection.fetchval(HOLD_EPOCH) != epoch:
+        raise OutdatedError
+
+
+def sort_out(rows: Iterable[asyncpg.Record]) -> tuple[list[Posted], list[Posted]]:
+    """The batches that can be posted, and those that cannot, with what can be read of them."""
+    posted: list[Posted] = []
+    aside: list[Posted] = []
+    for row in rows:
+        batch = Posted(row["id"], readable_entries(row["payload"]))
+        (posted if is_balanced(batch.entries) else aside).append(batch)
+    return posted, aside
+
+
+def readable_entries(payload: str | None) -> list[Entry]:
+    """What a row's payload says, nothing where it makes no sense."""
+    try:
+        return decode_entries(payload or "[]")
+    except ValueError:
+        return []
+
+
+def is_balanced(entries: Sequence[Entry]) -> bool:
+    """Whether there are entries, each of an amount that can be, and those of each currency sum to zero."""
+    sums: dict[str, int] = {}
+    for _, _, currency, amount in entries:
+        if not -AMOUNT_MAX <= amount <= AMOUNT_MAX:
+            return False
+        sums[currency] = sums.get(currency, 0) + amount
+    return bool(sums) and not any(sums.values())
+
+
+async def add_to_balances(connection: Connection, batches: Iterable[Posted]) -> None:
+    accounts: dict[tuple[str, ...], int] = {}
+    banks: dict[tuple[str, ...], int] = {}
+    for batch in batches:
+        for bank, account, currency, amount in batch.entries:
+            accounts[bank, account, currency] = accounts.get((bank, account, currency), 0) + amount
+            banks[bank, currency] = banks.get((bank, currency), 0) + amount
+    await add(connection, ADD_TO_BALANCES, banks)
+    await add(connection, ADD_TO_ACCOUNTS, accounts)
+
+
+async def add(connection: Connection, statement: str, sums: Mapping[tuple[str, ...], int]) -> None:
+    """Run a statement that takes the keys' parts and the amounts as arrays; sorted, so that it walks its index."""
+    keys = sorted(sums)
+    await connection.execute(statement, *zip(*keys, strict=True), [sums[key] for key in keys])
+
+
+decode_entries = msgspec.json.Decoder(list[Entry]).decode

@@ -1,0 +1,178 @@
+"""Keeps the ledger: raises the epoch, reads, flushes each second, and starts anew after any doubt.
+
+There is one path into service, taken by a first start and after each failed flush alike: forget the memory,
+raise the epoch, read the balances, post what was committed. So it is exercised every day.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from datetime import UTC, datetime
+from uuid import UUID
+
+import asyncpg
+
+from cache import flush, metrics
+from cache.flush import Flushed
+from cache.ledger import Hold, Ledger
+from cache.settings import Settings
+from polka import batches, database
+from polka.background import background
+from polka.database import Connection, Pool
+from polka.messages import Told
+from polka.positions import AsOf
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 0.2
+REFUSED_BY_DATABASE = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+
+
+class Service:
+    """What a started cache holds: its epoch, the ledger, and when its last flush looked."""
+
+    def __init__(self, epoch: int, ledger: Ledger, as_of: datetime) -> None:
+        self.epoch = epoch
+        self.ledger = ledger
+        self.as_of = as_of
+        self.deadlines: deque[tuple[float, UUID]] = deque()
+
+
+class Keeper:
+    """The one who changes the ledger. `service` is None while it starts, and nobody is answered then."""
+
+    def __init__(self, settings: Settings, pool: Pool) -> None:
+        self.service: Service | None = None
+        self._settings = settings
+        self._pool = pool
+        self._payments_max = settings.flush_payments_max
+        metrics.PENDING.set_function(lambda: len(self.service.ledger.pending) if self.service else 0)
+
+    async def run(self) -> None:
+        """Start, flush each second, and start anew after what fails, until cancelled.
+
+        Raises:
+            OutdatedError: another cache has taken over.
+        """
+        while True:
+            try:
+                await self._serve()
+            except database.ERRORS as error:
+                log.warning("starting anew: %r", error)
+                metrics.STARTS.labels(type(error).__name__).inc()
+                if isinstance(error, REFUSED_BY_DATABASE):
+                    self._payments_max = max(1, self._payments_max // 2)  # until the one at fault is alone
+                await asyncio.sleep(RETRY_SECONDS)
+            finally:
+                self.service = None
+                metrics.EPOCH.set(0)
+
+    async def _serve(self) -> None:
+        connection = await database.connect(
+            self._settings.database_url, "cache flush", self._settings.flush_timeout_seconds
+        )
+        try:
+            service = await self._start(connection)
+            self.service = service
+            metrics.EPOCH.set(service.epoch)
+            log.info("epoch %d: serving as of flush %d", service.epoch, service.ledger.flush)
+            async with background(self._settle(service)):
+                while True:
+                    tick = time.monotonic()
+                    await self._flush(connection, service)
+                    service.ledger.forget(self.oldest_milliseconds())
+                    await asyncio.sleep(max(0.0, tick + self._settings.flush_seconds - time.monotonic()))
+        finally:
+            connection.terminate()
+
+    async def _start(self, connection: Connection) -> Service:
+        seconds = self._settings.flush_timeout_seconds
+        with database.bounded(connection, seconds):
+            epoch = await flush.raise_epoch(connection)
+            ledger = await flush.read_ledger(connection, first_id_at(self.oldest_milliseconds()))
+        service = Service(epoch, ledger, datetime.now(UTC))
+        await self._flush(connection, service)
+        return service
+
+    async def _flush(self, connection: Connection, service: Service) -> None:
+        """Post all that was committed when it began."""
+        while True:
+            began = time.perf_counter()
+            with database.bounded(connection, self._settings.flush_timeout_seconds):
+                flushed = await self._flush_some(connection, service)
+            metrics.FLUSH_SECONDS.observe(time.perf_counter() - began)
+            absorb(service, flushed)
+            if flushed.is_last:
+                return
+
+    async def _flush_some(self, connection: Connection, service: Service) -> Flushed:
+        try:
+            return await flush.flush(connection, service.epoch, service.ledger.flush + 1, self._payments_max)
+        except REFUSED_BY_DATABASE as error:
+            if self._payments_max > 1:
+                raise
+            batch = await flush.set_oldest_aside(connection, service.epoch)
+            log.error("batch %s is set aside, the database refuses it: %r", batch, error)  # noqa: TRY400
+            self._payments_max = self._settings.flush_payments_max
+            raise
+
+    async def _settle(self, service: Service) -> None:
+        """Ask with tombstones what became of batches that are pending for too long. No clock decides it."""
+        while True:
+            now = time.monotonic()
+            while service.deadlines and service.deadlines[0][0] <= now:
+                _, batch = service.deadlines.popleft()
+                if batch in service.ledger.pending:
+                    await self._settle_batch(service, batch)
+            await asyncio.sleep(self._settings.flush_seconds)
+
+    async def _settle_batch(self, service: Service, batch: UUID) -> None:
+        try:
+            row = await batches.settle(self._pool, batch)
+        except database.ERRORS as error:
+            log.warning("batch %s is not settled yet: %r", batch, error)
+            state, number = "unknown", 0
+        else:
+            state, number = row["state"], row["flush"] or 0
+        metrics.SETTLED.labels(state).inc()
+        if state == "void" or (state == "posted" and number <= service.ledger.flush):
+            service.ledger.finish(batch, number)
+        elif state != "aside":
+            self._expect(service, batch)
+
+    def _expect(self, service: Service, batch: UUID) -> None:
+        service.deadlines.append((time.monotonic() + self._settings.pending_seconds, batch))
+
+    def hold(self, service: Service, told: Told) -> bool:
+        """Take a batch that an api is committing as pending, and say whether it is."""
+        hold = service.ledger.hold(told.batch, told.entries, told.replaces, self.oldest_milliseconds())
+        metrics.TOLD.labels(hold.value).inc()
+        if hold is Hold.PENDING:
+            self._expect(service, told.batch)
+        return told.batch in service.ledger.pending
+
+    def oldest_milliseconds(self) -> int:
+        """The earliest time at which a batch was made that a POST /balance may still speak of."""
+        return int((time.time() - self._settings.late_seconds) * 1000)
+
+
+def absorb(service: Service, flushed: Flushed) -> None:
+    """Move what a flush has committed into memory. No `await` between: nobody sees half of it."""
+    service.ledger.absorb(flushed.number, flushed.posted)
+    for batch in flushed.aside:
+        service.ledger.keep(batch.id, batch.entries or service.ledger.pending.get(batch.id, ()))
+        log.error("batch %s is set aside: its row cannot be posted", batch.id)
+    service.as_of = flushed.at
+    metrics.FLUSHES.inc()
+    metrics.POSTED.inc(len(flushed.posted))
+    metrics.ASIDE.inc(len(flushed.aside))
+
+
+def as_of(service: Service) -> AsOf:
+    return AsOf(service.ledger.flush, service.as_of)
+
+
+def first_id_at(milliseconds: int) -> UUID:
+    """The lowest version 7 id that could have been made then."""
+    return UUID(int=milliseconds << 80)

@@ -1,0 +1,17 @@
+"""The cache's own metrics."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+EPOCH = Gauge("polka_epoch", "The epoch that this cache holds; 0 while it starts.")
+STARTS = Counter("polka_cache_starts", "Times that the ledger was read anew, by reason.", ["reason"])
+TOLD = Counter("polka_balance_batches", "Batches that the cache was told of, by what became of them.", ["result"])
+PENDING = Gauge("polka_pending_batches", "Batches that are pending.")
+SETTLED = Counter("polka_tombstones", "Pending batches settled by a tombstone, by the row that it found.", ["state"])
+FLUSHES = Counter("polka_flushes", "Transactions of flushes that were committed.")
+FLUSH_SECONDS = Histogram(
+    "polka_flush_seconds",
+    "Time of one transaction of a flush.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+POSTED = Counter("polka_posted_batches", "Batches that were posted.")
+ASIDE = Counter("polka_aside_batches", "Batches that were set aside: they cannot be posted. Each is an alarm.")

@@ -1,0 +1,29 @@
+"""The cache's settings, from `POLKA_…` variables."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Seconds = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class Settings(Struct, frozen=True):
+    database_url: Annotated[str, Meta(description="Postgres, as `postgresql://user:password@host:port/name`.")]
+    allow_lossy_database: Annotated[
+        bool, Meta(description="Take a database with `fsync` or `synchronous_commit` off. For play only.")
+    ] = False
+    flush_seconds: Annotated[Seconds, Meta(description="From one flush to the next.")] = 1.0
+    flush_payments_max: Annotated[
+        Count, Meta(description="Payments in one transaction of a flush, which has as many as it needs.")
+    ] = 5_000
+    flush_timeout_seconds: Annotated[
+        Seconds, Meta(description="Bounds each statement of a flush; past it the cache starts anew.")
+    ] = 10.0
+    pending_seconds: Annotated[
+        Seconds,
+        Meta(description="How long a batch may stay pending before a tombstone asks what became of it."),
+    ] = 15.0
+    late_seconds: Annotated[
+        Seconds, Meta(description="How late a POST /balance may be: older batches are not held any more.")
+    ] = 60.0

@@ -1,0 +1,5 @@
+"""`python -m polka`."""
+
+from polka.commands import main
+
+main()

@@ -1,0 +1,182 @@
+"""The audit: recomputes every balance from the transactions in one snapshot, and says what differs and by how much."""
+
+import asyncio
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import msgspec
+
+from polka import database
+from polka.database import Connection
+from polka.positions import PAGE_MAX, Banks
+
+DIFFERENCES_MAX = 1_000
+CACHE_TRIES = 50
+CACHE_SECONDS = 5.0
+RETRY_SECONDS = 0.1
+
+ENTRIES = """
+    SELECT sender_bank AS bank, sender_account AS account, currency, -amount AS amount FROM transactions
+    UNION ALL
+    SELECT receiver_bank, receiver_account, currency, amount FROM transactions
+"""
+UNPOSTED = """
+    SELECT entry->>0 AS bank, entry->>1 AS account, entry->>2 AS currency, (entry->>3)::bigint AS amount
+    FROM batches, json_array_elements(payload) AS entry WHERE state = 'unposted'
+"""
+# Each check is a query for what is wrong: its subject, what it should be, and what it is.
+CHECKS = {
+    "An account's balance is the sum of its entries": f"""
+        WITH recomputed AS (
+            SELECT bank, account, currency, sum(amount) AS amount FROM ({ENTRIES}) entries GROUP BY 1, 2, 3
+        ), stored AS (
+            SELECT bank, account, currency, sum(amount) AS amount FROM (
+                SELECT bank, account, currency, balance AS amount FROM accounts UNION ALL {UNPOSTED}
+            ) parts GROUP BY 1, 2, 3
+        )
+        SELECT concat_ws(' ', bank, account, currency) AS subject,
+               coalesce(recomputed.amount, 0) AS expected, coalesce(stored.amount, 0) AS found
+        FROM recomputed FULL JOIN stored USING (bank, account, currency)
+        WHERE coalesce(recomputed.amount, 0) <> coalesce(stored.amount, 0)
+    """,
+    "A bank's balance is the sum of its entries": f"""
+        WITH recomputed AS (
+            SELECT bank, currency, sum(amount) AS amount FROM ({ENTRIES}) entries GROUP BY 1, 2
+        ), stored AS (
+            SELECT bank, currency, sum(amount) AS amount FROM (
+                SELECT bank, currency, balance AS amount FROM balances
+                UNION ALL SELECT bank, currency, amount FROM ({UNPOSTED}) unposted
+            ) parts GROUP BY 1, 2
+        )
+        SELECT concat_ws(' ', bank, currency) AS subject,
+               coalesce(recomputed.amount, 0) AS expected, coalesce(stored.amount, 0) AS found
+        FROM recomputed FULL JOIN stored USING (bank, currency)
+        WHERE coalesce(recomputed.amount, 0) <> coalesce(stored.amount, 0)
+    """,
+    "Balances of all banks sum to zero": """
+        SELECT currency AS subject, 0 AS expected, sum(balance) AS found FROM balances
+        GROUP BY currency HAVING sum(balance) <> 0
+    """,
+    "Balances of all accounts sum to zero": """
+        SELECT currency AS subject, 0 AS expected, sum(balance) AS found FROM accounts
+        GROUP BY currency HAVING sum(balance) <> 0
+    """,
+    "A batch has as many transactions as its row says": """
+        SELECT coalesce(batches.id, counted.batch)::text AS subject,
+               coalesce(size, 0) AS expected, coalesce(transactions, 0) AS found
+        FROM (SELECT batch, count(*) AS transactions FROM transactions GROUP BY batch) counted
+        FULL JOIN batches ON batches.id = counted.batch
+        WHERE coalesce(size, 0) <> coalesce(transactions, 0)
+    """,
+    "No batch is set aside": """
+        SELECT id::text AS subject, 0 AS expected, size AS found FROM batches WHERE state = 'aside'
+    """,
+    "An answered idempotency key has its transaction": """
+        SELECT concat_ws(' ', caller, key) AS subject, 1 AS expected, 0 AS found
+        FROM idempotency_keys WHERE transaction IS NOT NULL
+        AND NOT EXISTS (SELECT FROM transactions WHERE id = idempotency_keys.transaction)
+    """,
+    "Whoever has a balance is a bank": """
+        SELECT DISTINCT bank AS subject, 1 AS expected, 0 AS found FROM (
+            SELECT bank FROM accounts UNION SELECT bank FROM balances
+        ) holders WHERE NOT EXISTS (SELECT FROM banks WHERE name = bank)
+    """,
+}
+COUNTS = """
+    SELECT (SELECT count(*) FROM transactions) AS transactions, (SELECT count(*) FROM banks) AS banks,
+           (SELECT count(*) FROM accounts) AS accounts,
+           (SELECT count(*) FROM batches WHERE state = 'unposted') AS unposted,
+           (SELECT number FROM flush) AS flush
+"""
+NO_BANKS = -1
+CACHE_CHECK = "The cache's answers are the balances of the same flush"
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """Something that is not as it must be."""
+
+    subject: str
+    expected: int
+    found: int
+
+
+class Audit(msgspec.Struct, frozen=True):
+    """What was looked at, and by check what differs."""
+
+    counts: dict[str, int]
+    differences: dict[str, list[Difference]]
+
+    @property
+    def is_clean(self) -> bool:
+        return not any(self.differences.values())
+
+
+async def audit(database_url: str, cache_url: str | None = None) -> Audit:
+    """Check everything in one snapshot; with a cache, its answers too.
+
+    Raises:
+        Failure: the database does not answer.
+    """
+    connection = await database.reach(database_url)
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            await connection.execute("SET LOCAL work_mem = '256MB'")
+            counts = dict(await connection.fetchrow(COUNTS))
+            differences = {name: await look(connection, query) for name, query in CHECKS.items()}
+        if cache_url:
+            differences[CACHE_CHECK] = await ask_cache(connection, cache_url)
+    finally:
+        await connection.close()
+    return Audit(counts, differences)
+
+
+async def look(connection: Connection, query: str) -> list[Difference]:
+    rows = await connection.fetch(f"{query} ORDER BY subject LIMIT {DIFFERENCES_MAX}")
+    return [Difference(row["subject"], int(row["expected"]), int(row["found"])) for row in rows]
+
+
+async def ask_cache(connection: Connection, cache_url: str) -> list[Difference]:
+    """Compare at a flush that the cache and the database both have; under load that takes a few tries."""
+    async with httpx.AsyncClient(base_url=cache_url, timeout=CACHE_SECONDS, trust_env=False) as client:
+        for _ in range(CACHE_TRIES):
+            try:
+                answered = await balances_of_cache(client)
+            except httpx.HTTPError as error:
+                return [Difference(f"{cache_url} does not answer: {error!r}", 1, 0)]
+            stored = await connection.fetch(
+                "SELECT bank, currency, balance, number FROM flush LEFT JOIN balances ON true"
+            )
+            if answered and answered[0] in (stored[0]["number"], NO_BANKS):
+                return compare(answered[1], stored)
+            await asyncio.sleep(RETRY_SECONDS)
+    return [Difference("no flush that both had", 1, 0)]
+
+
+async def balances_of_cache(client: httpx.AsyncClient) -> tuple[int, dict[tuple[str, str], int]] | None:
+    """The flush, and what is posted by bank and currency; None if a flush came between two pages."""
+    posted: dict[tuple[str, str], int] = {}
+    flushes: set[int] = set()
+    after: str | None = ""
+    while after is not None:
+        response = await client.get("/balance", params={"after": after, "limit": PAGE_MAX})
+        page = msgspec.json.decode(response.raise_for_status().content, type=Banks)
+        for bank in page.banks:
+            flushes.add(bank.as_of.flush)
+            posted.update({(bank.name, held.currency): held.posted for held in bank.balances})
+        after = page.next
+    if len(flushes) > 1:
+        return None
+    return (flushes.pop() if flushes else NO_BANKS), posted
+
+
+def compare(answered: dict[tuple[str, str], int], stored: Sequence[Any]) -> list[Difference]:
+    balances: dict[tuple[str, str], Decimal] = {
+        (row["bank"], row["currency"]): row["balance"] for row in stored if row["bank"] is not None
+    }
+    return [
+        Difference(" ".join(key), int(balances.get(key, 0)), answered.get(key, 0))
+        for key in sorted(balances.keys() | answered.keys())
+        if int(balances.get(key, 0)) != answered.get(key, 0)
+    ]

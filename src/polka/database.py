@@ -1,0 +1,132 @@
+"""Connections to Postgres: every session is bounded in time, and a database that could lose a commit is refused."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypeAlias
+
+import asyncpg
+
+from polka.failure import Failure
+from polka.migrations import REVISION
+
+Connection: TypeAlias = asyncpg.Connection
+Pool: TypeAlias = asyncpg.Pool
+
+VERSION_MIN = 15
+
+SESSION = {
+    "timezone": "UTC",
+    "default_transaction_isolation": "read committed",
+    # A holder of locks that died without a word, or that nobody hears any more, is gone within seconds.
+    "idle_in_transaction_session_timeout": "5s",
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10s",
+    "client_connection_check_interval": "2s",
+    "lock_timeout": "4s",
+}
+CONNECT_TIMEOUT_SECONDS = 5.0
+
+ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+"""What talking to the database may raise: it says no, it is away, or it does not answer in time."""
+
+
+async def connect(url: str, purpose: str, statement_timeout_seconds: float = 0) -> Connection:
+    """One session of our own; `purpose` shows as its application name. A timeout of 0 is none."""
+    return await asyncpg.connect(
+        url, server_settings=_session(purpose, statement_timeout_seconds), timeout=CONNECT_TIMEOUT_SECONDS
+    )
+
+
+@asynccontextmanager
+async def pool(url: str, purpose: str, size: int, statement_timeout_seconds: float) -> AsyncIterator[Pool]:
+    """Sessions for reads and for what is rare. They are handed on as they are: nobody changes a session."""
+
+    async def keep(_: Connection) -> None: ...
+
+    opened = asyncpg.create_pool(
+        url,
+        min_size=0,
+        max_size=size,
+        timeout=CONNECT_TIMEOUT_SECONDS,
+        command_timeout=statement_timeout_seconds + 1,
+        server_settings=_session(purpose, statement_timeout_seconds),
+        reset=keep,
+    )
+    async with opened:
+        try:
+            yield opened
+        finally:
+            opened.terminate()
+
+
+def _session(purpose: str, statement_timeout_seconds: float) -> Mapping[str, str]:
+    timeout = f"{int(statement_timeout_seconds * 1000)}ms"
+    return SESSION | {"application_name": f"polka {purpose}", "statement_timeout": timeout}
+
+
+@contextmanager
+def bounded(connection: Connection, seconds: float) -> Iterator[None]:
+    """Give what the block says to the server this long; past it the connection is cut, and the block fails."""
+    timer = asyncio.get_running_loop().call_later(seconds, connection.terminate)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+async def check(url: str, allow_lossy: bool = False) -> None:
+    """See that the database can be reached, keeps what it commits, and has the tables that this Polka needs.
+
+    Raises:
+        Failure: it is not so.
+    """
+    connection = await reach(url)
+    try:
+        await check_durable(connection, allow_lossy)
+        revision = await revision_of(connection)
+    finally:
+        await connection.close()
+    if revision is None or revision < REVISION:
+        raise Failure(
+            f"The database has schema revision {revision or 'none'}, this Polka needs {REVISION}: run `polka migrate`."
+        )
+
+
+async def reach(url: str) -> Connection:
+    """A session, or a Failure that says in one line why there is none."""
+    try:
+        return await connect(url, "command")
+    except (*ERRORS, ValueError) as error:
+        reason = str(error) or type(error).__name__
+        raise Failure(f"The database does not answer: {reason.splitlines()[0]}") from error
+
+
+async def check_durable(connection: Connection, allow_lossy: bool) -> None:
+    version = connection.get_server_version().major
+    if version < VERSION_MIN:
+        raise Failure(f"The database is PostgreSQL {version}; Polka needs {VERSION_MIN} or later.")
+    lossy = [name for name in ("fsync", "synchronous_commit") if await connection.fetchval(f"SHOW {name}") == "off"]
+    if lossy and not allow_lossy:
+        raise Failure(
+            f"The database has {' and '.join(lossy)} off: it could lose payments that it has confirmed. "
+            "POLKA_ALLOW_LOSSY_DATABASE=true takes it for play."
+        )
+
+
+async def revision_of(connection: Connection) -> str | None:
+    if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
+        return None
+    revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
+    return revision
+
+
+def failed_for_sure(error: BaseException) -> bool:
+    """Whether the server itself said that the statement failed, so that nothing of it can have been committed.
+
+    A FATAL (the server is stopping) may come after the commit it interrupts, and a broken connection or a
+    timeout of ours says nothing at all.
+    """
+    return isinstance(error, asyncpg.PostgresError) and getattr(error, "severity_en", None) == "ERROR"

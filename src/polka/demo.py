@@ -1,0 +1,81 @@
+"""`polka demo`: the main job, from nothing to the proof, in a folder of its own that is gone afterwards."""
+
+import asyncio
+import socket
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from polka import audit, database, seed
+from polka.audit import Audit
+from polka.failure import Failure
+from polka.spam import Spam
+from polka.up import HOST, Layout, Running, check_ports, up
+
+BANKS, ACCOUNTS = 20, 1_000
+POSTED_SECONDS = 30.0
+PORT_TRIES = 20
+UNPOSTED = "SELECT count(*) FROM batches WHERE state = 'unposted'"
+
+
+async def demo(
+    transactions: int,
+    apis: int,
+    max_workers: int,
+    database_url: str | None,
+    say: Callable[[str], None],
+    show: Callable[[Running], None],
+) -> tuple[bool, Audit]:
+    """Start everything, send the payments, audit; whether all were accepted, and the audit.
+
+    Raises:
+        Failure: something does not start.
+    """
+    with tempfile.TemporaryDirectory(prefix="polka-demo-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # Postgres may run as another user
+        layout = free_layout(apis, folder, database_url)
+        async with up(layout, say) as running:
+            show(running)
+            await seed.seed(running.database_url, BANKS, ACCOUNTS)
+            say(f"Sending {transactions:,} payments with {max_workers} workers …")
+            options = [f"--transactions={transactions}", f"--accounts={ACCOUNTS // BANKS}", "--skew=0.7"]
+            spamming = await asyncio.create_subprocess_exec(
+                *Spam(layout.url, max_workers, 1, options).command(),
+                cwd=folder,
+                stdin=asyncio.subprocess.DEVNULL,
+            )
+            try:
+                all_accepted = await spamming.wait() == 0
+            except asyncio.CancelledError:
+                spamming.terminate()
+                raise
+            await posted(running.database_url)
+            return all_accepted, await audit.audit(running.database_url, layout.cache_url)
+
+
+def free_layout(apis: int, folder: Path, database_url: str | None) -> Layout:
+    """Ports that nobody uses, next to one that the kernel picks."""
+    for _ in range(PORT_TRIES):
+        with socket.create_server((HOST, 0)) as probe:
+            port = probe.getsockname()[1]
+        layout = Layout(apis, port, port + apis + 1, folder, database_url)
+        try:
+            check_ports(layout)
+        except (Failure, OverflowError):
+            continue
+        return layout
+    raise Failure("No free ports were found.")
+
+
+async def posted(database_url: str) -> None:
+    """Wait until the cache has posted what was committed."""
+    connection = await database.reach(database_url)
+    try:
+        async with asyncio.timeout(POSTED_SECONDS):
+            while await connection.fetchval(UNPOSTED):
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise Failure("The cache does not post what was committed.") from None
+    finally:
+        await connection.close()

@@ -1,0 +1,43 @@
+"""Brings a database's schema up to date, with Alembic, under an advisory lock."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from polka import database
+
+
+def config(connection: Connection | None = None) -> Config:
+    settings = Config()
+    settings.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    settings.attributes["connection"] = connection
+    return settings
+
+
+async def migrate(url: str, allow_lossy: bool = False) -> str:
+    """Upgrade to the newest revision and return it.
+
+    Raises:
+        Failure: the database does not answer, or could lose what it commits.
+    """
+    connection = await database.reach(url)
+    try:
+        await database.check_durable(connection, allow_lossy)
+    finally:
+        await connection.close()
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=lambda: database.connect(url, "migrate"), poolclass=NullPool
+    )
+    async with engine.connect() as migrating:
+        await migrating.run_sync(lambda sync: command.upgrade(config(sync), "head"))
+        await migrating.commit()
+    await engine.dispose()
+    connection = await database.reach(url)
+    try:
+        return str(await database.revision_of(connection))
+    finally:
+        await connection.close()

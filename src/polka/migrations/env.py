@@ -1,0 +1,16 @@
+"""Alembic's entry: runs the migrations on the connection that `polka.migrate` hands over."""
+
+from alembic import context
+from sqlalchemy import Connection, text
+
+from polka.tables import METADATA
+
+LOCK = 0x706F6C6B61
+"""Advisory lock: two processes that migrate at once would kill one of them."""
+
+connection: Connection = context.config.attributes["connection"]
+context.configure(connection=connection, target_metadata=METADATA)
+with context.begin_transaction():
+    connection.execute(text("SET LOCAL lock_timeout = '60s'"))
+    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+    context.run_migrations()

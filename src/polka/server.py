@@ -1,0 +1,150 @@
+"""Serves one of Polka's apps with uvicorn: one process, its sockets, connections that do not live for ever."""
+
+import asyncio
+import gc
+import importlib
+import logging
+import random
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+
+import uvicorn
+from litestar.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from polka.failure import Failure
+
+App = Callable[[], AbstractAsyncContextManager[ASGIApp]]
+
+CONNECTION_REQUESTS_MAX = 500
+CONNECTION_SECONDS_MAX = 60.0
+GRACE_SECONDS = 15
+BACKLOG = 4096
+
+
+def run(target: str, sockets: Sequence[socket.socket]) -> None:
+    """Serve the app that the context `module:name` opens until SIGTERM or Ctrl-C, then end what is in flight.
+
+    Raises:
+        Failure: the app cannot start, for a reason that its user can mend.
+    """
+    module, _, name = target.partition(":")
+    service = module.partition(".")[0]
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s {service} %(levelname)s %(message)s"
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    app: App = getattr(importlib.import_module(module), name)
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(serve(app, sockets))
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # not on Windows
+        return None
+    return uvloop.new_event_loop
+
+
+async def serve(open_app: App, sockets: Sequence[socket.socket]) -> None:
+    async with open_app() as app:
+        config = uvicorn.Config(
+            app,
+            http=Connection,
+            ws="none",
+            lifespan="off",  # entered above, so that what fails at the start is told as one line
+            access_log=False,
+            log_config=None,
+            log_level="warning",
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            backlog=BACKLOG,
+        )
+        # uvicorn stops on these signals, and raises them again when it has: without handlers of ours the
+        # process would end there, before the app has closed what it opened.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        # What a start has made stays for ever; what requests make is gone when they are. Looking for cycles
+        # in it, as often as Python does by itself, costs a third of the rate.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+        await uvicorn.Server(config).serve(list(sockets))
+
+
+class Connection(HttpToolsProtocol):
+    """One client's connection: it ends after some hundred requests or a minute, and sends each answer at once.
+
+    Clients then connect anew, and load finds new processes.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        share = random.uniform(0.5, 1)  # noqa: S311  # so that connections opened together do not end together
+        self._requests_left = int(CONNECTION_REQUESTS_MAX * share)
+        self._closes_at = self.loop.time() + CONNECTION_SECONDS_MAX * share
+        self._together = WrittenTogether(transport, self.loop)
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self.cycle.transport = self._together  # type: ignore[assignment]
+        self._requests_left -= 1
+        if self._requests_left <= 0 or self.loop.time() > self._closes_at:
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        self._together.flush()
+        super().shutdown()
+
+
+class WrittenTogether:
+    """What uvicorn needs of a transport to answer. Head and body, which it writes apart, go out in one system call.
+
+    Nothing waits for more to come: what is written is sent in the event loop's next round.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            self._loop.call_soon(self.flush)
+        self._parts.append(data)
+
+    def flush(self) -> None:
+        if self._parts and not self._transport.is_closing():
+            self._transport.write(b"".join(self._parts))
+        self._parts.clear()
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+
+def listen(host: str, port: int, shared: bool = False) -> socket.socket:
+    """A bound socket; a shared port may be bound by several processes, among which the kernel spreads connections.
+
+    Raises:
+        Failure: the port is in use, or the address is not ours.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise Failure(f"Cannot listen on {host}:{port}: {error.strerror or error}.") from error
+    return bound

@@ -1,0 +1,39 @@
+"""Settings: `POLKA_…` variables become one frozen Struct, or one clear line that names what is wrong."""
+
+import re
+from collections.abc import Mapping
+from typing import TypeVar
+
+import msgspec
+
+from polka.failure import Failure
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def read(kind: type[S], environ: Mapping[str, str]) -> S:
+    """Each field `x` of the Struct from the variable `POLKA_X`, converted and checked by its type.
+
+    Raises:
+        Failure: a variable is missing or holds what its field cannot.
+    """
+    given = {
+        field.name: environ[variable(field.name)]
+        for field in msgspec.structs.fields(kind)
+        if variable(field.name) in environ
+    }
+    try:
+        return msgspec.convert(given, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise Failure(explain(str(error))) from None
+
+
+def variable(field: str) -> str:
+    return "POLKA_" + field.upper()
+
+
+def explain(message: str) -> str:
+    if missing := re.search(r"missing required field `(\w+)`", message):
+        return f"{variable(missing[1])} is not set."
+    fact, _, place = message.partition(" - at `$.")
+    return f"{variable(place.rstrip('`'))}: {fact[0].lower()}{fact[1:]}."

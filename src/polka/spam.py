@@ -1,0 +1,43 @@
+"""How `polka spam` starts Locust: in a process of its own, because it patches whatever imports it."""
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from polka.failure import Failure
+
+
+@dataclass(frozen=True)
+class Spam:
+    """What to send, and how. `options` are the locustfile's own, as words."""
+
+    url: str
+    max_workers: int
+    processes: int
+    options: Sequence[str] = ()
+    web_port: int | None = None
+
+    def command(self) -> list[str]:
+        """The command line of Locust.
+
+        Raises:
+            Failure: Locust is not installed.
+        """
+        package = importlib.util.find_spec("spammer")
+        if importlib.util.find_spec("locust") is None or package is None or package.origin is None:
+            raise Failure("The spammer needs Locust: install polka[spammer].")
+        mode = ["--headless"] if self.web_port is None else ["--web-host=127.0.0.1", f"--web-port={self.web_port}"]
+        return [
+            *(sys.executable, "-m", "locust"),
+            f"--locustfile={Path(package.origin).with_name('locustfile.py')}",
+            *mode,
+            f"--host={self.url}",
+            f"--users={self.max_workers}",
+            f"--spawn-rate={self.max_workers}",
+            *([f"--processes={self.processes}"] if self.processes > 1 else []),
+            "--stop-timeout=30",
+            "--loglevel=ERROR",
+            *self.options,
+        ]

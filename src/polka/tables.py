@@ -1,0 +1,172 @@
+"""The database's shape. Check constraints say what must hold; the audit proves what foreign keys would."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    TIMESTAMP,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    Numeric,
+    SmallInteger,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSON
+from sqlmodel import Field, SQLModel
+
+from polka.money import AMOUNT_MAX
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "pk": "pk_%(table_name)s",
+}
+METADATA = SQLModel.metadata
+METADATA.naming_convention = NAMING
+
+
+def name(**options: Any) -> Column[str]:
+    """Text that is compared byte by byte: the same order in every database, and in Python."""
+    return Column(Text(collation="C"), nullable=False, **options)
+
+
+def now() -> Column[datetime]:
+    return Column(TIMESTAMP(timezone=True), nullable=False, server_default=text("now()"))
+
+
+def balance() -> Column[Decimal]:
+    return Column(Numeric, nullable=False)
+
+
+class Epoch(SQLModel, table=True):
+    """One row: the number of the cache that may write. Whoever changes balances holds it FOR SHARE."""
+
+    __tablename__ = "epoch"
+    __table_args__ = (
+        CheckConstraint("id = 1", name="one_row"),
+        CheckConstraint("number >= 0", name="number"),
+    )
+
+    id: int = Field(sa_column=Column(SmallInteger, primary_key=True, autoincrement=False))
+    number: int = Field(sa_column=Column(BigInteger, nullable=False))
+    raised_at: datetime = Field(sa_column=now())
+
+
+class Flush(SQLModel, table=True):
+    """One row: the number of the latest flush that posted something, across all epochs."""
+
+    __tablename__ = "flush"
+    __table_args__ = (
+        CheckConstraint("id = 1", name="one_row"),
+        CheckConstraint("number >= 0", name="number"),
+    )
+
+    id: int = Field(sa_column=Column(SmallInteger, primary_key=True, autoincrement=False))
+    number: int = Field(sa_column=Column(BigInteger, nullable=False))
+    flushed_at: datetime = Field(sa_column=now())
+
+
+class Bank(SQLModel, table=True):
+    __tablename__ = "banks"
+    __table_args__ = (CheckConstraint("length(name) BETWEEN 1 AND 64 AND name <> 'polka'", name="name"),)
+
+    name: str = Field(sa_column=name(primary_key=True))
+    created_at: datetime = Field(sa_column=now())
+
+
+class Balance(SQLModel, table=True):
+    """What a bank is owed (> 0) or owes (< 0) in one currency, by all that is posted."""
+
+    __tablename__ = "balances"
+    __table_args__ = (CheckConstraint("balance = trunc(balance)", name="whole"),)
+
+    bank: str = Field(sa_column=name(primary_key=True))
+    currency: str = Field(sa_column=name(primary_key=True))
+    balance: Decimal = Field(sa_column=balance())
+
+
+class Account(SQLModel, table=True):
+    """The same for one of the bank's accounts, which opens with its first posted payment."""
+
+    __tablename__ = "accounts"
+    __table_args__ = (
+        CheckConstraint("balance = trunc(balance)", name="whole"),
+        {"postgresql_with": {"fillfactor": 80}},
+    )
+
+    bank: str = Field(sa_column=name(primary_key=True))
+    account: str = Field(sa_column=name(primary_key=True))
+    currency: str = Field(sa_column=name(primary_key=True))
+    balance: Decimal = Field(sa_column=balance())
+    opened_at: datetime = Field(sa_column=now())
+
+
+class Transaction(SQLModel, table=True):
+    """A payment that was accepted. No foreign keys: each would cost as much as the row."""
+
+    __tablename__ = "transactions"
+    __table_args__ = (
+        CheckConstraint(f"amount BETWEEN 1 AND {AMOUNT_MAX}", name="amount"),
+        CheckConstraint("length(currency) = 3", name="currency"),
+        CheckConstraint("sender_bank <> receiver_bank OR sender_account <> receiver_account", name="parties"),
+        CheckConstraint("status = 'accepted'", name="status"),
+    )
+
+    id: UUID = Field(primary_key=True)
+    batch: UUID
+    sender_bank: str = Field(sa_column=name())
+    sender_account: str = Field(sa_column=name())
+    receiver_bank: str = Field(sa_column=name())
+    receiver_account: str = Field(sa_column=name())
+    amount: int = Field(sa_column=Column(BigInteger, nullable=False))
+    currency: str = Field(sa_column=name())
+    reference: str | None = Field(sa_column=Column(Text))
+    status: str = Field(sa_column=name(server_default="accepted"))
+    created_at: datetime = Field(sa_column=now())
+
+
+class IdempotencyKey(SQLModel, table=True):
+    """What became of a request: its transaction, or the refusal that it was answered with."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (CheckConstraint("(transaction IS NULL) <> (refusal IS NULL)", name="one_answer"),)
+
+    caller: str = Field(sa_column=name(primary_key=True))
+    key: str = Field(sa_column=name(primary_key=True))
+    fingerprint: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    transaction: UUID | None
+    refusal: dict[str, str] | None = Field(sa_column=Column(JSON(none_as_null=True)))
+    created_at: datetime = Field(sa_column=now())
+
+
+class Batch(SQLModel, table=True):
+    """Payments that were committed together: the only truth about whether their entries count.
+
+    `unposted` → `posted` by a flush, or `aside` where a flush could not; `void` is a tombstone: this id can
+    never commit.
+    """
+
+    __tablename__ = "batches"
+    __table_args__ = (
+        CheckConstraint("state IN ('unposted', 'posted', 'void', 'aside')", name="state"),
+        CheckConstraint("(state = 'posted') = (flush IS NOT NULL AND posted_at IS NOT NULL)", name="posted"),
+        CheckConstraint("(state = 'void') = (size = 0)", name="size"),
+        Index("ix_batches_unposted", "id", postgresql_where=text("state = 'unposted'")),
+        Index("ix_batches_aside", "id", postgresql_where=text("state = 'aside'")),
+        {"postgresql_with": {"fillfactor": 80, "autovacuum_vacuum_scale_factor": 0.05}},
+    )
+
+    id: UUID = Field(primary_key=True)
+    state: str = Field(sa_column=name(server_default="unposted"))
+    size: int = Field(sa_column=Column(Integer, nullable=False))
+    payload: list[Any] | None = Field(sa_column=Column(JSON(none_as_null=True)))
+    flush: int | None = Field(sa_column=Column(BigInteger))
+    created_at: datetime = Field(sa_column=now())
+    posted_at: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))

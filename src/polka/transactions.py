@@ -1,0 +1,89 @@
+"""A payment as a client asks for it, the transaction that it becomes, and its double entries."""
+
+import re
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+
+from polka.money import Amount
+
+BANK_NAME = r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}\Z"
+
+BankName = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=BANK_NAME,
+        description="Letters, digits, spaces, dots, hyphens and underscores.",
+    ),
+]
+AccountId = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=34,
+        description="Letters and digits; an IBAN fits.",
+        extra_json_schema={"pattern": "^[A-Za-z0-9]+$"},
+    ),
+]
+"""Its letters are checked by `is_account_id`: four regular expressions a payment cost as much as its JSON."""
+Reference = Annotated[
+    str,
+    msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]+\Z", max_length=140, description="Free text without control characters."),
+]
+
+POLKA = "polka"
+"""The name under which Polka itself is a party: no bank can have it."""
+
+Entry = tuple[str, str, str, int]
+"""One line of the ledger: bank, account, currency and the amount in minor units, below zero for a debit."""
+
+
+class Party(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One side of a payment: an account, and its bank, which must exist."""
+
+    bank: Annotated[str, msgspec.Meta(max_length=64)]
+    account: AccountId
+
+
+class Payment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a client asks for."""
+
+    sender: Party
+    receiver: Party
+    amount: Amount
+    currency: Annotated[str, msgspec.Meta(max_length=3, description="ISO 4217.")] = "USD"
+    reference: Reference | None = None
+
+
+class Transaction(msgspec.Struct, frozen=True):
+    """A payment as it is recorded; what a client gets back."""
+
+    id: str
+    status: str
+    sender: Party
+    receiver: Party
+    amount: int
+    currency: str
+    reference: str | None
+    batch: str
+    created_at: datetime
+    posted_at: datetime | None = None
+
+
+def is_bank_name(text: str) -> bool:
+    return re.match(BANK_NAME, text) is not None
+
+
+def is_account_id(text: str) -> bool:
+    """1 to 34 letters and digits."""
+    return 0 < len(text) <= 34 and text.isascii() and text.isalnum()
+
+
+def entries_of(payment: Payment) -> tuple[Entry, Entry]:
+    """The debit of the sender and the credit of the receiver: they sum to zero."""
+    sender, receiver, currency, amount = payment.sender, payment.receiver, payment.currency, payment.amount
+    return (
+        (sender.bank, sender.account, currency, -amount),
+        (receiver.bank, receiver.account, currency, amount),
+    )

@@ -1,0 +1,176 @@
+"""`polka up`: Postgres, the cache and the apis as child processes, restarted when they die, stopped in order."""
+
+import asyncio
+import fcntl
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+
+from polka import migrate, postgres, server
+from polka.failure import Failure
+from polka.processes import Process
+
+HOST = "127.0.0.1"
+PORTS_ARE_SHARED = sys.platform == "linux"
+RESTART_SECONDS_MIN, RESTART_SECONDS_MAX = 0.1, 10.0
+SETTLED_SECONDS = 30.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What to start and where. Without a database of the user's, Polka runs a Postgres of its own in `folder`."""
+
+    apis: int
+    port: int
+    cache_port: int
+    folder: Path
+    database_url: str | None = None
+
+    @property
+    def api_ports(self) -> list[int]:
+        """Each api's own port. Where the kernel shares a port, all listen on `port` as well."""
+        first = self.port + 1 if PORTS_ARE_SHARED else self.port
+        return list(range(first, first + self.apis))
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def cache_url(self) -> str:
+        return f"http://{HOST}:{self.cache_port}"
+
+
+@dataclass
+class Running:
+    """Everything that runs, in the order of its start."""
+
+    layout: Layout
+    database_url: str
+    processes: list[Process] = field(default_factory=list)
+
+
+@asynccontextmanager
+async def up(layout: Layout, say: Say) -> AsyncIterator[Running]:
+    """Start everything and keep it running while the block runs; then stop it, last started first.
+
+    Raises:
+        Failure: a port is in use, the folder is, or something does not start.
+    """
+    check_ports(layout)
+    with locked(layout.folder):
+        own = None if layout.database_url else postgres.Server(postgres.locate(), layout.folder)
+        running = Running(layout, own.url if own else layout.database_url or "")
+        keepers: list[asyncio.Task[None]] = []
+        try:
+            if own:
+                say(own.programs.source)
+                own.initialise()
+                await start(own, running)
+            else:
+                say(f"PostgreSQL as given: {server_part(running.database_url)}")
+            await migrate.migrate(running.database_url)
+            for process in services(layout, running.database_url):
+                await start(process, running)
+            keepers += [asyncio.create_task(keep_running(process, say)) for process in running.processes]
+            yield running
+        finally:
+            for keeper in keepers:
+                keeper.cancel()
+            for process in reversed(running.processes):
+                await process.stop()
+
+
+def check_ports(layout: Layout) -> None:
+    """A shared port would quietly be shared with another Polka: see first that nobody listens."""
+    for port in sorted({layout.port, layout.cache_port, *layout.api_ports}):
+        server.listen(HOST, port).close()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Have the folder for ourselves."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Failure(f"Another Polka uses {folder}.") from None
+        yield
+
+
+def server_part(url: str) -> str:
+    """The address without its password."""
+    parts = urlsplit(url)
+    return f"{parts.hostname or parts.query}{parts.path}"
+
+
+def services(layout: Layout, database_url: str) -> list[Process]:
+    """The cache, and then the apis."""
+    environ = {"POLKA_DATABASE_URL": database_url, "POLKA_CACHE_URL": layout.cache_url}
+    polka = [sys.executable, "-m", "polka"]
+    cache = Process(
+        "cache",
+        [*polka, "cache", f"--port={layout.cache_port}"],
+        layout.cache_url,
+        is_ready=lambda: answers(f"{layout.cache_url}/health/ready"),
+        environ=environ,
+    )
+    shared = [f"--shared-port={layout.port}"] if PORTS_ARE_SHARED else []
+    apis = [
+        Process(
+            f"api-{number}",
+            [*polka, "api", f"--port={port}", *shared],
+            f"http://{HOST}:{port}",
+            is_ready=partial(answers, f"http://{HOST}:{port}/health/ready"),
+            environ=environ,
+        )
+        for number, port in enumerate(layout.api_ports, 1)
+    ]
+    return [cache, *apis]
+
+
+async def answers(url: str) -> bool:
+    try:
+        async with httpx.AsyncClient(timeout=1, trust_env=False) as client:
+            return (await client.get(url)).is_success
+    except httpx.HTTPError:
+        return False
+
+
+async def start(process: Process, running: Running) -> None:
+    running.processes.append(process)
+    await process.start()
+
+
+async def keep_running(process: Process, say: Say) -> None:
+    """Start the process again whenever it ends, after a pause that grows while it keeps ending."""
+    pause = RESTART_SECONDS_MIN
+    while True:
+        started = time.monotonic()
+        code = await process.wait()
+        if time.monotonic() - started > SETTLED_SECONDS:
+            pause = RESTART_SECONDS_MIN
+        say(f"{process.name} ended ({ending(code)}); starting it again in {pause:.1f} s")
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, RESTART_SECONDS_MAX)
+        try:
+            await process.start()
+        except Failure as failure:
+            say(str(failure))
+        else:
+            say(f"{process.name} runs again, pid {process.pid}")
+
+
+def ending(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name

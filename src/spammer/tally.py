@@ -1,0 +1,82 @@
+"""What became of the payments: outcomes and latencies, counted in each process and added up at the end."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+ACCEPTED = "accepted"
+
+
+@dataclass
+class Tally:
+    """Payments that ended, by outcome; attempts beyond the first; and how many took how long."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    milliseconds: Counter[int] = field(default_factory=Counter)
+    retries: int = 0
+
+    @property
+    def ended(self) -> int:
+        return self.outcomes.total()
+
+    def count(self, outcome: str, seconds: float, attempts: int) -> None:
+        self.outcomes[outcome] += 1
+        self.milliseconds[rounded(seconds * 1000)] += 1
+        self.retries += attempts - 1
+
+    def add(self, other: "Tally") -> None:
+        self.outcomes += other.outcomes
+        self.milliseconds += other.milliseconds
+        self.retries += other.retries
+
+    def percentile(self, share: float) -> int:
+        """The milliseconds within which this share of the payments ended (nearest rank); 0 if none did."""
+        rank = math.ceil(share * self.milliseconds.total())
+        for milliseconds in sorted(self.milliseconds):
+            rank -= self.milliseconds[milliseconds]
+            if rank <= 0:
+                return milliseconds
+        return 0
+
+    def to_message(self) -> dict[str, Any]:
+        return {
+            "outcomes": dict(self.outcomes),
+            "milliseconds": dict(self.milliseconds),
+            "retries": self.retries,
+        }
+
+    @classmethod
+    def of(cls, message: dict[str, Any]) -> "Tally":
+        return cls(Counter(message["outcomes"]), Counter(message["milliseconds"]), message["retries"])
+
+
+def rounded(milliseconds: float) -> int:
+    """To two digits, so that a long run has few different values."""
+    if milliseconds < 100:
+        return max(1, round(milliseconds))
+    digits = len(str(int(milliseconds)))
+    return int(round(milliseconds, 2 - digits))
+
+
+def latencies(tally: Tally) -> str:
+    return "  ".join(f"p{round(share * 100)} {tally.percentile(share):,} ms" for share in (0.5, 0.95, 0.99))
+
+
+def progress(tally: Tally, total: int, seconds: float) -> str:
+    """The line that is shown while it runs."""
+    wrong = tally.ended - tally.outcomes[ACCEPTED]
+    rate = tally.ended / seconds if seconds else 0
+    return f"{tally.ended:,} of {total:,}  {rate:,.0f}/s  {latencies(tally)}  not accepted {wrong:,}"
+
+
+def summary(tally: Tally, total: int, seconds: float) -> str:
+    """The last lines of a run."""
+    rate = tally.ended / seconds if seconds else 0
+    lines = [
+        f"{tally.ended:,} of {total:,} payments in {seconds:.1f} s: {rate:,.0f} a second",
+        f"latency  {latencies(tally)}",
+        *(f"{count:>10,}  {outcome}" for outcome, count in tally.outcomes.most_common()),
+        f"{tally.retries:>10,}  sent again with the same key",
+    ]
+    return "\n".join(lines)
