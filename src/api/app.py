@@ -8,15 +8,11 @@ from litestar import Litestar
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
-from api import banks, cache_client, health, payments, problems
+from api import banks, cache_client, health, payments, posting, problems
 from api.banks import KnownBanks
-from api.cache_client import CacheClient
 from api.payments import FastLane, Payments
-from api.posting import Posting
 from api.settings import Settings
 from polka import database, exposition, settings
-from polka.background import background
-from polka.database import Pool
 from polka.exposition import CountRequests
 
 
@@ -32,11 +28,11 @@ async def app() -> AsyncIterator[ASGIApp]:
     async with (
         database.pool(chosen.database_url, "api", chosen.database_pool_size, chosen.commit_timeout_seconds) as pool,
         cache_client.connect(chosen) as cache,
-        posting_to(chosen, pool, cache) as posting,
+        posting.open_posting(chosen, pool, cache) as poster,
     ):
         known_banks = KnownBanks(pool)
         await known_banks.load()
-        paying = Payments(posting, known_banks, chosen.request_timeout_seconds)
+        paying = Payments(poster, known_banks, chosen.request_timeout_seconds)
         litestar = Litestar(
             route_handlers=[
                 health.hello,
@@ -63,11 +59,3 @@ async def app() -> AsyncIterator[ASGIApp]:
         )
         async with litestar.lifespan():
             yield CountRequests(FastLane(litestar, paying))
-
-
-@asynccontextmanager
-async def posting_to(chosen: Settings, pool: Pool, cache: CacheClient) -> AsyncIterator[Posting]:
-    posting = Posting(chosen, pool, cache)
-    async with background(posting.run()):
-        yield posting
-        await posting.close()

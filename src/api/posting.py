@@ -8,7 +8,8 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 import asyncpg
@@ -20,6 +21,7 @@ from api.commits import Answer, Key
 from api.refusals import Refusal, Refused
 from api.settings import Settings
 from polka import batches, database
+from polka.background import background
 from polka.database import Connection, Pool
 from polka.transactions import Payment, Transaction
 
@@ -34,6 +36,15 @@ TRY_AGAIN = (
 )
 RETRY_SECONDS = 0.2
 DRAIN_SECONDS = 10.0
+
+
+@asynccontextmanager
+async def open_posting(settings: Settings, pool: Pool, cache: CacheClient) -> AsyncIterator["Posting"]:
+    """A writer at work; at the end it settles what is unsettled."""
+    posting = Posting(settings, pool, cache)
+    async with background(posting.run()):
+        yield posting
+        await posting.settled()
 
 
 class Posting:
@@ -108,16 +119,23 @@ class Posting:
 
     async def run(self) -> None:
         """Commit what arrives, batch after batch, until cancelled."""
-        while True:
-            await self._arrived.wait()
-            try:
-                connection = await self._connected()
-            except database.ERRORS as error:
-                log.warning("the database does not answer: %r", error)
-                self._answer(self._collect(), DATABASE_AWAY)
-            else:
-                if payments := self._collect():
-                    await self._commit(connection, Batch(payments))
+        try:
+            while True:
+                await self._arrived.wait()
+                await self._commit_next()
+        finally:
+            if self._connection:
+                self._connection.terminate()
+
+    async def _commit_next(self) -> None:
+        try:
+            connection = await self._connected()
+        except database.ERRORS as error:
+            log.warning("the database does not answer: %r", error)
+            self._answer(self._collect(), DATABASE_AWAY)
+            return
+        if payments := self._collect():
+            await self._commit(connection, Batch(payments))
 
     def _collect(self) -> list[Pending]:
         payments: list[Pending] = []
@@ -250,14 +268,12 @@ class Posting:
             pending.replaces = batch.id
             await self._commit(connection, Batch([pending]))
 
-    async def close(self) -> None:
-        """Settle what is unsettled, for a while; after that only the database knows."""
+    async def settled(self) -> None:
+        """Wait until no commit's outcome is unknown, for a while: after that only the database knows."""
         if self._settling:
             _, unsettled = await asyncio.wait(self._settling, timeout=DRAIN_SECONDS)
             for task in unsettled:
                 task.cancel()
-        if self._connection:
-            self._connection.terminate()
 
 
 def replay(answer: Answer, fingerprint: str, first: Refused | None = None) -> Outcome:

@@ -16,6 +16,7 @@ from litestar.exceptions import (
 from litestar.types import ExceptionHandlersMap
 
 from api.refusals import RETRY_AFTER_SECONDS, Refusal, Refused, problem
+from polka import database
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,10 @@ MEDIA_TYPE = "application/problem+json"
 BODY_BYTES_MAX = 64 * 1024
 
 FAILED = Refused(Refusal.INTERNAL, "The request failed; the log of this api says why.")
+DATABASE_AWAY = Refused(Refusal.DATABASE_AWAY, "Nothing could be read; try again.")
+OUTCOME_UNKNOWN = Refused(
+    Refusal.OUTCOME_UNKNOWN, "The connection to the database broke; see what it did, or try again."
+)
 TOO_LARGE = Refused(Refusal.TOO_LARGE, f"A body has at most {BODY_BYTES_MAX} bytes.")
 
 FORMS = {
@@ -88,7 +93,9 @@ def on_refused(_: Request[Any, Any, Any], error: RefusedError) -> Response[bytes
 def on_validation(_: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:
     """Litestar's own checks: of parameters, and of bodies that it decodes."""
     first = error.extra[0] if isinstance(error.extra, list) and error.extra else {}
-    detail, field = explain_fact(str(first.get("message", error.detail)), str(first.get("key", "")))
+    detail, field = explain_fact(
+        str(first.get("message", error.detail)), str(first.get("key", "")).removeprefix("data.")
+    )
     return answer(Refused(Refusal.INVALID, detail, field))
 
 
@@ -106,6 +113,11 @@ def on_http(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
             return on_failure(_, error)
 
 
+def on_database(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    log.warning("the database does not answer: %r", error)
+    return answer(DATABASE_AWAY if request.method == "GET" else OUTCOME_UNKNOWN)
+
+
 def on_failure(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     log.error("a request failed", exc_info=error)
     return answer(FAILED)
@@ -117,5 +129,6 @@ HANDLERS: ExceptionHandlersMap = {
     NotFoundException: on_http,
     MethodNotAllowedException: on_http,
     HTTPException: on_http,
+    **dict.fromkeys(database.ERRORS, on_database),
     500: on_failure,
 }

@@ -113,6 +113,7 @@ class Keeper:
             if self._payments_max > 1:
                 raise
             batch = await flush.set_oldest_aside(connection, service.epoch)
+            metrics.ASIDE.inc()
             log.error("batch %s is set aside, the database refuses it: %r", batch, error)  # noqa: TRY400
             self._payments_max = self._settings.flush_payments_max
             raise

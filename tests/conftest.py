@@ -1,0 +1,122 @@
+"""What tests share: one real Postgres, a database of its own for each test that wants one, and running services."""
+
+import asyncio
+import itertools
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from polka import migrate, postgres, seed
+from services import Services
+from wire import Wire
+
+BANKS = 20
+numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[postgres.Server]:
+    """Polka's own Postgres, in a folder that its user may enter."""
+    with tempfile.TemporaryDirectory(prefix="polka-tests-") as name, asyncio.Runner() as runner:
+        folder = Path(name)
+        folder.chmod(0o755)
+        server = postgres.Server(postgres.locate(), folder)
+        server.initialise()
+        runner.run(server.start())
+        runner.run(make_template(server.url))
+        yield server
+        runner.run(server.stop())
+
+
+def url_of(server: postgres.Server, database: str) -> str:
+    return server.url.replace("/postgres?", f"/{database}?")
+
+
+async def make_template(url: str) -> None:
+    await execute(url, "CREATE DATABASE template_polka")
+    template = url.replace("/postgres?", "/template_polka?")
+    await migrate.migrate(template)
+    await seed.seed(template, BANKS, 0)
+
+
+async def execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def new_database(server: postgres.Server, template: str = "template_polka") -> str:
+    name = f"test_{next(numbers)}"
+    asyncio.run(execute(server.url, f"CREATE DATABASE {name} TEMPLATE {template}"))
+    return url_of(server, name)
+
+
+@pytest.fixture
+def empty_database_url(server: postgres.Server) -> str:
+    """A database without a schema."""
+    return new_database(server, "template0")
+
+
+@pytest.fixture
+def database_url(server: postgres.Server) -> str:
+    """A migrated database with bank1 to bank20."""
+    return new_database(server)
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(database_url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+def wire(database_url: str) -> Iterator[Wire]:
+    """A wire to the test's database that can fail."""
+    wire = Wire(database_url)
+    yield wire
+    wire.close()
+
+
+@pytest.fixture
+def services(database_url: str, tmp_path: Path) -> Iterator[Services]:
+    """Services over a database of the test's own."""
+    services = Services(database_url, tmp_path)
+    try:
+        yield services
+    finally:
+        services.stop()
+
+
+class Running:
+    """A whole Polka that tests share; each uses banks, accounts and keys of its own."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self.database_url = services.database_url
+        self.cache = services.cache()
+        self.apis = [services.api(), services.api()]
+        for service in (self.cache, *self.apis):
+            service.ready()
+        self.url = self.apis[0].url
+
+
+@pytest.fixture(scope="session")
+def polka(server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    services = Services(new_database(server), tmp_path_factory.mktemp("polka"))
+    try:
+        yield Running(services)
+    finally:
+        services.stop()

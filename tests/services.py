@@ -1,0 +1,134 @@
+"""Polka's processes as the tests start them: real ones, each on a port of its own, killed and frozen at will."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+WAIT_SECONDS = 30.0
+
+client = httpx.Client(trust_env=False, verify=False)
+"""One for all tests: making one takes longer than a payment."""
+
+
+def wait_for(what: str, condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
+    """The condition's value once it is true. A service that does not answer is one that does not yet."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(httpx.HTTPError):
+            if value := condition():
+                return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}: not within {seconds:.0f} s")
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+class Service:
+    """One process of Polka."""
+
+    def __init__(self, name: str, port: int, database_url: str, log: Path, **environ: str) -> None:
+        self.name = name
+        self.url = f"http://127.0.0.1:{port}"
+        self.log = log
+        self._command = [sys.executable, "-m", "polka", name, f"--port={port}"]
+        self._environ = {**os.environ, "POLKA_DATABASE_URL": database_url, **environ}
+        self.process = self._spawn()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as output:
+            return subprocess.Popen(self._command, env=self._environ, stdout=output, stderr=output)
+
+    def ready(self) -> "Service":
+        """Wait until it can serve."""
+        wait_for(f"{self.name} is ready (see {self.log})", self.is_ready)
+        return self
+
+    def is_ready(self) -> bool:
+        if self.process.poll() is not None:
+            raise AssertionError(f"{self.name} ended with {self.process.returncode}: {self.log.read_text()[-2000:]}")
+        try:
+            return client.get(f"{self.url}/health/ready", timeout=1).is_success
+        except httpx.HTTPError:
+            return False
+
+    def restart(self) -> "Service":
+        self.process = self._spawn()
+        return self.ready()
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        self.send(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.send(signal.SIGCONT)
+
+    def ended(self) -> int:
+        """Its exit code, once it has ended by itself."""
+        return self.process.wait(WAIT_SECONDS)
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.send(signal.SIGCONT)
+            self.process.terminate()
+            try:
+                self.process.wait(WAIT_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+class Services:
+    """Starts services over one database, and stops them all at the end."""
+
+    def __init__(self, database_url: str, folder: Path) -> None:
+        self.database_url = database_url
+        self._folder = folder
+        self._started: list[Service] = []
+        self._cache_port = free_port()
+        self.cache_url = f"http://127.0.0.1:{self._cache_port}"
+
+    def cache(self, port: int | None = None, **environ: str) -> Service:
+        return self._start("cache", port or self._cache_port, environ)
+
+    def api(self, **environ: str) -> Service:
+        return self._start("api", free_port(), {"POLKA_CACHE_URL": self.cache_url} | environ)
+
+    def _start(self, name: str, port: int, environ: dict[str, str]) -> Service:
+        log = self._folder / f"{name}-{len(self._started)}.log"
+        service = Service(name, port, self.database_url, log, **environ)
+        self._started.append(service)
+        return service
+
+    def stop(self) -> None:
+        for service in reversed(self._started):
+            service.stop()
+
+
+def payment(amount: int = 100, sender: str = "bank1", receiver: str = "bank2", **fields: Any) -> dict[str, Any]:
+    return {
+        "sender": {"bank": sender, "account": "A1"},
+        "receiver": {"bank": receiver, "account": "B1"},
+        "amount": amount,
+        **fields,
+    }

@@ -1,0 +1,444 @@
+"""The api through its front door: payments, what is refused and why, and what was recorded."""
+
+import asyncio
+import itertools
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+import pytest
+
+from conftest import Running
+from polka import audit
+from services import Services, client, payment, wait_for
+from wire import Fault, Wire
+
+numbers = itertools.count(1)
+
+
+@pytest.fixture
+def key() -> str:
+    return f"key-{next(numbers)}"
+
+
+def post(polka: Running, body: Any, key: str | None = None, api: int = 0, **params: str) -> httpx.Response:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
+    return client.post(f"{polka.apis[api].url}/transaction", content=content, headers=headers, params=params)
+
+
+def fetch(url: str, statement: str) -> list[Any]:
+    async def ask() -> list[Any]:
+        connection = await asyncpg.connect(url)
+        try:
+            return [tuple(row) for row in await connection.fetch(statement)]
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())
+
+
+def everything(polka: Running) -> list[Any]:
+    """All that a payment could leave behind."""
+    tables = ("transactions", "batches", "idempotency_keys", "accounts", "balances", "banks")
+    return [fetch(polka.database_url, f"SELECT count(*) FROM {table}") for table in tables]
+
+
+def test_hello(polka: Running) -> None:
+    assert client.get(f"{polka.url}/hello").json() == {"hello": "polka"}
+
+
+def test_a_payment_is_recorded_and_answered(polka: Running, key: str) -> None:
+    response = post(polka, payment(1250, reference="Rent, März €"), key)
+    assert response.status_code == 201
+    assert response.headers["content-type"] == "application/json"
+    transaction = response.json()
+    assert UUID(transaction["id"]).version == 7
+    assert UUID(transaction["batch"]).version == 7
+    expected = {"status": "accepted", "currency": "USD", "posted_at": None, **payment(1250, reference="Rent, März €")}
+    assert {name: transaction[name] for name in expected} == expected
+    found = client.get(f"{polka.url}/transaction/{transaction['id']}").json()
+    assert found | {"posted_at": None} == transaction
+    assert client.get(f"{polka.apis[1].url}/transaction", params={"idempotency_key": key}).json()["id"] == found["id"]
+
+
+def test_a_transaction_says_when_its_batch_was_posted(polka: Running) -> None:
+    transaction = post(polka, payment()).json()
+    url = f"{polka.url}/transaction/{transaction['id']}"
+    posted_at = wait_for("it is posted", lambda: client.get(url).json()["posted_at"])
+    assert posted_at > transaction["created_at"]
+
+
+def test_the_latest_transaction(polka: Running) -> None:
+    transaction = post(polka, payment(77)).json()
+    assert client.get(f"{polka.url}/transaction").json()["id"] == transaction["id"]
+
+
+def test_a_payment_moves_money_between_banks_and_accounts(polka: Running) -> None:
+    for bank in ("mover", "taker"):
+        assert client.post(f"{polka.url}/banks", json={"name": bank}).status_code == 201
+    for amount, currency in ((100, "USD"), (250, "USD"), (7, "JPY")):
+        assert post(polka, payment(amount, "mover", "taker", currency=currency)).status_code == 201
+
+    def held(path: str) -> dict[str, int]:
+        return {
+            position["currency"]: position["posted"] + position["pending"]
+            for position in client.get(f"{polka.url}{path}").json()["balances"]
+        }
+
+    wait_for("the sender owes", lambda: held("/banks/mover") == {"USD": -350, "JPY": -7})
+    assert held("/banks/taker") == {"USD": 350, "JPY": 7}
+    page = client.get(f"{polka.url}/banks/taker/accounts").json()
+    assert [account["account"] for account in page["accounts"]] == ["B1"]
+    sums = {held["currency"]: held["posted"] + held["pending"] for held in page["accounts"][0]["balances"]}
+    assert sums == {"USD": 350, "JPY": 7}
+    assert page["as_of"]["flush"] >= 0
+
+
+def test_a_transaction_sent_twice_moves_money_once(polka: Running, key: str) -> None:
+    first = post(polka, payment(5), key)
+    again, elsewhere = post(polka, payment(5), key), post(polka, payment(5), key, api=1)
+    assert first.headers.get("idempotency-replayed") is None
+    for response in (again, elsewhere):
+        assert response.status_code == 201
+        assert response.headers["idempotency-replayed"] == "true"
+        assert response.json() == first.json()
+    same_body_in_other_words = b'{"receiver":{"account":"B1","bank":"bank2"},"amount":5,"sender":' + (
+        b'{"bank":"bank1","account":"A1"}, "currency":"USD"}'
+    )
+    assert post(polka, same_body_in_other_words, key).json() == first.json()
+
+
+def test_a_key_with_another_body_is_refused(polka: Running, key: str) -> None:
+    assert post(polka, payment(5), key).status_code == 201
+    for api in (0, 1):
+        problem = refused(post(polka, payment(6), key, api), 422, "key_reused")
+        assert problem["field"] == "Idempotency-Key"
+
+
+def refused(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The problem document of RFC 9457."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = response.json()
+    assert (problem["status"], problem["code"]) == (status, code), problem
+    assert problem["type"] == f"urn:polka:problem:{code}"
+    assert problem["title"]
+    assert problem["detail"]
+    return problem
+
+
+def without(name: str) -> dict[str, Any]:
+    return {field: value for field, value in payment().items() if field != name}
+
+
+def with_account(account: Any) -> dict[str, Any]:
+    return payment() | {"sender": {"bank": "bank1", "account": account}}
+
+
+BAD: dict[str, tuple[Any, int, str, str | None, str]] = {
+    "no JSON": (b"{", 400, "malformed", None, "JSON"),
+    "no body": (b"", 400, "malformed", None, "JSON"),
+    "no UTF-8": (b'{"reference":"\xff"}', 400, "malformed", None, "JSON"),
+    "two documents": (json.dumps(payment()).encode() + b"{}", 400, "malformed", None, "trailing"),
+    "a lone surrogate": (
+        json.dumps(payment(reference="x")).replace('"x"', '"\\ud800"').encode(),
+        400,
+        "malformed",
+        None,
+        "JSON",
+    ),
+    "no object": (b"[]", 400, "invalid", None, "expected `object`"),
+    "an amount as text": (payment() | {"amount": "5"}, 400, "invalid", "amount", "expected `int`, got `str`"),
+    "an amount as a float": (
+        json.dumps(payment()).replace("100", "5.0").encode(),
+        400,
+        "invalid",
+        "amount",
+        "expected `int`, got `float`",
+    ),
+    "an amount with an exponent": (
+        json.dumps(payment()).replace("100", "1e2").encode(),
+        400,
+        "invalid",
+        "amount",
+        "float",
+    ),
+    "an amount of true": (payment() | {"amount": True}, 400, "invalid", "amount", "expected `int`, got `bool`"),
+    "an amount of null": (payment() | {"amount": None}, 400, "invalid", "amount", "expected `int`, got `null`"),
+    "an amount of zero": (payment(0), 400, "invalid", "amount", ">= 1"),
+    "a negative amount": (payment(-5), 400, "invalid", "amount", ">= 1"),
+    "an amount above 10^15": (payment(10**15 + 1), 400, "invalid", "amount", "<= 1000000000000000"),
+    "an amount of 40 digits": (payment(10**40), 400, "invalid", "amount", ""),
+    "no amount": (without("amount"), 400, "invalid", "amount", "is missing"),
+    "no sender": (without("sender"), 400, "invalid", "sender", "is missing"),
+    "no account": (payment() | {"sender": {"bank": "bank1"}}, 400, "invalid", "sender.account", "is missing"),
+    "an unknown field": (payment(colour="red"), 400, "invalid", "colour", "is not a field here"),
+    "an unknown field inside": (
+        payment() | {"receiver": {"bank": "bank2", "account": "B1", "iban": "x"}},
+        400,
+        "invalid",
+        "receiver.iban",
+        "is not a field here",
+    ),
+    "an account of 35 letters": (with_account("A" * 35), 400, "invalid", "sender.account", "1 to 34"),
+    "an empty account": (with_account(""), 400, "invalid", "sender.account", "1 to 34"),
+    "an account with a blank": (with_account("A 1"), 400, "invalid", "sender.account", "1 to 34"),
+    "an account with a line feed": (with_account("A1\n"), 400, "invalid", "sender.account", "1 to 34"),
+    "an account in other letters": (with_account("Ä1"), 400, "invalid", "sender.account", "1 to 34"),
+    "an account as a number": (with_account(5), 400, "invalid", "sender.account", "expected `str`"),
+    "a reference of 141 letters": (payment(reference="x" * 141), 400, "invalid", "reference", "140"),
+    "a reference with a NUL": (payment(reference="a\0b"), 400, "invalid", "reference", "control"),
+    "an empty reference": (payment(reference=""), 400, "invalid", "reference", "140"),
+    "a currency of four letters": (payment(currency="USDX"), 400, "invalid", "currency", "three letters"),
+    "an unknown currency": (payment(currency="ABC"), 422, "unknown_currency", "currency", "ABC"),
+    "a currency in small letters": (payment(currency="usd"), 422, "unknown_currency", "currency", "usd"),
+    "no currency of payments": (payment(currency="XXX"), 422, "unknown_currency", "currency", "XXX"),
+    "the same account": (
+        payment(sender="bank1", receiver="bank1") | {"receiver": {"bank": "bank1", "account": "A1"}},
+        422,
+        "same_account",
+        "receiver",
+        "sender's own",
+    ),
+    "an unknown sender": (payment(sender="nobody"), 422, "unknown_bank", "sender.bank", "nobody"),
+    "an unknown receiver": (payment(receiver="nobody"), 422, "unknown_bank", "receiver.bank", "nobody"),
+    "a bank with a NUL": (payment(sender="b\0"), 422, "unknown_bank", "sender.bank", "no bank"),
+    "an endless bank": (payment(sender="b" * 65), 400, "invalid", "sender.bank", "1 to 64"),
+    "Polka itself": (payment(receiver="polka"), 422, "unknown_bank", "receiver.bank", "polka"),
+    "a body over 64 KiB": (payment(reference="x" * 66_000), 413, "too_large", None, "65536"),
+}
+
+
+@pytest.mark.parametrize(("body", "status", "code", "field", "fact"), BAD.values(), ids=BAD.keys())
+def test_bad_input_names_field_and_fact_and_leaves_nothing(
+    polka: Running, body: Any, status: int, code: str, field: str | None, fact: str
+) -> None:
+    before = everything(polka)
+    problem = refused(post(polka, body), status, code)
+    assert problem.get("field") == field, problem
+    assert fact in problem["detail"], problem
+    assert everything(polka) == before
+
+
+@pytest.mark.parametrize("bad", ["", "x" * 256, "ä", "a\tb"])
+def test_a_bad_key_is_refused(polka: Running, bad: str) -> None:
+    raw = [("Content-Type", "application/json"), ("Idempotency-Key", bad.encode("latin-1"))]
+    response = client.post(f"{polka.url}/transaction", json=payment(), headers=raw)  # type: ignore[arg-type]
+    assert refused(response, 400, "invalid")["field"] == "Idempotency-Key"
+
+
+@pytest.mark.parametrize("bad", ["", "5", "-1s", "0s", "1 s", "1d", "301s", "x"])
+def test_a_bad_timeout_is_refused(polka: Running, bad: str) -> None:
+    assert refused(post(polka, payment(), timeout=bad), 400, "invalid")["field"] == "timeout"
+    response = client.post(f"{polka.url}/transaction", json=payment(), headers={"Request-Timeout": bad})
+    assert refused(response, 400, "invalid")["field"] == "Request-Timeout"
+
+
+def test_an_unknown_parameter_is_refused(polka: Running) -> None:
+    assert refused(post(polka, payment(), tiemout="5s"), 400, "invalid")["field"] == "tiemout"
+
+
+def test_a_refusal_is_the_keys_answer_for_good(polka: Running, key: str) -> None:
+    """A client who was told no must not find later that an attempt of his went through after all."""
+    refused(post(polka, payment(receiver="later"), key), 422, "unknown_bank")
+    assert client.post(f"{polka.url}/banks", json={"name": "later"}).status_code == 201
+    refused(post(polka, payment(receiver="later"), key), 422, "unknown_bank")
+    refused(post(polka, payment(receiver="later"), key, api=1), 422, "unknown_bank")
+    found = client.get(f"{polka.url}/transaction", params={"idempotency_key": key})
+    refused(found, 422, "unknown_bank")
+    assert post(polka, payment(receiver="later"), f"{key}-anew").status_code == 201
+
+
+def test_what_is_not_there(polka: Running) -> None:
+    for path in (
+        "/transaction/x",
+        "/transaction/01900000-0000-7000-8000-000000000000",
+        "/banks/nobody",
+        "/banks/nobody/accounts",
+        "/nothing",
+    ):
+        refused(client.get(f"{polka.url}{path}"), 404, "not_found")
+    refused(client.get(f"{polka.url}/transaction", params={"idempotency_key": "never"}), 404, "not_found")
+    refused(client.put(f"{polka.url}/banks", json={}), 405, "method_not_allowed")
+    refused(client.request("DELETE", f"{polka.url}/transaction"), 405, "method_not_allowed")
+
+
+def test_a_transaction_posted_with_a_slash_at_the_end_is_the_same_route(polka: Running, key: str) -> None:
+    """It comes past the fast lane, through Litestar, with the same answer."""
+    first = post(polka, payment(9), key)
+    again = client.post(f"{polka.url}/transaction/", json=payment(9), headers={"Idempotency-Key": key})
+    assert again.status_code == 201
+    assert again.json() == first.json()
+    assert again.headers["content-type"] == "application/json"
+    bad = client.post(f"{polka.url}/transaction/", json=payment(-1))
+    assert refused(bad, 400, "invalid")["field"] == "amount"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "field"),
+    [
+        ({"name": "bank1"}, 409, "conflict", "name"),
+        ({"name": "polka"}, 409, "conflict", "name"),
+        ({"name": ""}, 400, "invalid", "name"),
+        ({"name": "-x"}, 400, "invalid", "name"),
+        ({"name": "a/b"}, 400, "invalid", "name"),
+        ({"name": "x" * 65}, 400, "invalid", "name"),
+        ({"name": "x\n"}, 400, "invalid", "name"),
+        ({"name": 5}, 400, "invalid", "name"),
+        ({}, 400, "invalid", "name"),
+        ({"name": "x", "cap": 5}, 400, "invalid", "cap"),
+    ],
+)
+def test_a_bank_that_cannot_be_opened(polka: Running, body: Any, status: int, code: str, field: str) -> None:
+    problem = refused(client.post(f"{polka.url}/banks", json=body), status, code)
+    assert problem.get("field") == field, problem
+
+
+def test_a_bank_with_blanks_in_its_name(polka: Running) -> None:
+    response = client.post(f"{polka.url}/banks", json={"name": "First Bank of X"})
+    assert response.status_code == 201
+    assert client.get(polka.url + response.headers["location"]).json()["name"] == "First Bank of X"
+    assert post(polka, payment(sender="First Bank of X"), api=1).status_code == 201
+
+
+def test_banks_come_in_pages(polka: Running) -> None:
+    names: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        page = client.get(f"{polka.url}/banks", params={"after": after, "limit": 7}).json()
+        assert len(page["banks"]) <= 7
+        names += [bank["name"] for bank in page["banks"]]
+        after = page["next"]
+    assert names == sorted(names)
+    assert {f"bank{n}" for n in range(1, 21)} <= set(names)
+    assert refused(client.get(f"{polka.url}/banks", params={"limit": 0}), 400, "invalid")["field"] == "limit"
+    assert refused(client.get(f"{polka.url}/banks", params={"limit": "x"}), 400, "invalid")["field"] == "limit"
+
+
+def test_without_the_cache_payments_go_on_and_balances_come_from_the_database(services: Services) -> None:
+    cache, api = services.cache(POLKA_FLUSH_SECONDS="0.1").ready(), services.api().ready()
+    assert client.post(f"{api.url}/transaction", json=payment(5)).status_code == 201
+    wait_for(
+        "it is posted",
+        lambda: (
+            client.get(f"{api.url}/banks/bank1").json()["balances"] == [{"currency": "USD", "posted": -5, "pending": 0}]
+        ),
+    )
+    cache.kill()
+    assert client.post(f"{api.url}/transaction", json=payment(7)).status_code == 201
+    bank = client.get(f"{api.url}/banks/bank1").json()
+    assert bank["balances"] == [{"currency": "USD", "posted": -5, "pending": None}]
+    assert bank["as_of"]["flush"] == 1
+    assert client.get(f"{api.url}/banks").json()["banks"][0]["name"] == "bank1"
+    accounts = client.get(f"{api.url}/banks/bank1/accounts").json()
+    assert accounts["accounts"] == [{"account": "A1", "balances": bank["balances"]}]
+    cache.restart()
+    assert client.get(f"{api.url}/banks/bank1").json()["balances"] == [{"currency": "USD", "posted": -12, "pending": 0}]
+
+
+def test_a_frozen_cache_holds_nobody_up(services: Services) -> None:
+    cache, api = services.cache().ready(), services.api(POLKA_CACHE_TIMEOUT_SECONDS="0.3").ready()
+    with cache.frozen():
+        for amount in range(1, 21):
+            assert client.post(f"{api.url}/transaction", json=payment(amount)).status_code == 201
+        assert client.get(f"{api.url}/banks/bank1").json()["balances"] == []
+
+
+def test_a_database_that_is_away_is_told_and_comes_back(services: Services, wire: Wire) -> None:
+    services.database_url = wire.url
+    api = services.api().ready()
+    wire.refuse()
+    wire.cut()
+    problem = refused(
+        client.post(f"{api.url}/transaction", json=payment(), headers={"Idempotency-Key": "k"}), 503, "database_away"
+    )
+    assert "nothing was recorded" in problem["detail"].lower()
+    assert client.get(f"{api.url}/health/ready").status_code == 503
+    assert client.get(f"{api.url}/health/live").status_code == 200
+    refused(client.get(f"{api.url}/transaction"), 503, "database_away")
+    refused(client.post(f"{api.url}/banks", json={"name": "x"}), 503, "outcome_unknown")
+    wire.accept()
+    wait_for("it is ready", api.is_ready)
+    response = client.post(f"{api.url}/transaction", json=payment(), headers={"Idempotency-Key": "k"})
+    assert response.status_code == 201
+    assert "idempotency-replayed" not in response.headers
+
+
+def test_an_outcome_that_is_not_known_in_time_is_told_as_such(services: Services, wire: Wire) -> None:
+    services.database_url = wire.url
+    api = services.api().ready()
+    wire.arm(Fault.DELAY, lambda message: b"cut here" in message)
+    url, body, headers = f"{api.url}/transaction", payment(reference="cut here"), {"Idempotency-Key": "k"}
+    wire.refuse()
+    refused(client.post(url, json=body, headers=headers, params={"timeout": "500ms"}), 504, "outcome_unknown")
+    wire.accept()
+    wire.release()
+    answer = client.post(url, json=body, headers=headers)
+    assert answer.status_code == 201
+    found = client.get(url, params={"idempotency_key": "k"}).json()
+    assert found["id"] == answer.json()["id"]
+    assert asyncio.run(audit.audit(services.database_url)).is_clean
+
+
+def test_connections_are_closed_after_some_hundred_requests(polka: Running) -> None:
+    answers = []
+    with httpx.Client() as own:
+        for _ in range(510):
+            response = own.get(f"{polka.url}/hello")
+            answers.append(response.headers.get("connection"))
+    assert answers.count("close") in (1, 2)
+
+
+def test_a_request_in_pieces_and_two_in_one_packet(polka: Running) -> None:
+    """HTTP as it comes: a body byte by byte, and pipelined requests answered in order."""
+    body = json.dumps(payment(11)).encode()
+    head = b"POST /transaction HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with socket.create_connection(("127.0.0.1", int(polka.url.rpartition(":")[2]))) as raw:
+        for byte in head + body:
+            raw.sendall(bytes([byte]))
+        assert b"201 Created" in read_answer(raw)
+        raw.sendall((head + body) * 3)
+        for _ in range(3):
+            assert b"201 Created" in read_answer(raw)
+
+
+def read_answer(raw: socket.socket) -> bytes:
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += raw.recv(1)
+    head = answer.lower()
+    length = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
+    while length:
+        part = raw.recv(length)
+        answer, length = answer + part, length - len(part)
+    return answer
+
+
+def test_metrics_count_what_happened(polka: Running) -> None:
+    def count(line: str) -> float:
+        for found in client.get(f"{polka.url}/metrics").text.splitlines():
+            if found.startswith(line):
+                return float(found.rpartition(" ")[2])
+        return 0
+
+    route = 'polka_http_requests_total{method="POST",route="/transaction",status="201"}'
+    before, accepted = count(route), count('polka_payments_total{outcome="accepted"}')
+    post(polka, payment())
+    refused(post(polka, payment(-1)), 400, "invalid")
+    assert count(route) == before + 1
+    assert count('polka_payments_total{outcome="accepted"}') == accepted + 1
+    assert count('polka_payments_total{outcome="invalid"}') >= 1
+    assert count("polka_commit_payments_count") >= 1
+    assert "/banks/bank1" not in client.get(f"{polka.url}/metrics").text
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _audit_at_the_end(polka: Running) -> Iterator[None]:
+    yield
+    done = asyncio.run(audit.audit(polka.database_url, polka.cache.url))
+    assert done.is_clean, done.differences

@@ -1,0 +1,392 @@
+"""The cache as a process: what is pending, what is posted, and what survives lost connections and starts."""
+
+import asyncio
+import json
+import signal
+from uuid import UUID
+
+import asyncpg
+import psutil
+import pytest
+
+from committed import account_held, commit, held, new_id, tell, transfer
+from polka import audit, seed
+from services import Service, Services, client, free_port, wait_for
+from wire import Fault, Wire
+
+pytestmark = pytest.mark.anyio
+
+QUICK = {"POLKA_FLUSH_SECONDS": "0.1"}
+SLOW = {"POLKA_FLUSH_SECONDS": "3600"}
+
+
+async def until(what: str, check: object, seconds: float = 30) -> None:
+    await asyncio.to_thread(wait_for, what, check, seconds)
+
+
+async def balance(connection: asyncpg.Connection, bank: str) -> int:
+    return int(await connection.fetchval("SELECT sum(balance) FROM balances WHERE bank = $1", bank) or 0)
+
+
+async def state(connection: asyncpg.Connection, batch: UUID) -> str | None:
+    value: str | None = await connection.fetchval("SELECT state FROM batches WHERE id = $1", batch)
+    return value
+
+
+async def clean_audit(database_url: str, cache: Service | None = None) -> None:
+    done = await audit.audit(database_url, cache.url if cache else None)
+    assert done.is_clean, done.differences
+
+
+async def test_a_told_batch_is_pending_until_a_flush_posts_it(
+    services: Services, connection: asyncpg.Connection
+) -> None:
+    cache = services.cache(POLKA_FLUSH_SECONDS="0.5").ready()
+    batch = new_id()
+    assert tell(cache.url, batch, transfer(100))["pending"] == 1
+    assert held(cache.url, "bank1") == (0, -100)
+    assert held(cache.url, "bank2") == (0, 100)
+    assert account_held(cache.url, "bank2", "B1") == (0, 100)
+    await commit(connection, transfer(100), batch)
+    await until("the batch is posted", lambda: held(cache.url, "bank1") == (-100, 0))
+    assert account_held(cache.url, "bank1", "A1") == (-100, 0)
+    assert account_held(cache.url, "bank2", "B1") == (100, 0)
+    assert await state(connection, batch) == "posted"
+    await clean_audit(services.database_url, cache)
+
+
+async def test_the_same_post_again_changes_nothing(services: Services) -> None:
+    cache = services.cache(**SLOW).ready()
+    batch = new_id()
+    for _ in range(3):
+        assert tell(cache.url, batch, transfer(100))["pending"] == 1
+    assert held(cache.url, "bank1") == (0, -100)
+
+
+async def test_a_batch_that_replaces_a_failed_one_takes_its_place(services: Services) -> None:
+    cache = services.cache(**SLOW).ready()
+    failed, second = new_id(), new_id()
+    tell(cache.url, failed, transfer(100))
+    tell(cache.url, second, transfer(100), replaces=[failed])
+    assert held(cache.url, "bank1") == (0, -100)
+
+
+async def test_batches_that_it_never_heard_of_are_posted_all_the_same(
+    services: Services, connection: asyncpg.Connection
+) -> None:
+    before = [await commit(connection, transfer(n)) for n in range(1, 11)]
+    cache = services.cache(**QUICK).ready()
+    assert held(cache.url, "bank1") == (-55, 0)  # what was committed when it began is posted before it answers
+    later = [await commit(connection, transfer(n)) for n in range(1, 11)]
+    await until("all is posted", lambda: held(cache.url, "bank1") == (-110, 0))
+    assert {await state(connection, batch) for batch in before + later} == {"posted"}
+    await clean_audit(services.database_url, cache)
+
+
+async def test_what_is_posted_is_what_the_row_says_not_what_memory_holds(
+    services: Services, connection: asyncpg.Connection
+) -> None:
+    cache = services.cache(**QUICK).ready()
+    batch = new_id()
+    tell(cache.url, batch, transfer(999))
+    await commit(connection, transfer(100), batch)
+    await until("the batch is posted", lambda: held(cache.url, "bank1") == (-100, 0))
+    assert await balance(connection, "bank1") == -100
+    await clean_audit(services.database_url, cache)
+
+
+async def test_a_post_after_its_batch_was_posted_is_not_held_again(
+    services: Services, connection: asyncpg.Connection
+) -> None:
+    cache = services.cache(**QUICK).ready()
+    batch = await commit(connection, transfer(100))
+    await until("the batch is posted", lambda: held(cache.url, "bank1") == (-100, 0))
+    assert tell(cache.url, batch, transfer(100))["pending"] == 0
+    assert held(cache.url, "bank1") == (-100, 0)
+    cache.kill()
+    cache.restart()
+    assert tell(cache.url, batch, transfer(100))["pending"] == 0
+    assert held(cache.url, "bank1") == (-100, 0)
+
+
+async def test_a_post_older_than_its_memory_is_not_held(services: Services) -> None:
+    cache = services.cache(**SLOW).ready()
+    long_ago = UUID(int=(1_700_000_000_000 << 80) | (7 << 76) | (2 << 62))
+    assert tell(cache.url, long_ago, transfer(100))["pending"] == 0
+    assert held(cache.url, "bank1") == (0, 0)
+
+
+async def test_a_batch_that_is_never_committed_gets_a_tombstone_and_cannot_be_any_more(
+    services: Services, connection: asyncpg.Connection
+) -> None:
+    cache = services.cache(**QUICK, POLKA_PENDING_SECONDS="0.5").ready()
+    batch = new_id()
+    tell(cache.url, batch, transfer(100))
+    assert held(cache.url, "bank1") == (0, -100)
+    await until("it is given up", lambda: held(cache.url, "bank1") == (0, 0))
+    assert await state(connection, batch) == "void"
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await commit(connection, transfer(100), batch)
+    assert tell(cache.url, batch, transfer(100))["pending"] == 0  # nor is it held again
+
+
+async def test_a_tombstone_waits_for_a_commit_in_flight(services: Services, connection: asyncpg.Connection) -> None:
+    """No clock decides: a slow commit may arrive after any deadline."""
+    cache = services.cache(**QUICK, POLKA_PENDING_SECONDS="0.3").ready()
+    batch = new_id()
+    tell(cache.url, batch, transfer(100))
+    slow = await asyncpg.connect(services.database_url)
+    transaction = slow.transaction()
+    await transaction.start()
+    await slow.execute("INSERT INTO batches (id, size, payload) VALUES ($1, 1, $2)", batch, json.dumps(transfer(100)))
+    blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%void%'"
+    async with asyncio.timeout(20):
+        while not await connection.fetchval(blocked):
+            await asyncio.sleep(0.02)
+    assert held(cache.url, "bank1") == (0, -100)
+    await transaction.commit()
+    await slow.close()
+    await until("the batch is posted", lambda: held(cache.url, "bank1") == (-100, 0))
+    assert await state(connection, batch) == "posted"
+
+
+def is_end_of_flush(message: bytes) -> bool:
+    return b"COMMIT;" in message
+
+
+@pytest.mark.parametrize("fault", list(Fault), ids=lambda fault: fault.name)
+async def test_a_flush_whose_connection_is_lost_posts_each_batch_once(
+    services: Services, wire: Wire, connection: asyncpg.Connection, fault: Fault
+) -> None:
+    """Lost before the COMMIT, after it, or with a backend that lives on and commits later."""
+    services.database_url = wire.url
+    cache = services.cache(**QUICK).ready()
+    await commit(connection, transfer(1))
+    await until("the first is posted", lambda: held(cache.url, "bank1") == (-1, 0))
+    batch = new_id()
+    wire.arm(fault, lambda message: is_end_of_flush(message) and told.is_set())
+    told = asyncio.Event()
+    tell(cache.url, batch, transfer(100))
+    await commit(connection, transfer(100), batch)
+    told.set()
+    await asyncio.to_thread(wire.struck.wait, 20)
+    if fault is Fault.DELAY:
+        await asyncio.sleep(0.5)  # not a wait for anything: the backend lives on for a while
+        await asyncio.to_thread(wire.release)
+    await until("the batch is posted", lambda: held(cache.url, "bank1") == (-101, 0))
+    assert await balance(connection, "bank1") == -101
+    assert await connection.fetchval("SELECT number FROM epoch") > 1
+    await clean_audit(services.database_url, cache)
+
+
+async def test_a_killed_cache_finds_everything_in_the_database(
+    services: Services, connection: asyncpg.Connection
+) -> None:
+    cache = services.cache(**QUICK).ready()
+    for n in range(1, 21):
+        batch = new_id()
+        tell(cache.url, batch, transfer(n))
+        await commit(connection, transfer(n), batch)
+        if n % 5 == 0:
+            cache.kill()
+            cache.restart()
+    await until("all is posted", lambda: held(cache.url, "bank1") == (-210, 0))
+    await clean_audit(services.database_url, cache)
+
+
+async def test_of_two_caches_the_outdated_one_writes_nothing_and_ends(
+    services: Services, connection: asyncpg.Connection
+) -> None:
+    first = services.cache(**QUICK).ready()
+    await commit(connection, transfer(1))
+    await until("the first posts", lambda: held(first.url, "bank1") == (-1, 0))
+    with first.frozen():
+        second = services.cache(port=free_port(), **QUICK).ready()
+        await commit(connection, transfer(2))
+        await until("the second posts", lambda: held(second.url, "bank1") == (-3, 0))
+        flush = await connection.fetchval("SELECT number FROM flush")
+        late = await commit(connection, transfer(4))
+        await until("the second posts", lambda: held(second.url, "bank1") == (-7, 0))
+    assert first.ended() == 1
+    assert "Another cache has taken over" in first.log.read_text()
+    assert "Traceback" not in first.log.read_text()
+    assert await connection.fetchval("SELECT number FROM flush") == flush + 1
+    assert await state(connection, late) == "posted"
+    await clean_audit(services.database_url, second)
+
+
+async def test_a_flush_checks_the_epoch_it_was_begun_under(services: Services, connection: asyncpg.Connection) -> None:
+    """The epoch is raised between two flushes, with batches waiting: none of them is posted by the old cache."""
+    cache = services.cache(**QUICK).ready()
+    async with connection.transaction():
+        await connection.execute("UPDATE epoch SET number = number + 1")
+        await asyncio.sleep(0)
+    batch = await commit(connection, transfer(100))
+    assert cache.ended() == 1
+    assert await state(connection, batch) == "unposted"
+    assert await balance(connection, "bank1") == 0
+
+
+POISON = {
+    "no list": '{"a": 1}',
+    "no entries": "[]",
+    "not balanced": json.dumps([["bank1", "A1", "USD", -5], ["bank2", "B1", "USD", 6]]),
+    "balanced only across currencies": json.dumps([["bank1", "A1", "USD", -5], ["bank2", "B1", "EUR", 5]]),
+    "a text for an amount": json.dumps([["bank1", "A1", "USD", "-5"], ["bank2", "B1", "USD", 5]]),
+    "too large": json.dumps([["bank1", "A1", "USD", -(10**15) - 1], ["bank2", "B1", "USD", 10**15 + 1]]),
+    "what the database refuses": json.dumps([["bank1", "A\0", "USD", -5], ["bank2", "B1", "USD", 5]]),
+}
+
+
+@pytest.mark.parametrize("payload", POISON.values(), ids=POISON.keys())
+async def test_a_row_that_cannot_be_posted_is_set_aside_and_the_others_go_on(
+    services: Services, connection: asyncpg.Connection, payload: str
+) -> None:
+    for n in range(1, 11):
+        await commit(connection, transfer(n))
+    bad = new_id()
+    cache = services.cache(**QUICK, POLKA_FLUSH_PAYMENTS_MAX="64").ready()
+    await connection.execute("INSERT INTO batches (id, size, payload) VALUES ($1, 1, $2)", bad, payload)
+    for n in range(11, 21):
+        await commit(connection, transfer(n))
+    await until("the others are posted", lambda: held(cache.url, "bank1")[0] == -210)
+    assert await state(connection, bad) == "aside"
+    metrics = client.get(f"{cache.url}/metrics").text
+    assert "is set aside" in cache.log.read_text()
+    assert "polka_aside_batches_total 1.0" in metrics
+    done = await audit.audit(services.database_url)
+    assert [found.subject for found in done.differences["No batch is set aside"]] == [str(bad)]
+
+
+async def test_a_row_set_aside_stays_pending_over_a_start(services: Services, connection: asyncpg.Connection) -> None:
+    """What it would move is not free: a cap that it uses stays used."""
+    cache = services.cache(**QUICK).ready()
+    batch, unbalanced = new_id(), [("bank1", "A1", "USD", -5), ("bank2", "B1", "USD", 6)]
+    await connection.execute(
+        "INSERT INTO batches (id, size, payload) VALUES ($1, 1, $2)", batch, json.dumps(unbalanced)
+    )
+    await until("it is set aside", lambda: held(cache.url, "bank1") == (0, -5))
+    cache.kill()
+    cache.restart()
+    assert held(cache.url, "bank1") == (0, -5)
+
+
+async def test_an_accounts_answer_never_counts_a_batch_twice_or_leaves_it_out(
+    services: Services, connection: asyncpg.Connection
+) -> None:
+    """Posted and pending together grow with each batch, through every flush in between."""
+    cache = services.cache(POLKA_FLUSH_SECONDS="0.02").ready()
+    for n in range(1, 101):
+        batch = new_id()
+        tell(cache.url, batch, transfer(1))
+        assert sum(account_held(cache.url, "bank2", "B1")) == n
+        await commit(connection, transfer(1), batch)
+        assert sum(account_held(cache.url, "bank2", "B1")) == n
+        assert sum(held(cache.url, "bank2")) == n
+    await clean_audit(services.database_url, cache)
+
+
+async def test_pages_of_accounts_hold_those_that_have_nothing_posted_yet(
+    services: Services, connection: asyncpg.Connection
+) -> None:
+    await seed.seed(services.database_url, 20, 200)
+    cache = services.cache(**SLOW).ready()
+    tell(cache.url, new_id(), [("bank1", "ACC3X", "USD", -5), ("bank2", "B1", "USD", 5)])
+    names: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        params = {"after": after, "limit": 4}
+        page = client.get(f"{cache.url}/balance/bank1/accounts", params=params).json()
+        names += [account["account"] for account in page["accounts"]]
+        after = page["next"]
+    assert names == sorted([*(f"ACC{n}" for n in range(1, 11)), "ACC3X"])
+
+
+async def test_balances_know_no_bound(services: Services, connection: asyncpg.Connection) -> None:
+    huge = 10**30
+    await connection.execute("INSERT INTO balances VALUES ('bank1', 'USD', $1), ('bank2', 'USD', $2)", huge, -huge)
+    await connection.execute("INSERT INTO accounts VALUES ('bank1', 'A1', 'USD', $1)", huge)
+    cache = services.cache(**QUICK).ready()
+    await commit(connection, transfer(1))
+    await until("it is posted", lambda: held(cache.url, "bank1") == (huge - 1, 0))
+    assert account_held(cache.url, "bank1", "A1") == (huge - 1, 0)
+    assert await balance(connection, "bank2") == 1 - huge
+
+
+HOUR = """
+WITH b AS (
+    INSERT INTO batches (id, size, payload, created_at)
+    SELECT uuidv(n), 100, (SELECT json_agg(e) FROM (
+        SELECT json_build_array('bank1', 'A' || i, 'USD', -1) AS e FROM generate_series(1, 100) i
+        UNION ALL SELECT json_build_array('bank2', 'B' || i, 'USD', 1) FROM generate_series(1, 100) i) entries),
+        now() - interval '1 hour'
+    FROM generate_series($1::int, $2::int) n RETURNING id
+)
+INSERT INTO transactions (id, batch, sender_bank, sender_account, receiver_bank, receiver_account, amount, currency)
+SELECT gen_random_uuid(), b.id, 'bank1', 'A' || i, 'bank2', 'B' || i, 1, 'USD' FROM b, generate_series(1, 100) i
+"""
+UUIDV = """
+CREATE FUNCTION uuidv(n int) RETURNS uuid LANGUAGE sql AS
+$$ SELECT ('01900000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid $$
+"""
+
+
+async def test_an_hour_of_unposted_batches_is_found_at_start_with_flat_memory(
+    services: Services, connection: asyncpg.Connection
+) -> None:
+    """100,000 payments and then a million, both by a cache that starts: the memory of both is the same."""
+    await connection.execute(UUIDV)
+    resident = []
+    cache = services.cache(**QUICK).ready()
+    posted = 0
+    for payments in (100_000, 1_000_000):
+        cache.stop()
+        await connection.execute(HOUR, posted // 100 + 1, (posted + payments) // 100)
+        posted += payments
+        cache.restart()
+        assert held(cache.url, "bank1") == (-posted, 0)
+        resident.append(psutil.Process(cache.process.pid).memory_info().rss)
+    assert resident[1] < 1.1 * resident[0], resident
+    await clean_audit(services.database_url, cache)
+
+
+async def test_ten_thousand_banks_and_a_million_accounts(services: Services, connection: asyncpg.Connection) -> None:
+    await seed.seed(services.database_url, 10_000, 1_000_000)
+    await connection.execute("INSERT INTO balances SELECT name, 'USD', 0 FROM banks")
+    await commit(connection, [("bank7", "ACC42", "USD", -5), ("bank9999", "ACC77", "USD", 5)])
+    cache = services.cache(**QUICK).ready()
+    assert account_held(cache.url, "bank9999", "ACC77") == (5, 0)
+    assert account_held(cache.url, "bank7", "ACC42") == (-5, 0)
+    assert held(cache.url, "bank9999") == (5, 0)
+
+
+async def test_it_starts_once_a_dead_holder_of_the_epoch_is_gone(
+    services: Services, connection: asyncpg.Connection
+) -> None:
+    """A flush of a predecessor that nobody hears any more is ended by the server within seconds."""
+    stuck = await asyncpg.connect(services.database_url, server_settings={"idle_in_transaction_session_timeout": "2s"})
+    await stuck.execute("BEGIN")
+    await stuck.execute("SELECT number FROM epoch FOR SHARE")
+    cache = services.cache(**QUICK)
+    cache.ready()
+    stuck.terminate()
+    assert await connection.fetchval("SELECT number FROM epoch") >= 1
+
+
+async def test_it_outlives_its_database(services: Services, wire: Wire, connection: asyncpg.Connection) -> None:
+    services.database_url = wire.url
+    cache = services.cache(**QUICK).ready()
+    ended = (
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+        "WHERE application_name LIKE 'polka cache%' AND datname = current_database()"
+    )
+    assert await connection.fetchval(ended) >= 1
+    await commit(connection, transfer(5))
+    await until("it posts again", lambda: held(cache.url, "bank1") == (-5, 0))
+
+
+async def test_ctrl_c_ends_it_cleanly(services: Services) -> None:
+    cache = services.cache(**QUICK).ready()
+    cache.send(signal.SIGINT)
+    assert cache.ended() == 0
+    assert "Traceback" not in cache.log.read_text()

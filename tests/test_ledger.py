@@ -1,0 +1,148 @@
+"""The ledger in memory, against a second implementation so plain that one can see that it is right."""
+
+from collections import Counter
+from uuid import UUID
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from cache.ledger import Hold, Ledger, Posted, made_at_milliseconds
+from polka.transactions import Entry
+
+NOW = 1_000_000
+BANKS = ["a", "b", "c"]
+CURRENCIES = ["EUR", "USD"]
+
+
+def id_at(milliseconds: int, number: int) -> UUID:
+    return UUID(int=milliseconds << 80 | 7 << 76 | number)
+
+
+def entries() -> st.SearchStrategy[list[Entry]]:
+    transfer = st.tuples(
+        st.sampled_from(BANKS), st.sampled_from(BANKS), st.sampled_from(CURRENCIES), st.integers(1, 10**15)
+    )
+    return st.lists(transfer, min_size=1, max_size=4).map(
+        lambda transfers: [
+            entry
+            for sender, receiver, currency, amount in transfers
+            for entry in ((sender, "X", currency, -amount), (receiver, "Y", currency, amount))
+        ]
+    )
+
+
+class Plain:
+    """Keeps every batch with its state, and adds all of them up each time that it is asked."""
+
+    def __init__(self) -> None:
+        self.batches: dict[UUID, tuple[str, list[Entry]]] = {}
+
+    def sum(self, state: str, bank: str, currency: str) -> int:
+        return sum(
+            amount
+            for is_state, entries in self.batches.values()
+            for owner, _, unit, amount in entries
+            if is_state == state and (owner, unit) == (bank, currency)
+        )
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Batches are told, replaced, posted, voided and set aside in any order, each message any number of times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ledger = Ledger({}, 0, {})
+        self.plain = Plain()
+        self.ids: list[UUID] = []
+
+    def pick(self, number: int) -> UUID | None:
+        return self.ids[number % len(self.ids)] if self.ids else None
+
+    @rule(entries=entries(), replaced=st.none() | st.integers(0, 99))
+    def tell(self, entries: list[Entry], replaced: int | None) -> None:
+        batch = id_at(NOW, len(self.ids))
+        old = self.pick(replaced) if replaced is not None else None
+        self.ids.append(batch)
+        if old and self.plain.batches.get(old, ("", []))[0] == "pending":
+            self.plain.batches[old] = ("gone", [])
+        assert self.ledger.hold(batch, entries, [old] if old else [], NOW) is Hold.PENDING
+        self.plain.batches[batch] = ("pending", entries)
+
+    @rule(number=st.integers(0, 99), entries=entries())
+    def tell_again(self, number: int, entries: list[Entry]) -> None:
+        batch = self.pick(number)
+        if batch is None or self.plain.batches[batch][0] == "gone":
+            return
+        assert self.ledger.hold(batch, entries, [], NOW) is Hold.KNOWN
+
+    @rule(numbers=st.lists(st.integers(0, 99), max_size=4), unheard=entries())
+    def flush(self, numbers: list[int], unheard: list[Entry]) -> None:
+        """Posts some that are pending, and one that the ledger never heard of."""
+        chosen = {self.pick(number) for number in numbers} - {None}
+        posted = [
+            Posted(batch, self.plain.batches[batch][1])
+            for batch in chosen
+            if batch and self.plain.batches[batch][0] == "pending"
+        ]
+        new = id_at(NOW, len(self.ids))
+        self.ids.append(new)
+        posted.append(Posted(new, unheard))
+        self.ledger.absorb(self.ledger.flush + 1, posted)
+        for batch in posted:
+            self.plain.batches[batch.id] = ("posted", list(batch.entries))
+
+    @rule(number=st.integers(0, 99))
+    def void(self, number: int) -> None:
+        batch = self.pick(number)
+        if batch and self.plain.batches[batch][0] == "pending":
+            self.ledger.finish(batch, 0)
+            self.plain.batches[batch] = ("void", [])
+
+    @invariant()
+    def positions_are_the_sums_of_their_entries(self) -> None:
+        for bank in BANKS:
+            held = self.ledger.bank(bank)
+            for currency in CURRENCIES:
+                posted, pending = held.get(currency, (0, 0))
+                assert posted == self.plain.sum("posted", bank, currency)
+                assert pending == self.plain.sum("pending", bank, currency)
+
+    @invariant()
+    def accounts_pending_sum_to_their_banks_pending(self) -> None:
+        for bank in BANKS:
+            sums: Counter[str] = Counter()
+            for held in self.ledger.accounts_pending(bank).values():
+                for currency, amount in held.items():
+                    sums[currency] += amount
+            for currency in CURRENCIES:
+                assert sums[currency] == self.ledger.bank(bank).get(currency, (0, 0))[1]
+
+
+TestLedger = LedgerMachine.TestCase
+TestLedger.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+
+
+@given(entries(), entries())
+def test_a_batch_that_was_posted_is_not_held_again(first: list[Entry], late: list[Entry]) -> None:
+    ledger = Ledger({}, 0, {})
+    batch = id_at(NOW, 1)
+    ledger.absorb(1, [Posted(batch, first)])
+    before = {bank: ledger.bank(bank) for bank in BANKS}
+    assert ledger.hold(batch, late, [], NOW) is Hold.KNOWN
+    assert {bank: ledger.bank(bank) for bank in BANKS} == before
+
+
+def test_a_batch_older_than_what_is_remembered_is_not_held() -> None:
+    ledger = Ledger({}, 0, {})
+    old, young = id_at(NOW - 1, 1), id_at(NOW, 2)
+    ledger.absorb(1, [Posted(old, [("a", "X", "EUR", -1), ("b", "Y", "EUR", 1)])])
+    ledger.absorb(2, [Posted(young, [("a", "X", "EUR", -1), ("b", "Y", "EUR", 1)])])
+    ledger.forget(NOW)
+    assert ledger.hold(old, [("a", "X", "EUR", -1)], [], NOW) is Hold.LATE
+    assert ledger.hold(young, [("a", "X", "EUR", -1)], [], NOW) is Hold.KNOWN
+    assert ledger.bank("a") == {"EUR": (-2, 0)}
+
+
+def test_an_id_says_when_it_was_made() -> None:
+    assert made_at_milliseconds(UUID("017f22e2-79b0-7cc3-98c4-dc0c0c07398f")) == 0x017F22E279B0  # RFC 9562, A.6

@@ -1,0 +1,324 @@
+"""Posting, the api's part, on real connections: races for keys, lost commits, late ones."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from api.batches import Accepted, Outcome
+from api.cache_client import CacheClient
+from api.posting import Posting, open_posting
+from api.refusals import Refusal, Refused
+from api.settings import Settings
+from polka import database
+from polka.transactions import Party, Payment
+from wire import Fault, Wire
+
+pytestmark = pytest.mark.anyio
+
+Apis = Callable[..., Any]
+
+
+def away(_: httpx.Request) -> httpx.Response:
+    raise httpx.ConnectError("no cache here")
+
+
+@pytest.fixture
+async def start(database_url: str) -> AsyncIterator[Apis]:
+    """Starts the posting part of an api; the cache is away, which must change nothing."""
+    async with AsyncExitStack() as stack:
+
+        async def start(url: str = database_url, **settings: Any) -> Posting:
+            chosen = Settings(database_url=url, **settings)
+            pool = await stack.enter_async_context(database.pool(url, "test", 4, 5))
+            client = await stack.enter_async_context(
+                httpx.AsyncClient(base_url="http://cache", transport=httpx.MockTransport(away))
+            )
+            return await stack.enter_async_context(open_posting(chosen, pool, CacheClient(client, 0)))
+
+        yield start
+
+
+SLOW_COMMITS = """
+CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM pg_advisory_xact_lock_shared(42); RETURN NULL; END $$;
+CREATE TRIGGER wait AFTER INSERT ON transactions FOR EACH STATEMENT EXECUTE FUNCTION wait();
+"""
+"""Whoever has the advisory lock 42 holds each commit at its end, with all its rows written."""
+
+
+def pay(amount: int = 100, reference: str | None = None) -> Payment:
+    return Payment(Party("bank1", "A1"), Party("bank2", "B1"), amount, "USD", reference)
+
+
+def key(name: object) -> tuple[str, str]:
+    return ("tester", str(name))
+
+
+def accepted(outcome: Outcome) -> Accepted:
+    assert isinstance(outcome, Accepted), outcome
+    return outcome
+
+
+async def stored(connection: asyncpg.Connection) -> list[asyncpg.Record]:
+    return await connection.fetch("SELECT * FROM transactions ORDER BY id")
+
+
+async def test_payments_that_arrive_together_share_a_commit(start: Apis, connection: asyncpg.Connection) -> None:
+    posting = await start()
+    outcomes = await asyncio.gather(*(posting.post(pay(n + 1), None, 5) for n in range(200)))
+    assert {accepted(outcome).transaction.amount for outcome in outcomes} == set(range(1, 201))
+    assert len(await stored(connection)) == 200
+    assert await connection.fetchval("SELECT count(*) FROM batches") < 20
+    assert await connection.fetchval("SELECT sum(size) FROM batches") == 200
+
+
+async def test_the_same_key_through_two_apis_at_once_pays_once(start: Apis, connection: asyncpg.Connection) -> None:
+    apis = [await start(), await start()]
+    for number in range(100):
+        outcomes = await asyncio.gather(*(api.post(pay(), key(number), 5) for api in apis))
+        first, second = map(accepted, outcomes)
+        assert first.transaction == second.transaction
+        assert [first.replayed, second.replayed].count(False) == 1
+    assert len(await stored(connection)) == 100
+
+
+async def test_the_same_key_twice_in_one_batch_pays_once(start: Apis, connection: asyncpg.Connection) -> None:
+    posting = await start()
+    outcomes = await asyncio.gather(*(posting.post(pay(), key(n % 10), 5) for n in range(100)))
+    assert len({accepted(outcome).transaction.id for outcome in outcomes}) == 10
+    assert [accepted(outcome).replayed for outcome in outcomes].count(False) == 10
+    assert len(await stored(connection)) == 10
+
+
+async def test_keys_in_opposite_orders_in_two_batches_pay_each_once(
+    start: Apis, connection: asyncpg.Connection
+) -> None:
+    apis = [await start(), await start()]
+    for number in range(25):
+        keys = [key(f"{number}/{n}") for n in range(20)]
+        outcomes = await asyncio.gather(
+            *(apis[0].post(pay(), each, 10) for each in keys),
+            *(apis[1].post(pay(), each, 10) for each in reversed(keys)),
+        )
+        assert len({accepted(outcome).transaction.id for outcome in outcomes}) == 20
+    assert len(await stored(connection)) == 500
+
+
+async def test_a_taken_key_does_not_hold_up_the_rest_of_its_batch(start: Apis, connection: asyncpg.Connection) -> None:
+    first, second = await start(), await start()
+    taken = accepted(await first.post(pay(1), key("taken"), 5))
+    outcomes = await asyncio.gather(
+        second.post(pay(1), key("taken"), 5), *(second.post(pay(n), key(n), 5) for n in range(2, 20))
+    )
+    assert accepted(outcomes[0]).transaction == taken.transaction
+    assert not any(accepted(outcome).replayed for outcome in outcomes[1:])
+    assert len(await stored(connection)) == 19
+
+
+@pytest.mark.parametrize("api", ["the same api", "another api"])
+async def test_a_key_with_another_body_is_refused(start: Apis, connection: asyncpg.Connection, api: str) -> None:
+    first = await start()
+    second = first if api == "the same api" else await start()
+    accepted(await first.post(pay(1), key("k"), 5))
+    outcome = await second.post(pay(2), key("k"), 5)
+    assert isinstance(outcome, Refused)
+    assert outcome.refusal is Refusal.KEY_REUSED
+    assert [row["amount"] for row in await stored(connection)] == [1]
+
+
+async def test_callers_have_keys_of_their_own(start: Apis, connection: asyncpg.Connection) -> None:
+    posting = await start()
+    ours = accepted(await posting.post(pay(1), ("us", "k"), 5))
+    theirs = accepted(await posting.post(pay(2), ("them", "k"), 5))
+    assert ours.transaction.id != theirs.transaction.id
+
+
+async def test_a_refusal_is_replayed_and_its_key_never_pays(start: Apis, connection: asyncpg.Connection) -> None:
+    first, second = await start(), await start()
+    no = Refused(Refusal.UNKNOWN_BANK, "there is no bank X", "sender.bank")
+    assert await first.refuse(pay(), key("k"), no) == no
+    assert await first.post(pay(), key("k"), 5) == no
+    assert await second.post(pay(), key("k"), 5) == no
+    assert await stored(connection) == []
+
+
+async def test_a_refusal_waits_for_the_commit_that_has_its_key(
+    start: Apis, database_url: str, connection: asyncpg.Connection
+) -> None:
+    """Otherwise a client is told no, and finds its payment later."""
+    first, second = await start(), await start()
+    await connection.execute(SLOW_COMMITS)
+    await connection.execute("SELECT pg_advisory_lock(42)")
+    paying = asyncio.create_task(first.post(pay(), key("k"), 10))
+    await until_waiting(database_url)
+    refusing = asyncio.create_task(second.refuse(pay(), key("k"), Refused(Refusal.UNKNOWN_BANK, "no")))
+    await until_waiting(database_url, 2)
+    assert not refusing.done()
+    await connection.execute("SELECT pg_advisory_unlock(42)")
+    paid, refused = accepted(await paying), accepted(await refusing)
+    assert refused.transaction == paid.transaction
+    assert refused.replayed
+
+
+async def until_waiting(url: str, sessions: int = 1) -> None:
+    """Until this many sessions of the database wait for a lock."""
+    connection = await asyncpg.connect(url)
+    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    try:
+        async with asyncio.timeout(10):
+            while await connection.fetchval(query) < sessions:
+                await asyncio.sleep(0.01)
+    finally:
+        await connection.close()
+
+
+MARK = "strike here"
+
+
+def is_commit(message: bytes) -> bool:
+    return MARK.encode() in message
+
+
+@pytest.mark.parametrize("fault", list(Fault), ids=lambda fault: fault.name)
+async def test_a_commit_whose_answer_is_lost_ends_in_one_payment(
+    start: Apis, wire: Wire, connection: asyncpg.Connection, fault: Fault
+) -> None:
+    posting = await start(wire.url)
+    accepted(await posting.post(pay(1), key("first"), 5))
+    wire.arm(fault, is_commit)
+    outcome = accepted(await posting.post(pay(2, MARK), key("second"), 20))
+    assert wire.struck.is_set()
+    if fault is Fault.DELAY:
+        await asyncio.to_thread(wire.release)
+    rows = await stored(connection)
+    assert [row["amount"] for row in rows] == [1, 2]
+    assert str(rows[1]["id"]) == outcome.transaction.id
+    assert str(rows[1]["batch"]) == outcome.transaction.batch
+    states = [row["state"] for row in await connection.fetch("SELECT state FROM batches ORDER BY id")]
+    assert states == (["unposted", "unposted"] if fault is Fault.LOSE_ANSWER else ["unposted", "void", "unposted"])
+
+
+async def test_a_payment_after_a_lost_commit_does_not_wait_for_it(
+    start: Apis, wire: Wire, database_url: str, connection: asyncpg.Connection
+) -> None:
+    posting = await start(wire.url)
+    accepted(await posting.post(pay(1), None, 5))
+    await connection.execute("BEGIN; LOCK TABLE idempotency_keys IN SHARE MODE")
+    wire.arm(Fault.LOSE_ANSWER, is_commit)
+    lost = asyncio.create_task(posting.post(pay(2, MARK), key("k"), 20))
+    await asyncio.to_thread(wire.struck.wait, 10)
+    await until_waiting(database_url)
+    await connection.execute("COMMIT")
+    assert accepted(await posting.post(pay(3), None, 5)).transaction.amount == 3
+    assert accepted(await lost).transaction.amount == 2
+    assert sorted(row["amount"] for row in await stored(connection)) == [1, 2, 3]
+
+
+async def test_a_batch_whose_id_is_void_is_committed_under_another(
+    start: Apis, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An api that was frozen between telling the cache and committing: the cache has buried the batch meanwhile."""
+    posting = await start()
+    ids: Iterator[Any] = iter([])
+    from api import batches
+
+    first = batches.uuid7()
+    ids = iter([batches.uuid7(), first, batches.uuid7()])
+    monkeypatch.setattr(batches, "uuid7", lambda: next(ids))
+    await connection.execute("INSERT INTO batches (id, state, size) VALUES ($1, 'void', 0)", first)
+    outcome = accepted(await posting.post(pay(), key("k"), 5))
+    assert outcome.transaction.batch != str(first)
+    assert len(await stored(connection)) == 1
+
+
+async def test_an_impatient_caller_in_the_queue_is_told_that_nothing_was_recorded(
+    start: Apis, database_url: str, connection: asyncpg.Connection
+) -> None:
+    posting = await start()
+    accepted(await posting.post(pay(1), None, 5))
+    await connection.execute("BEGIN; LOCK TABLE transactions IN SHARE MODE")
+    in_commit = asyncio.create_task(posting.post(pay(2), key("in commit"), 0.3))
+    await until_waiting(database_url)
+    queued = await posting.post(pay(3), key("queued"), 0.05)
+    assert isinstance(queued, Refused)
+    assert queued.refusal is Refusal.TIMEOUT
+    unknown = await in_commit
+    assert isinstance(unknown, Refused)
+    assert unknown.refusal is Refusal.OUTCOME_UNKNOWN_IN_TIME
+    await connection.execute("COMMIT")
+    assert accepted(await posting.post(pay(2), key("in commit"), 5)).replayed
+    assert not accepted(await posting.post(pay(3), key("queued"), 5)).replayed
+    assert [row["amount"] for row in await stored(connection)] == [1, 2, 3]
+
+
+async def test_one_impatient_caller_cancels_nobody_else(
+    start: Apis, database_url: str, connection: asyncpg.Connection
+) -> None:
+    posting = await start()
+    await connection.execute("BEGIN; LOCK TABLE transactions IN SHARE MODE")
+    first = asyncio.create_task(posting.post(pay(1), None, 10))
+    await until_waiting(database_url)
+    impatient = asyncio.create_task(posting.post(pay(2), key("k"), 0.05))
+    patient = asyncio.create_task(posting.post(pay(2), key("k"), 10))
+    others = [asyncio.create_task(posting.post(pay(n), None, 10)) for n in range(3, 6)]
+    assert isinstance(await impatient, Refused)
+    await connection.execute("COMMIT")
+    assert [accepted(outcome).transaction.amount for outcome in await asyncio.gather(first, patient, *others)] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
+
+
+async def test_a_statement_that_is_cancelled_is_tried_again(
+    start: Apis, database_url: str, connection: asyncpg.Connection
+) -> None:
+    posting = await start()
+    await connection.execute("BEGIN; LOCK TABLE transactions IN SHARE MODE")
+    paying = asyncio.create_task(posting.post(pay(), key("k"), 10))
+    await until_waiting(database_url)
+    cancelled = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE application_name = 'polka api writer'"
+    assert await connection.fetchval(cancelled) == 1
+    await until_waiting(database_url)
+    await connection.execute("COMMIT")
+    accepted(await paying)
+    assert len(await stored(connection)) == 1
+
+
+async def test_a_session_that_is_ended_is_settled(
+    start: Apis, database_url: str, connection: asyncpg.Connection
+) -> None:
+    """A FATAL says nothing about the commit that it interrupts."""
+    posting = await start()
+    await connection.execute("BEGIN; LOCK TABLE transactions IN SHARE MODE")
+    paying = [asyncio.create_task(posting.post(pay(n), key(n), 10)) for n in range(1, 4)]
+    await until_waiting(database_url)
+    ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'polka api writer'"
+    assert await connection.fetchval(ended) == 1
+    await connection.execute("COMMIT")
+    for outcome in await asyncio.gather(*paying):
+        accepted(outcome)
+    assert sorted(row["amount"] for row in await stored(connection)) == [1, 2, 3]
+
+
+async def test_storms_of_repeats_through_three_apis_pay_each_key_once(
+    start: Apis, connection: asyncpg.Connection
+) -> None:
+    apis = [await start(recent_keys_max=5) for _ in range(3)]
+    chance = random.Random(7)
+    requests = [n % 60 for n in range(600)]
+    chance.shuffle(requests)
+    outcomes = await asyncio.gather(*(chance.choice(apis).post(pay(n + 1), key(n), 20) for n in requests))
+    ids: dict[int, set[str]] = {}
+    for number, outcome in zip(requests, outcomes, strict=True):
+        ids.setdefault(number, set()).add(accepted(outcome).transaction.id)
+    assert all(len(found) == 1 for found in ids.values())
+    assert sorted(row["amount"] for row in await stored(connection)) == list(range(1, 61))

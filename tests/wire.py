@@ -1,0 +1,122 @@
+"""A wire to Postgres that can fail: it stands between a client and the server and cuts at the moment it is told."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+Matches = Callable[[bytes], bool]
+
+
+class Fault(Enum):
+    """What happens to the first message that matches."""
+
+    LOSE_ANSWER = "the server gets it and does it; the client's connection breaks before the answer"
+    SWALLOW = "it never reaches the server; both connections break"
+    DELAY = "the client's connection breaks; the server gets it when it is released"
+
+
+class Wire:
+    """A proxy to the Postgres of a `host=/socket/folder` URL; `url` is where clients connect instead."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._socket = Path(parse_qs(parts.query)["host"][0]) / ".s.PGSQL.5432"
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        port = self._listener.getsockname()[1]
+        self.url = f"postgresql://postgres@127.0.0.1:{port}{parts.path}?sslmode=disable"
+        self._armed: tuple[Fault, Matches] | None = None
+        self._lock = threading.Lock()
+        self._release = threading.Event()
+        self._open: list[socket.socket] = []
+        self._refusing = False
+        self.struck = threading.Event()
+        self.done = threading.Event()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def arm(self, fault: Fault, matches: Matches) -> None:
+        """Do this to the first message from now on that matches."""
+        self.struck.clear()
+        self.done.clear()
+        self._release.clear()
+        self._armed = (fault, matches)
+
+    def release(self) -> None:
+        """Let a delayed message go to the server, and wait until the server has dealt with it."""
+        self._release.set()
+        assert self.done.wait(30), "the server did not answer the delayed message"
+
+    def refuse(self) -> None:
+        """Cut each new connection at once, until `accept`."""
+        self._refusing = True
+
+    def cut(self) -> None:
+        """Cut all connections."""
+        for opened in self._open:
+            shut(opened)
+
+    def accept(self) -> None:
+        self._refusing = False
+
+    def close(self) -> None:
+        self._release.set()
+        for opened in (self._listener, *self._open):
+            shut(opened)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                if self._refusing:
+                    shut(client)
+                    continue
+                server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                server.connect(str(self._socket))
+                self._open += [client, server]
+                cut = threading.Event()
+                threading.Thread(target=self._to_server, args=(client, server, cut), daemon=True).start()
+                threading.Thread(target=self._to_client, args=(client, server, cut), daemon=True).start()
+
+    def _to_server(self, client: socket.socket, server: socket.socket, cut: threading.Event) -> None:
+        with contextlib.suppress(OSError):
+            while data := client.recv(1 << 20):
+                if fault := self._strikes(data):
+                    cut.set()
+                    shut(client)
+                    self.struck.set()
+                    if fault is Fault.DELAY:
+                        self._release.wait()
+                    if fault is not Fault.SWALLOW:
+                        server.sendall(data)
+                        return  # the other thread hears the server out
+                    break
+                server.sendall(data)
+        shut(server)
+
+    def _to_client(self, client: socket.socket, server: socket.socket, cut: threading.Event) -> None:
+        with contextlib.suppress(OSError):
+            while data := server.recv(1 << 20):
+                if cut.is_set():
+                    if b"Z\x00\x00\x00\x05" in data:  # ReadyForQuery: it has been dealt with
+                        self.done.set()
+                        break
+                    continue
+                client.sendall(data)
+        shut(client)
+        shut(server)
+
+    def _strikes(self, data: bytes) -> Fault | None:
+        with self._lock:
+            if self._armed is None or not self._armed[1](data):
+                return None
+            fault, self._armed = self._armed[0], None
+            return fault
+
+
+def shut(opened: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        opened.shutdown(socket.SHUT_RDWR)
+    opened.close()
