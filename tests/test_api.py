@@ -42,8 +42,12 @@ def fetch(url: str, statement: str) -> list[Any]:
     return asyncio.run(ask())
 
 
+UNPOSTED = "SELECT id FROM batches WHERE state = 'unposted'"
+
+
 def everything(polka: Running) -> list[Any]:
     """All that a payment could leave behind."""
+    wait_for("all is posted", lambda: not fetch(polka.database_url, UNPOSTED))
     tables = ("transactions", "batches", "idempotency_keys", "accounts", "balances", "banks")
     return [fetch(polka.database_url, f"SELECT count(*) FROM {table}") for table in tables]
 
@@ -372,9 +376,9 @@ def test_a_database_that_is_away_is_told_and_comes_back(services: Services, wire
 def test_an_outcome_that_is_not_known_in_time_is_told_as_such(services: Services, wire: Wire) -> None:
     services.database_url = wire.url
     api = services.api().ready()
-    wire.arm(Fault.DELAY, lambda message: b"cut here" in message)
+    wire.arm(Fault.DELAY, lambda message: b"cut here" in message, then_refuse=True)
     url, body, headers = f"{api.url}/transaction", payment(reference="cut here"), {"Idempotency-Key": "k"}
-    wire.refuse()
+    assert client.post(url, json=payment()).status_code == 201
     refused(client.post(url, json=body, headers=headers, params={"timeout": "500ms"}), 504, "outcome_unknown")
     wire.accept()
     wire.release()

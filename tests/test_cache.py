@@ -207,7 +207,7 @@ async def test_of_two_caches_the_outdated_one_writes_nothing_and_ends(
         flush = await connection.fetchval("SELECT number FROM flush")
         late = await commit(connection, transfer(4))
         await until("the second posts", lambda: held(second.url, "bank1") == (-7, 0))
-    assert first.ended() == 1
+    assert first.ended() == 75
     assert "Another cache has taken over" in first.log.read_text()
     assert "Traceback" not in first.log.read_text()
     assert await connection.fetchval("SELECT number FROM flush") == flush + 1
@@ -222,7 +222,7 @@ async def test_a_flush_checks_the_epoch_it_was_begun_under(services: Services, c
         await connection.execute("UPDATE epoch SET number = number + 1")
         await asyncio.sleep(0)
     batch = await commit(connection, transfer(100))
-    assert cache.ended() == 1
+    assert cache.ended() == 75
     assert await state(connection, batch) == "unposted"
     assert await balance(connection, "bank1") == 0
 

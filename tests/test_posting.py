@@ -278,6 +278,9 @@ async def test_one_impatient_caller_cancels_nobody_else(
     ]
 
 
+OUR_WRITER = "FROM pg_stat_activity WHERE application_name = 'polka api writer' AND datname = current_database()"
+
+
 async def test_a_statement_that_is_cancelled_is_tried_again(
     start: Apis, database_url: str, connection: asyncpg.Connection
 ) -> None:
@@ -285,8 +288,7 @@ async def test_a_statement_that_is_cancelled_is_tried_again(
     await connection.execute("BEGIN; LOCK TABLE transactions IN SHARE MODE")
     paying = asyncio.create_task(posting.post(pay(), key("k"), 10))
     await until_waiting(database_url)
-    cancelled = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE application_name = 'polka api writer'"
-    assert await connection.fetchval(cancelled) == 1
+    assert await connection.fetchval(f"SELECT count(pg_cancel_backend(pid)) {OUR_WRITER}") == 1
     await until_waiting(database_url)
     await connection.execute("COMMIT")
     accepted(await paying)
@@ -301,8 +303,7 @@ async def test_a_session_that_is_ended_is_settled(
     await connection.execute("BEGIN; LOCK TABLE transactions IN SHARE MODE")
     paying = [asyncio.create_task(posting.post(pay(n), key(n), 10)) for n in range(1, 4)]
     await until_waiting(database_url)
-    ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'polka api writer'"
-    assert await connection.fetchval(ended) == 1
+    assert await connection.fetchval(f"SELECT count(pg_terminate_backend(pid)) {OUR_WRITER}") == 1
     await connection.execute("COMMIT")
     for outcome in await asyncio.gather(*paying):
         accepted(outcome)

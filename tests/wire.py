@@ -32,13 +32,15 @@ class Wire:
         self._lock = threading.Lock()
         self._release = threading.Event()
         self._open: list[socket.socket] = []
+        self._then_refuse = False
         self._refusing = False
         self.struck = threading.Event()
         self.done = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def arm(self, fault: Fault, matches: Matches) -> None:
-        """Do this to the first message from now on that matches."""
+    def arm(self, fault: Fault, matches: Matches, then_refuse: bool = False) -> None:
+        """Do this to the first message from now on that matches; `then_refuse` cuts all other connections with it."""
+        self._then_refuse = then_refuse
         self.struck.clear()
         self.done.clear()
         self._release.clear()
@@ -53,10 +55,11 @@ class Wire:
         """Cut each new connection at once, until `accept`."""
         self._refusing = True
 
-    def cut(self) -> None:
-        """Cut all connections."""
+    def cut(self, but: socket.socket | None = None) -> None:
+        """Cut all connections, but for this end of one."""
         for opened in self._open:
-            shut(opened)
+            if opened is not but:
+                shut(opened)
 
     def accept(self) -> None:
         self._refusing = False
@@ -86,6 +89,9 @@ class Wire:
                 if fault := self._strikes(data):
                     cut.set()
                     shut(client)
+                    if self._then_refuse:
+                        self.refuse()
+                        self.cut(but=server)
                     self.struck.set()
                     if fault is Fault.DELAY:
                         self._release.wait()

@@ -31,7 +31,6 @@ async def app() -> AsyncIterator[ASGIApp]:
         posting.open_posting(chosen, pool, cache) as poster,
     ):
         known_banks = KnownBanks(pool)
-        await known_banks.load()
         paying = Payments(poster, known_banks, chosen.request_timeout_seconds)
         litestar = Litestar(
             route_handlers=[

@@ -34,10 +34,6 @@ class KnownBanks:
         self._pool = pool
         self._names: set[str] = set()
 
-    async def load(self) -> None:
-        rows = await self._pool.fetch("SELECT name FROM banks")
-        self._names = {row["name"] for row in rows}
-
     def has(self, *names: str) -> bool:
         """Whether all of them are known here: no query."""
         return self._names.issuperset(names)

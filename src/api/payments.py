@@ -16,10 +16,10 @@ from api import commits, metrics, problems
 from api.banks import KnownBanks
 from api.batches import Outcome
 from api.commits import Key
-from api.posting import Posting
+from api.posting import DATABASE_AWAY, Posting
 from api.problems import BODY_BYTES_MAX, FORMS, TOO_LARGE, RefusedError, refuse
 from api.refusals import Refusal, Refused
-from polka import duration
+from polka import database, duration
 from polka.database import Pool
 from polka.money import is_currency
 from polka.transactions import Payment, Transaction, is_account_id
@@ -60,6 +60,9 @@ class Payments:
             outcome = await self._outcome(scope, await read_body(receive))
         except RefusedError as error:
             outcome = error.refused
+        except database.ERRORS as error:
+            log.warning("the database does not answer: %r", error)
+            outcome = DATABASE_AWAY
         except Exception:
             log.exception("a payment failed")
             outcome = problems.FAILED

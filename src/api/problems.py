@@ -94,7 +94,7 @@ def on_validation(_: Request[Any, Any, Any], error: ValidationException) -> Resp
     """Litestar's own checks: of parameters, and of bodies that it decodes."""
     first = error.extra[0] if isinstance(error.extra, list) and error.extra else {}
     detail, field = explain_fact(
-        str(first.get("message", error.detail)), str(first.get("key", "")).removeprefix("data.")
+        str(first.get("message", error.detail)), str(first.get("key", "")).removeprefix("data").lstrip(".")
     )
     return answer(Refused(Refusal.INVALID, detail, field))
 

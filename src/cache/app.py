@@ -15,7 +15,7 @@ from cache.settings import Settings
 from polka import database, exposition, settings
 from polka.background import background
 from polka.exposition import CountRequests
-from polka.failure import Failure
+from polka.failure import OutdatedFailure
 
 
 @asynccontextmanager
@@ -51,7 +51,7 @@ async def app() -> AsyncIterator[ASGIApp]:
                 async with litestar.lifespan():
                     yield CountRequests(litestar)
     except OutdatedError:
-        raise Failure("Another cache has taken over; this one has written nothing since, and ends.") from None
+        raise OutdatedFailure("Another cache has taken over; this one has written nothing since, and ends.") from None
 
 
 @get("/health/live", sync_to_thread=False)

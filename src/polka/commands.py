@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from polka import __version__, audit, demo, migrate, postgres, seed, server
 from polka.audit import Audit
@@ -32,6 +31,12 @@ needed_database_option = click.option(
     show_default="the Postgres of `polka up`",
     help="Postgres, as postgresql://…",
 )
+lossy_option = click.option(
+    "--allow-lossy-database",
+    is_flag=True,
+    envvar="POLKA_ALLOW_LOSSY_DATABASE",
+    help="For play: take it with fsync off.",
+)
 
 
 class OneLine(click.Group):
@@ -41,7 +46,9 @@ class OneLine(click.Group):
         try:
             return super().invoke(ctx)
         except Failure as failure:
-            raise click.ClickException(str(failure)) from None
+            shown = click.ClickException(str(failure))
+            shown.exit_code = failure.exit_code
+            raise shown from None
 
 
 @click.group(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"]})
@@ -56,16 +63,20 @@ def main() -> None:
 @click.option("--cache-port", default=8100, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of Polka's own Postgres.")
 @database_option
-def run_up(apis: int, port: int, cache_port: int, data: Path | None, database_url: str | None) -> None:
+@lossy_option
+def run_up(
+    apis: int, port: int, cache_port: int, data: Path | None, database_url: str | None, allow_lossy_database: bool
+) -> None:
     """Everything on this machine: Postgres, the cache and several apis behind one port."""
-    layout = Layout(apis, port, cache_port, data or postgres.data_folder(), database_url)
+    folder = data or postgres.data_folder()
+    layout = Layout(apis, port, cache_port, folder, database_url, allow_lossy_database)
     run(stay_up(layout), interrupted=0)
 
 
 async def stay_up(layout: Layout) -> None:
     async with up(layout, say) as running:
         show(running)
-        console.print("Ctrl-C stops them all.")
+        say("Ctrl-C stops them all.")
         await asyncio.Event().wait()
 
 
@@ -91,10 +102,11 @@ def run_cache(host: str, port: int) -> None:
 
 @main.command("migrate")
 @needed_database_option
-def run_migrate(database_url: str) -> None:
+@lossy_option
+def run_migrate(database_url: str, allow_lossy_database: bool) -> None:
     """Bring the database's schema up to date."""
-    revision = run(migrate.migrate(database_url))
-    console.print(f"The schema is at revision {revision}.")
+    revision = run(migrate.migrate(database_url, allow_lossy_database))
+    say(f"The schema is at revision {revision}.")
 
 
 @main.command("seed")
@@ -110,7 +122,7 @@ def run_migrate(database_url: str) -> None:
 def run_seed(banks: int, accounts: int, database_url: str) -> None:
     """Open banks and accounts to pay between."""
     run(seed.seed(database_url, banks, accounts))
-    console.print(f"There are {banks:,} banks and {accounts:,} accounts.")
+    say(f"There are {banks:,} banks and {accounts:,} accounts.")
 
 
 @main.command("audit")
@@ -154,7 +166,7 @@ def run_spam(
     words += [f"--header={line}" for line in header]
     command = Spam(url, max_workers, processes, words, web_port if web else None).command()
     if web:
-        console.print(f"Locust's page: http://127.0.0.1:{web_port}")
+        say(f"Locust's page: http://127.0.0.1:{web_port}")
     os.execv(command[0], command)  # noqa: S606  # Locust takes this process over, and its signals
 
 
@@ -185,35 +197,34 @@ def run(work: Coroutine[Any, Any, T], interrupted: int = 130) -> T:
     try:
         return asyncio.run(until_stopped())
     except asyncio.CancelledError:
-        console.print("Stopped.")
+        say("Stopped.")
         sys.exit(interrupted)
 
 
 def say(text: str) -> None:
-    console.print(text)
+    console.print(text, soft_wrap=True)
 
 
 def show(running: Running) -> None:
-    table = Table("process", "pid", "address", box=None, pad_edge=False)
+    say("process     pid       address")
     for process in running.processes:
-        table.add_row(process.name, str(process.pid), process.address)
-    console.print(table)
-    console.print(f"Polka is at {running.layout.url}")
+        say(f"{process.name:<10}  {process.pid or '-':<8}  {process.address}")
+    say(f"Polka is at {running.layout.url}")
 
 
 def show_audit(done: Audit) -> None:
     counts = done.counts
-    console.print(
+    say(
         f"Audit at flush {counts['flush']:,}: {counts['transactions']:,} transactions, {counts['banks']:,} banks, "
         f"{counts['accounts']:,} accounts, {counts['unposted']:,} unposted batches"
     )
     for check, differences in done.differences.items():
-        console.print(f"  {'[red]FAILED[/]' if differences else '[green]holds[/] '}  {check}")
+        say(f"  {'[red]FAILED[/]' if differences else '[green]holds[/] '}  {check}")
         for difference in differences[:DIFFERENCES_SHOWN]:
             amount = difference.found - difference.expected
-            console.print(
+            say(
                 f"          {difference.subject}: {difference.found:,} instead of {difference.expected:,} ({amount:+,})"
             )
         if len(differences) > DIFFERENCES_SHOWN:
-            console.print(f"          … and {len(differences) - DIFFERENCES_SHOWN:,} more")
-    console.print("The audit is clean." if done.is_clean else "[red]The audit has failed.[/]")
+            say(f"          … and {len(differences) - DIFFERENCES_SHOWN:,} more")
+    say("The audit is clean." if done.is_clean else "[red]The audit has failed.[/]")

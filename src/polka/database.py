@@ -29,8 +29,9 @@ SESSION = {
 }
 CONNECT_TIMEOUT_SECONDS = 5.0
 
-ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
-"""What talking to the database may raise: it says no, it is away, or it does not answer in time."""
+ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+"""What talking to the database may raise: it says no, it is away, it does not answer in time, or it went down in
+the midst of an answer, which leaves asyncpg in a state that it calls an internal error."""
 
 
 async def connect(url: str, purpose: str, statement_timeout_seconds: float = 0) -> Connection:

@@ -3,3 +3,11 @@
 
 class Failure(Exception):
     """Polka cannot go on, and its user can mend why: shown as one line, never as a traceback."""
+
+    exit_code = 1
+
+
+class OutdatedFailure(Failure):
+    """Another cache has taken over. Whoever starts this one again should wait: two would oust each other for ever."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h

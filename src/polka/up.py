@@ -15,12 +15,13 @@ from urllib.parse import urlsplit
 import httpx
 
 from polka import migrate, postgres, server
-from polka.failure import Failure
+from polka.failure import Failure, OutdatedFailure
 from polka.processes import Process
 
 HOST = "127.0.0.1"
 PORTS_ARE_SHARED = sys.platform == "linux"
-RESTART_SECONDS_MIN, RESTART_SECONDS_MAX = 0.1, 10.0
+RESTART_SECONDS_MIN, RESTART_SECONDS_MAX = 0.1, 2.0
+OUTDATED_SECONDS = 15.0
 SETTLED_SECONDS = 30.0
 
 Say = Callable[[str], None]
@@ -35,6 +36,7 @@ class Layout:
     cache_port: int
     folder: Path
     database_url: str | None = None
+    allow_lossy: bool = False
 
     @property
     def api_ports(self) -> list[int]:
@@ -79,7 +81,7 @@ async def up(layout: Layout, say: Say) -> AsyncIterator[Running]:
                 await start(own, running)
             else:
                 say(f"PostgreSQL as given: {server_part(running.database_url)}")
-            await migrate.migrate(running.database_url)
+            await migrate.migrate(running.database_url, layout.allow_lossy)
             for process in services(layout, running.database_url):
                 await start(process, running)
             keepers += [asyncio.create_task(keep_running(process, say)) for process in running.processes]
@@ -154,13 +156,15 @@ async def start(process: Process, running: Running) -> None:
 
 
 async def keep_running(process: Process, say: Say) -> None:
-    """Start the process again whenever it ends, after a pause that grows while it keeps ending."""
+    """Start the process again whenever it ends, after a pause that grows while it keeps ending by itself."""
     pause = RESTART_SECONDS_MIN
     while True:
         started = time.monotonic()
         code = await process.wait()
-        if time.monotonic() - started > SETTLED_SECONDS:
+        if code < 0 or time.monotonic() - started > SETTLED_SECONDS:
             pause = RESTART_SECONDS_MIN
+        if code == OutdatedFailure.exit_code:
+            pause = OUTDATED_SECONDS
         say(f"{process.name} ended ({ending(code)}); starting it again in {pause:.1f} s")
         await asyncio.sleep(pause)
         pause = min(pause * 2, RESTART_SECONDS_MAX)

@@ -1,0 +1,269 @@
+"""A storm: clients pay while processes are killed and frozen at random; afterwards everything must add up.
+
+    python tests/crash.py --kills 1000 --seed 1
+
+Four clients send payments with idempotency keys and repeat what they got no answer to. Meanwhile an api, the cache
+or Postgres (with all its processes) gets SIGKILL, or SIGSTOP and later SIGCONT. In the end each acknowledged payment
+must be there exactly once, each unknown one at most once, none that was answered with "nothing was recorded", and
+the audit must be clean. The last line counts; the exit code is 1 unless nothing was lost or doubled.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import sys
+import tempfile
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import psutil
+from rich.progress import Progress
+
+from polka import audit, seed
+from polka.demo import free_layout, posted
+from polka.processes import Process
+from polka.up import Running, up
+
+BANKS, ACCOUNTS, CLIENTS = 5, 3, 4
+SETTLED_SECONDS = 60.0
+NOTHING_RECORDED = {"database_away", "timeout"}
+IMPATIENT = {
+    # Every wait of the services, shortened: a freeze of some seconds outlasts them all.
+    "POLKA_PENDING_SECONDS": "1.5",
+    "POLKA_COMMIT_TIMEOUT_SECONDS": "1.5",
+    "POLKA_FLUSH_TIMEOUT_SECONDS": "2",
+    "POLKA_CACHE_TIMEOUT_SECONDS": "0.5",
+}
+
+
+@dataclass
+class Storm:
+    """What happened, and what the clients were told."""
+
+    chance: random.Random
+    url: str
+    kills: int = 0
+    attempts: int = 0
+    acknowledged: dict[str, str] = field(default_factory=dict)
+    """By key, the transaction's id."""
+    unknown: set[str] = field(default_factory=set)
+    nothing: set[str] = field(default_factory=set)
+    """Keys of which each attempt was answered with "nothing was recorded"."""
+    unexpected: list[str] = field(default_factory=list)
+    victims: Counter[str] = field(default_factory=Counter)
+    is_over: bool = False
+
+    @property
+    def sent(self) -> int:
+        return len(self.acknowledged) + len(self.unknown) + len(self.nothing)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The ledger of a storm."""
+
+    kills: int
+    sent: int
+    acknowledged: int
+    unknown: int
+    lost: int
+    doubled: int
+    wrong: list[str]
+    """Everything else that must not be, in words."""
+
+    @property
+    def is_good(self) -> bool:
+        return not self.lost and not self.doubled and not self.wrong
+
+    def __str__(self) -> str:
+        return (
+            f"kills {self.kills}  sent {self.sent}  acknowledged {self.acknowledged}  unknown {self.unknown}  "
+            f"lost {self.lost}  doubled {self.doubled}"
+        )
+
+
+async def crash(
+    kills: int,
+    chance: random.Random,
+    on_kill: Callable[[], None] = lambda: None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Verdict:
+    """Start a Polka, let the storm pass over it, and judge what is left."""
+    os.environ.update(IMPATIENT)
+    with tempfile.TemporaryDirectory(prefix="polka-crash-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        layout = free_layout(2, folder, None)
+        async with up(layout, say) as running:
+            await seed.seed(running.database_url, BANKS, 0)
+            storm = Storm(chance, layout.url)
+            clients = [asyncio.create_task(pay(storm)) for _ in range(CLIENTS)]
+            await rage(storm, running, kills, on_kill)
+            await all_serve(running)
+            storm.is_over = True
+            await asyncio.gather(*clients)
+            await posted(running.database_url)
+            return await judge(storm, running)
+
+
+async def pay(storm: Storm) -> None:
+    """Send payments until the storm is over, each until its outcome is certain or patience ends."""
+    while not storm.is_over:
+        async with httpx.AsyncClient(base_url=storm.url, trust_env=False, verify=False) as client:
+            for _ in range(storm.chance.randint(1, 50)):
+                if storm.is_over:
+                    return
+                await pay_once(storm, client)
+
+
+async def pay_once(storm: Storm, client: httpx.AsyncClient) -> None:
+    key = uuid.uuid4().hex
+    sender, receiver = storm.chance.sample(range(1, BANKS + 1), 2)
+    body = {
+        "sender": {"bank": f"bank{sender}", "account": f"A{storm.chance.randint(1, ACCOUNTS)}"},
+        "receiver": {"bank": f"bank{receiver}", "account": f"A{storm.chance.randint(1, ACCOUNTS)}"},
+        "amount": storm.chance.randint(1, 10**6),
+        "reference": key,
+    }
+    told: list[str] = []
+    patience = 1 if storm.chance.random() < 0.1 else 200
+    while len(told) < patience:
+        told.append(await attempt(storm, client, key, body))
+        if told[-1] == "accepted":
+            return
+        await asyncio.sleep(storm.chance.uniform(0, 0.3))
+    (storm.nothing if set(told) <= NOTHING_RECORDED else storm.unknown).add(key)
+
+
+async def attempt(storm: Storm, client: httpx.AsyncClient, key: str, body: dict[str, Any]) -> str:
+    """One request; what the client knows after it."""
+    storm.attempts += 1
+    timeout = storm.chance.choice((0.2, 1, 5))
+    try:
+        response = await client.post(
+            "/transaction",
+            json=body,
+            headers={"Idempotency-Key": key},
+            params={"timeout": f"{timeout}s"},
+            timeout=timeout * storm.chance.choice((0.5, 2)),
+        )
+    except httpx.HTTPError:
+        return "unknown"
+    answer = response.json()
+    if response.status_code == 201:
+        before = storm.acknowledged.setdefault(key, answer["id"])
+        if before != answer["id"] or answer["reference"] != key:
+            storm.unexpected.append(f"{key} was answered with {before} and with {answer}")
+        return "accepted"
+    if response.status_code not in (503, 504):
+        storm.unexpected.append(f"{key} was answered with {answer}")
+    return str(answer["code"])
+
+
+async def rage(storm: Storm, running: Running, kills: int, on_kill: Callable[[], None]) -> None:
+    """Kill or freeze somebody at random moments; several may be down at once."""
+    thawing: set[asyncio.Task[None]] = set()
+    while storm.kills < kills:
+        await asyncio.sleep(storm.chance.uniform(0.05, 1.2))
+        victim = storm.chance.choice(running.processes)
+        if victim.pid is None:
+            continue
+        storm.kills += 1
+        if storm.chance.random() < 0.6:
+            storm.victims[f"{victim.name} killed"] += 1
+            send(victim.pid, signal.SIGKILL)
+        else:
+            storm.victims[f"{victim.name} frozen"] += 1
+            seconds = storm.chance.choice((0.1, 0.5, 2, 5))
+            thawing.add(asyncio.create_task(freeze(victim, victim.pid, seconds)))
+        on_kill()
+    if thawing:
+        await asyncio.wait(thawing)
+
+
+async def freeze(victim: Process, pid: int, seconds: float) -> None:
+    send(pid, signal.SIGSTOP)
+    await asyncio.sleep(seconds)
+    if victim.pid == pid:
+        send(pid, signal.SIGCONT)
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    """To the process and all below it: Postgres is a family, each member in a group of its own."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(pid)
+        family = [parent, *parent.children(recursive=True)]
+        for member in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.send_signal(number)
+
+
+async def all_serve(running: Running) -> None:
+    for process in running.processes:
+        try:
+            async with asyncio.timeout(SETTLED_SECONDS):
+                while not await process.is_ready():
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise AssertionError(f"{process.name}, pid {process.pid}, does not come back") from None
+
+
+async def judge(storm: Storm, running: Running) -> Verdict:
+    """Compare what the clients were told with what is stored."""
+    connection = await asyncpg.connect(running.database_url)
+    rows = await connection.fetch("SELECT reference, array_agg(id::text) AS ids FROM transactions GROUP BY reference")
+    await connection.close()
+    stored: dict[str, list[str]] = {row["reference"]: row["ids"] for row in rows}
+    lost = [key for key, found in storm.acknowledged.items() if found not in stored.get(key, [])]
+    doubled = [key for key, ids in stored.items() if len(ids) > 1]
+    wrong = list(storm.unexpected)
+    wrong += [f"{key}: nothing was recorded, it said" for key in storm.nothing if key in stored]
+    wrong += [f"{key} was never sent" for key in stored.keys() - sent_keys(storm)]
+    wrong += await unresolved(storm, stored)
+    done = await audit.audit(running.database_url, running.layout.cache_url)
+    wrong += [f"{check}: {differences}" for check, differences in done.differences.items() if differences]
+    return Verdict(storm.kills, storm.sent, len(storm.acknowledged), len(storm.unknown), len(lost), len(doubled), wrong)
+
+
+def sent_keys(storm: Storm) -> set[str]:
+    return {*storm.acknowledged, *storm.unknown, *storm.nothing}
+
+
+async def unresolved(storm: Storm, stored: dict[str, list[str]]) -> list[str]:
+    """Ask what became of each unknown payment: the answer must be what is stored."""
+    wrong = []
+    async with httpx.AsyncClient(base_url=storm.url, trust_env=False, verify=False) as client:
+        for key in storm.unknown:
+            response = await client.get("/transaction", params={"idempotency_key": key})
+            found = [response.json()["id"]] if response.status_code == 200 else []
+            if found != stored.get(key, []):
+                wrong.append(f"{key}: {response.text} instead of {stored.get(key)}")
+    return wrong
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    with Progress() as progress:
+        bar = progress.add_task(f"seed {options.seed}", total=options.kills)
+        chance = random.Random(options.seed)
+        verdict = asyncio.run(crash(options.kills, chance, lambda: progress.advance(bar), progress.console.print))
+    for fault in verdict.wrong:
+        print(fault)
+    print(verdict)
+    return 0 if verdict.is_good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,312 @@
+"""The command line as a new user types it: what starts, what restarts, and one clear line for what goes wrong."""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from committed import commit, transfer
+from conftest import execute
+from services import Services, client, free_port, payment, wait_for
+
+POLKA = [sys.executable, "-m", "polka"]
+
+
+def polka(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("POLKA_")}
+    return subprocess.run(
+        [*POLKA, *words], capture_output=True, text=True, timeout=120, env={**clean, **environ}, check=False
+    )
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    """What an error said: one line, no traceback, and an exit code that is not zero."""
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    return line.removeprefix("Error: ")
+
+
+def test_a_wrong_flag() -> None:
+    assert "--prot" in one_line(polka("up", "--prot", "8000"))
+    assert "port" in one_line(polka("up", "--port", "many"))
+    assert "exit" not in one_line(polka("nothing")).lower()
+
+
+@pytest.mark.parametrize("name", ["api", "cache"])
+def test_no_database_is_named(name: str) -> None:
+    assert one_line(polka(name, f"--port={free_port()}")) == "POLKA_DATABASE_URL is not set."
+
+
+@pytest.mark.parametrize("name", ["api", "cache", "migrate", "audit", "seed"])
+def test_a_database_that_does_not_answer(name: str) -> None:
+    url = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+    port = [f"--port={free_port()}"] if name in ("api", "cache") else []
+    assert one_line(polka(name, *port, POLKA_DATABASE_URL=url)).startswith("The database does not answer:")
+
+
+def test_a_url_that_is_none() -> None:
+    assert one_line(polka("audit", POLKA_DATABASE_URL="mysql://x")).startswith("The database does not answer:")
+
+
+def test_a_database_without_the_schema(empty_database_url: str) -> None:
+    said = one_line(polka("api", f"--port={free_port()}", POLKA_DATABASE_URL=empty_database_url))
+    assert said == "The database has schema revision none, this Polka needs 0001: run `polka migrate`."
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "fact"),
+    [
+        ("POLKA_BATCH_SIZE_MAX", "many", "expected `int`"),
+        ("POLKA_BATCH_SIZE_MAX", "0", ">= 1"),
+        ("POLKA_REQUEST_TIMEOUT_SECONDS", "-1", "> 0"),
+        ("POLKA_ALLOW_LOSSY_DATABASE", "perhaps", "expected `bool`"),
+    ],
+)
+def test_a_wrong_setting(variable: str, value: str, fact: str) -> None:
+    environ = {"POLKA_DATABASE_URL": "postgresql://x", variable: value}
+    said = one_line(polka("api", f"--port={free_port()}", **environ))
+    assert said.startswith(f"{variable}: ")
+    assert fact in said
+
+
+@pytest.mark.parametrize("name", ["api", "cache", "up"])
+def test_a_port_in_use(name: str, tmp_path: Path, database_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        data = [f"--data={tmp_path}"] if name == "up" else []
+        said = one_line(polka(name, f"--port={port}", *data, POLKA_DATABASE_URL=database_url))
+    assert said == f"Cannot listen on 127.0.0.1:{port}: Address already in use."
+
+
+def test_a_database_that_could_lose_a_commit_is_refused(database_url: str) -> None:
+    name = database_url.partition("?")[0].rpartition("/")[2]
+    asyncio.run(execute(database_url, f"ALTER DATABASE {name} SET synchronous_commit = off"))
+    for words in (["api", f"--port={free_port()}"], ["cache", f"--port={free_port()}"], ["migrate"]):
+        said = one_line(polka(*words, POLKA_DATABASE_URL=database_url))
+        assert said.startswith("The database has synchronous_commit off:")
+    done = polka("migrate", POLKA_DATABASE_URL=database_url, POLKA_ALLOW_LOSSY_DATABASE="true")
+    assert done.returncode == 0, done.stderr
+
+
+def test_migrate_seed_and_audit(empty_database_url: str) -> None:
+    for _ in range(2):
+        assert polka("migrate", POLKA_DATABASE_URL=empty_database_url).returncode == 0
+        done = polka("seed", "--banks=3", "--accounts=10", POLKA_DATABASE_URL=empty_database_url)
+        assert "3 banks and 10 accounts" in done.stdout
+    done = polka("audit", POLKA_DATABASE_URL=empty_database_url)
+    assert done.returncode == 0, done.stdout
+    assert "0 transactions, 3 banks, 10 accounts" in done.stdout
+    assert "The audit is clean." in done.stdout
+
+
+def test_two_migrations_at_once_do_not_kill_each_other(empty_database_url: str) -> None:
+    with ThreadPoolExecutor() as threads:
+        racers = [threads.submit(polka, "migrate", POLKA_DATABASE_URL=empty_database_url) for _ in range(4)]
+    for racer in racers:
+        assert racer.result().returncode == 0, racer.result().stderr
+
+
+FALSEHOODS = {
+    "a balance": (
+        "UPDATE balances SET balance = balance + 7 WHERE bank = 'bank1'",
+        "bank1 USD: -93 instead of -100 (+7)",
+    ),
+    "an account": (
+        "UPDATE accounts SET balance = balance - 3 WHERE bank = 'bank2'",
+        "bank2 B1 USD: 97 instead of 100 (-3)",
+    ),
+    "an amount": ("UPDATE transactions SET amount = 1", "bank1 A1 USD: -100 instead of -1 (-99)"),
+    "a payment gone": ("DELETE FROM transactions", "0 instead of 1 (-1)"),
+    "a payment twice": (
+        "INSERT INTO transactions SELECT gen_random_uuid(), batch, sender_bank, sender_account, receiver_bank, "
+        "receiver_account, amount, currency FROM transactions",
+        "bank1 A1 USD: -100 instead of -200 (+100)",
+    ),
+    "a batch of nobody": ("UPDATE transactions SET batch = gen_random_uuid()", "1 instead of 0 (+1)"),
+    "a batch counted twice": (
+        "UPDATE batches SET state = 'unposted', flush = NULL, posted_at = NULL",
+        "bank1 USD: -200 instead of -100 (-100)",
+    ),
+    "a bank that is none": ("DELETE FROM banks WHERE name = 'bank1'", "bank1: 0 instead of 1 (-1)"),
+    "a key without its payment": (
+        "INSERT INTO idempotency_keys VALUES ('me', 'k', '', gen_random_uuid())",
+        "me k: 0 instead of 1 (-1)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("statement", "said"), FALSEHOODS.values(), ids=FALSEHOODS.keys())
+def test_the_audit_finds_each_falsehood_and_says_by_how_much(services: Services, statement: str, said: str) -> None:
+    async def prepare() -> None:
+        connection = await asyncpg.connect(services.database_url)
+        await commit(connection, transfer(100))
+        await connection.close()
+
+    asyncio.run(prepare())
+    cache = services.cache().ready()
+    assert polka("audit", POLKA_DATABASE_URL=services.database_url, POLKA_CACHE_URL=cache.url).returncode == 0
+    asyncio.run(execute(services.database_url, statement))
+    done = polka("audit", POLKA_DATABASE_URL=services.database_url)
+    assert done.returncode == 1
+    assert said in re.sub(r"\s+", " ", done.stdout)
+    assert "The audit has failed." in done.stdout
+
+
+def test_the_audit_asks_the_cache_too(services: Services) -> None:
+    cache = services.cache(POLKA_FLUSH_SECONDS="3600").ready()
+    insert = "INSERT INTO balances VALUES ('bank1', 'USD', 5), ('bank2', 'USD', -5)"
+    asyncio.run(execute(services.database_url, insert))
+    done = polka("audit", POLKA_DATABASE_URL=services.database_url, POLKA_CACHE_URL=cache.url)
+    assert done.returncode == 1
+    assert "bank1 USD: 0 instead of 5 (-5)" in done.stdout
+    cache.kill()
+    done = polka("audit", POLKA_DATABASE_URL=services.database_url, POLKA_CACHE_URL=cache.url)
+    assert done.returncode == 1
+    assert "does not answer" in done.stdout
+
+
+class Up:
+    """A `polka up` of the test's own."""
+
+    def __init__(self, folder: Path, **environ: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.cache_port = free_port()
+        self.output = folder / "output"
+        words = [*POLKA, "up", f"--port={self.port}", f"--cache-port={self.cache_port}", f"--data={folder}"]
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("POLKA_")}
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(words, stdout=output, stderr=output, env={**clean, **environ})
+
+    def said(self) -> str:
+        return self.output.read_text()
+
+    def pid(self, name: str) -> int:
+        """The latest pid that it told for this process."""
+        return int(re.findall(rf"^{name}(?: runs again, pid)? +(\d+)", self.said(), re.MULTILINE)[-1])
+
+
+@contextmanager
+def up(folder: Path, **environ: str) -> Iterator[Up]:
+    folder.chmod(0o755)
+    for parent in folder.parents[:3]:
+        if parent.stat().st_uid == os.geteuid():
+            parent.chmod(parent.stat().st_mode | 0o011)
+    running = Up(folder, **environ)
+    try:
+        wait_for("it is up", lambda: "Polka is at" in running.said() or running.process.poll() is not None)
+        assert running.process.poll() is None, running.said()
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.process.send_signal(signal.SIGINT)
+        running.process.wait(60)
+
+
+def test_up_restarts_what_dies_and_ctrl_c_stops_all(tmp_path: Path) -> None:
+    with up(tmp_path) as running:
+        said = running.said()
+        assert "PostgreSQL 1" in said
+        for name in ("postgres", "cache", "api-1", "api-2"):
+            assert running.pid(name)
+        assert client.post(f"{running.url}/banks", json={"name": "one"}).status_code == 201
+        assert client.post(f"{running.url}/banks", json={"name": "two"}).status_code == 201
+        body = payment(sender="one", receiver="two")
+        assert client.post(f"{running.url}/transaction", json=body).status_code == 201
+        for name in ("api-1", "cache", "postgres"):
+            os.kill(running.pid(name), signal.SIGKILL)
+            wait_for(f"{name} runs again", lambda name=name: f"{name} runs again" in running.said())
+            wait_for(
+                "payments go on",
+                lambda: client.post(f"{running.url}/transaction", json=body).status_code == 201,
+            )
+        pids = [running.pid(name) for name in ("postgres", "cache", "api-1", "api-2")]
+        data = tmp_path
+        done = polka("audit", POLKA_DATABASE_URL=f"postgresql://postgres@/postgres?host={socket_of(running)}")
+        assert done.returncode == 0, done.stdout
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(60) == 0
+        assert "Traceback" not in running.said()
+        for pid in pids:
+            with pytest.raises(ProcessLookupError):
+                os.kill(pid, 0)
+    with up(data) as again:
+        assert client.get(f"{again.url}/transaction").json()["sender"]["bank"] == "one"
+
+
+def socket_of(running: Up) -> str:
+    found = re.search(r"^postgres +\d+ +(\S+)", running.said(), re.MULTILINE)
+    assert found
+    return found[1]
+
+
+def test_up_leaves_nobody_behind_when_it_is_killed(tmp_path: Path) -> None:
+    with up(tmp_path) as running:
+        pids = [running.pid(name) for name in ("postgres", "cache", "api-1", "api-2")]
+        running.process.kill()
+        running.process.wait()
+        for pid in pids:
+            wait_for("it ends with its parent", lambda pid=pid: not is_alive(pid))
+    with up(tmp_path) as again:
+        assert client.get(f"{again.url}/hello").status_code == 200
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_second_up_in_the_same_folder_or_on_the_same_port(tmp_path: Path) -> None:
+    with up(tmp_path) as running:
+        said = one_line(polka("up", f"--port={free_port()}", f"--cache-port={free_port()}", f"--data={tmp_path}"))
+        assert said == f"Another Polka uses {tmp_path}."
+        said = one_line(polka("up", f"--port={running.port}", f"--cache-port={free_port()}", "--data=/tmp/other"))
+        assert said.startswith(f"Cannot listen on 127.0.0.1:{running.port}")
+
+
+def test_up_over_a_given_database(tmp_path: Path, empty_database_url: str) -> None:
+    with up(tmp_path, POLKA_DATABASE_URL=empty_database_url) as running:
+        assert "PostgreSQL as given" in running.said()
+        assert client.get(f"{running.url}/banks").json() == {"banks": [], "next": None}
+
+
+def test_apis_share_the_port_and_the_load(tmp_path: Path, database_url: str) -> None:
+    with up(tmp_path, POLKA_DATABASE_URL=database_url) as running:
+        for _ in range(200):
+            client_of_its_own(running.url)
+        counts = []
+        for port in (running.port + 1, running.port + 2):
+            text = client.get(f"http://127.0.0.1:{port}/metrics").text
+            found = re.search(r'polka_http_requests_total\{method="GET",route="/hello",status="200"\} (\S+)', text)
+            counts.append(float(found[1]) if found else 0)
+        assert min(counts) >= 30, counts
+
+
+def client_of_its_own(url: str) -> None:
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(b"GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert connection.recv(12) == b"HTTP/1.1 200"
+
+
+def test_demo_ends_with_a_clean_audit(tmp_path: Path) -> None:
+    done = polka("demo", "--transactions=500", "--max-workers=10")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "500 of 500 payments" in done.stderr
+    assert "500 transactions" in done.stdout
+    assert "The audit is clean." in done.stdout
+    assert "Traceback" not in done.stderr
