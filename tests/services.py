@@ -108,8 +108,12 @@ class Services:
         self._cache_port = free_port()
         self.cache_url = f"http://127.0.0.1:{self._cache_port}"
 
-    def cache(self, port: int | None = None, **environ: str) -> Service:
-        return self._start("cache", port or self._cache_port, environ)
+    def cache(self, **environ: str) -> Service:
+        return self._start("cache", self._cache_port, environ)
+
+    def another_cache(self, **environ: str) -> Service:
+        """A second one, which no api knows."""
+        return self._start("cache", free_port(), environ)
 
     def api(self, **environ: str) -> Service:
         return self._start("api", free_port(), {"POLKA_CACHE_URL": self.cache_url} | environ)

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import signal
+from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -11,7 +13,7 @@ import pytest
 
 from committed import account_held, commit, held, new_id, tell, transfer
 from polka import audit, seed
-from services import Service, Services, client, free_port, wait_for
+from services import Service, Services, client, wait_for
 from wire import Fault, Wire
 
 pytestmark = pytest.mark.anyio
@@ -20,7 +22,7 @@ QUICK = {"POLKA_FLUSH_SECONDS": "0.1"}
 SLOW = {"POLKA_FLUSH_SECONDS": "3600"}
 
 
-async def until(what: str, check: object, seconds: float = 30) -> None:
+async def until(what: str, check: Callable[[], Any], seconds: float = 30) -> None:
     await asyncio.to_thread(wait_for, what, check, seconds)
 
 
@@ -163,9 +165,8 @@ async def test_a_flush_whose_connection_is_lost_posts_each_batch_once(
     cache = services.cache(**QUICK).ready()
     await commit(connection, transfer(1))
     await until("the first is posted", lambda: held(cache.url, "bank1") == (-1, 0))
-    batch = new_id()
+    batch, told = new_id(), asyncio.Event()
     wire.arm(fault, lambda message: is_end_of_flush(message) and told.is_set())
-    told = asyncio.Event()
     tell(cache.url, batch, transfer(100))
     await commit(connection, transfer(100), batch)
     told.set()
@@ -201,7 +202,7 @@ async def test_of_two_caches_the_outdated_one_writes_nothing_and_ends(
     await commit(connection, transfer(1))
     await until("the first posts", lambda: held(first.url, "bank1") == (-1, 0))
     with first.frozen():
-        second = services.cache(port=free_port(), **QUICK).ready()
+        second = services.another_cache(**QUICK).ready()
         await commit(connection, transfer(2))
         await until("the second posts", lambda: held(second.url, "bank1") == (-3, 0))
         flush = await connection.fetchval("SELECT number FROM flush")
@@ -295,7 +296,7 @@ async def test_pages_of_accounts_hold_those_that_have_nothing_posted_yet(
     names: list[str] = []
     after: str | None = ""
     while after is not None:
-        params = {"after": after, "limit": 4}
+        params: dict[str, str | int] = {"after": after, "limit": 4}
         page = client.get(f"{cache.url}/balance/bank1/accounts", params=params).json()
         names += [account["account"] for account in page["accounts"]]
         after = page["next"]

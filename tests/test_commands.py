@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -61,7 +62,7 @@ def test_a_url_that_is_none() -> None:
 
 def test_a_database_without_the_schema(empty_database_url: str) -> None:
     said = one_line(polka("api", f"--port={free_port()}", POLKA_DATABASE_URL=empty_database_url))
-    assert said == "The database has schema revision none, this Polka needs 0001: run `polka migrate`."
+    assert said == "The database has schema revision none, this Polka needs 0002: run `polka migrate`."
 
 
 @pytest.mark.parametrize(
@@ -192,6 +193,9 @@ class Up:
     def said(self) -> str:
         return self.output.read_text()
 
+    def says(self, text: str) -> bool:
+        return text in self.said()
+
     def pid(self, name: str) -> int:
         """The latest pid that it told for this process."""
         return int(re.findall(rf"^{name}(?: runs again, pid)? +(\d+)", self.said(), re.MULTILINE)[-1])
@@ -226,7 +230,7 @@ def test_up_restarts_what_dies_and_ctrl_c_stops_all(tmp_path: Path) -> None:
         assert client.post(f"{running.url}/transaction", json=body).status_code == 201
         for name in ("api-1", "cache", "postgres"):
             os.kill(running.pid(name), signal.SIGKILL)
-            wait_for(f"{name} runs again", lambda name=name: f"{name} runs again" in running.said())
+            wait_for(f"{name} runs again", partial(running.says, f"{name} runs again"))
             wait_for(
                 "payments go on",
                 lambda: client.post(f"{running.url}/transaction", json=body).status_code == 201,
@@ -257,17 +261,17 @@ def test_up_leaves_nobody_behind_when_it_is_killed(tmp_path: Path) -> None:
         running.process.kill()
         running.process.wait()
         for pid in pids:
-            wait_for("it ends with its parent", lambda pid=pid: not is_alive(pid))
+            wait_for("it ends with its parent", partial(is_dead, pid))
     with up(tmp_path) as again:
         assert client.get(f"{again.url}/hello").status_code == 200
 
 
-def is_alive(pid: int) -> bool:
+def is_dead(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return False
-    return True
+        return True
+    return False
 
 
 def test_a_second_up_in_the_same_folder_or_on_the_same_port(tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
 import asyncpg
 import httpx
 import pytest
+from uuid_utils import uuid7
 
 from api.batches import Accepted, Outcome
 from api.cache_client import CacheClient
@@ -66,7 +67,8 @@ def accepted(outcome: Outcome) -> Accepted:
 
 
 async def stored(connection: asyncpg.Connection) -> list[asyncpg.Record]:
-    return await connection.fetch("SELECT * FROM transactions ORDER BY id")
+    rows: list[asyncpg.Record] = await connection.fetch("SELECT * FROM transactions ORDER BY id")
+    return rows
 
 
 async def test_payments_that_arrive_together_share_a_commit(start: Apis, connection: asyncpg.Connection) -> None:
@@ -225,12 +227,9 @@ async def test_a_batch_whose_id_is_void_is_committed_under_another(
 ) -> None:
     """An api that was frozen between telling the cache and committing: the cache has buried the batch meanwhile."""
     posting = await start()
-    ids: Iterator[Any] = iter([])
-    from api import batches
-
-    first = batches.uuid7()
-    ids = iter([batches.uuid7(), first, batches.uuid7()])
-    monkeypatch.setattr(batches, "uuid7", lambda: next(ids))
+    first = uuid7()
+    ids = iter([uuid7(), first, uuid7()])  # of the payment, of its batch, of the next batch
+    monkeypatch.setattr("api.batches.uuid7", lambda: next(ids))
     await connection.execute("INSERT INTO batches (id, state, size) VALUES ($1, 'void', 0)", first)
     outcome = accepted(await posting.post(pay(), key("k"), 5))
     assert outcome.transaction.batch != str(first)

@@ -46,9 +46,8 @@ class OneLine(click.Group):
         try:
             return super().invoke(ctx)
         except Failure as failure:
-            shown = click.ClickException(str(failure))
-            shown.exit_code = failure.exit_code
-            raise shown from None
+            click.ClickException(str(failure)).show()
+            ctx.exit(failure.exit_code)
 
 
 @click.group(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"]})

@@ -18,7 +18,7 @@ from sqlalchemy import (
     Text,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSON
+from sqlalchemy.dialects.postgresql import ARRAY, JSON
 from sqlmodel import Field, SQLModel
 
 from polka.money import AMOUNT_MAX
@@ -39,6 +39,10 @@ def name(**options: Any) -> Column[str]:
 
 def now() -> Column[datetime]:
     return Column(TIMESTAMP(timezone=True), nullable=False, server_default=text("now()"))
+
+
+def first_version() -> Column[int]:
+    return Column(Integer, nullable=False, server_default="1")
 
 
 def balance() -> Column[Decimal]:
@@ -109,14 +113,20 @@ class Account(SQLModel, table=True):
 
 
 class Transaction(SQLModel, table=True):
-    """A payment that was accepted. No foreign keys: each would cost as much as the row."""
+    """A payment that was accepted, in its newest version. No foreign keys: each would cost as much as the row."""
 
     __tablename__ = "transactions"
     __table_args__ = (
         CheckConstraint(f"amount BETWEEN 1 AND {AMOUNT_MAX}", name="amount"),
         CheckConstraint("length(currency) = 3", name="currency"),
         CheckConstraint("sender_bank <> receiver_bank OR sender_account <> receiver_account", name="parties"),
-        CheckConstraint("status = 'accepted'", name="status"),
+        CheckConstraint("status IN ('accepted', 'deleted')", name="status"),
+        CheckConstraint("(version = 1) = (changed_at IS NULL)", name="changed"),
+        Index("ix_transactions_sender_bank_id", "sender_bank", "id"),
+        Index("ix_transactions_receiver_bank_id", "receiver_bank", "id"),
+        Index("ix_transactions_sender_account_id", "sender_account", "id"),
+        Index("ix_transactions_receiver_account_id", "receiver_account", "id"),
+        Index("ix_transactions_reference_id", "reference", "id", postgresql_where=text("reference IS NOT NULL")),
     )
 
     id: UUID = Field(primary_key=True)
@@ -130,13 +140,43 @@ class Transaction(SQLModel, table=True):
     reference: str | None = Field(sa_column=Column(Text))
     status: str = Field(sa_column=name(server_default="accepted"))
     created_at: datetime = Field(sa_column=now())
+    version: int = Field(sa_column=first_version())
+    changed_at: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
+
+
+class OldVersion(SQLModel, table=True):
+    """A transaction as it was, who replaced this version, when and why, and the batch that reverses its entries."""
+
+    __tablename__ = "transaction_history"
+    __table_args__ = (CheckConstraint("version >= 1", name="version"),)
+
+    id: UUID = Field(primary_key=True)
+    version: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    batch: UUID
+    sender_bank: str = Field(sa_column=name())
+    sender_account: str = Field(sa_column=name())
+    receiver_bank: str = Field(sa_column=name())
+    receiver_account: str = Field(sa_column=name())
+    amount: int = Field(sa_column=Column(BigInteger, nullable=False))
+    currency: str = Field(sa_column=name())
+    reference: str | None = Field(sa_column=Column(Text))
+    status: str = Field(sa_column=name())
+    created_at: datetime = Field(sa_column=Column(TIMESTAMP(timezone=True), nullable=False))
+    changed_at: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
+    reversal_batch: UUID
+    replaced_at: datetime = Field(sa_column=now())
+    replaced_by: str = Field(sa_column=name())
+    reason: str | None = Field(sa_column=Column(Text))
 
 
 class IdempotencyKey(SQLModel, table=True):
-    """What became of a request: its transaction, or the refusal that it was answered with."""
+    """What became of a request: its transaction (a version of it), its refusal, or a result for each item."""
 
     __tablename__ = "idempotency_keys"
-    __table_args__ = (CheckConstraint("(transaction IS NULL) <> (refusal IS NULL)", name="one_answer"),)
+    __table_args__ = (
+        CheckConstraint("num_nonnulls(transaction, refusal, items) = 1", name="one_answer"),
+        Index("ix_idempotency_keys_created_at", "created_at"),
+    )
 
     caller: str = Field(sa_column=name(primary_key=True))
     key: str = Field(sa_column=name(primary_key=True))
@@ -144,6 +184,31 @@ class IdempotencyKey(SQLModel, table=True):
     transaction: UUID | None
     refusal: dict[str, str] | None = Field(sa_column=Column(JSON(none_as_null=True)))
     created_at: datetime = Field(sa_column=now())
+    version: int = Field(sa_column=first_version())
+    items: list[Any] | None = Field(sa_column=Column(JSON(none_as_null=True)))
+
+
+class ApiKey(SQLModel, table=True):
+    """Who may call the api: a bank's key acts for that bank alone, one without a bank for Polka's operators.
+
+    Only a hash of the key is here. Keys are revoked, never deleted.
+    """
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        CheckConstraint("length(hash) = 32", name="hash"),
+        CheckConstraint("length(name) BETWEEN 1 AND 64", name="name"),
+        CheckConstraint("cardinality(scopes) > 0", name="scopes"),
+        Index("ix_api_keys_hash", "hash", unique=True),
+    )
+
+    id: UUID = Field(primary_key=True)
+    hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    name: str = Field(sa_column=name())
+    bank: str | None = Field(sa_column=Column(Text(collation="C")))
+    scopes: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
+    created_at: datetime = Field(sa_column=now())
+    revoked_at: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
 
 
 class Batch(SQLModel, table=True):
