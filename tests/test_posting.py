@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 import httpx
@@ -13,11 +13,12 @@ from uuid_utils import uuid7
 
 from api.batches import Accepted, Outcome
 from api.cache_client import CacheClient
+from api.operations import Pay
 from api.posting import Posting, open_posting
 from api.refusals import Refusal, Refused
 from api.settings import Settings
 from polka import database
-from polka.transactions import Party, Payment
+from polka.transactions import Party, Payment, Transaction
 from wire import Fault, Wire
 
 pytestmark = pytest.mark.anyio
@@ -53,17 +54,23 @@ CREATE TRIGGER wait AFTER INSERT ON transactions FOR EACH STATEMENT EXECUTE FUNC
 """Whoever has the advisory lock 42 holds each commit at its end, with all its rows written."""
 
 
-def pay(amount: int = 100, reference: str | None = None) -> Payment:
-    return Payment(Party("bank1", "A1"), Party("bank2", "B1"), amount, "USD", reference)
+def pay(amount: int = 100, reference: str | None = None) -> Pay:
+    return Pay(Payment(Party("bank1", "A1"), Party("bank2", "B1"), amount, "USD", reference))
 
 
 def key(name: object) -> tuple[str, str]:
     return ("tester", str(name))
 
 
-def accepted(outcome: Outcome) -> Accepted:
+class Paid(NamedTuple):
+    transaction: Transaction
+    replayed: bool
+
+
+def accepted(outcome: Outcome) -> Paid:
     assert isinstance(outcome, Accepted), outcome
-    return outcome
+    assert isinstance(outcome.result, Transaction)
+    return Paid(outcome.result, outcome.replayed)
 
 
 async def stored(connection: asyncpg.Connection) -> list[asyncpg.Record]:
@@ -144,7 +151,7 @@ async def test_callers_have_keys_of_their_own(start: Apis, connection: asyncpg.C
 async def test_a_refusal_is_replayed_and_its_key_never_pays(start: Apis, connection: asyncpg.Connection) -> None:
     first, second = await start(), await start()
     no = Refused(Refusal.UNKNOWN_BANK, "there is no bank X", "sender.bank")
-    assert await first.refuse(pay(), key("k"), no) == no
+    assert await first.refuse(pay().fingerprint, key("k"), no) == no
     assert await first.post(pay(), key("k"), 5) == no
     assert await second.post(pay(), key("k"), 5) == no
     assert await stored(connection) == []
@@ -159,7 +166,7 @@ async def test_a_refusal_waits_for_the_commit_that_has_its_key(
     await connection.execute("SELECT pg_advisory_lock(42)")
     paying = asyncio.create_task(first.post(pay(), key("k"), 10))
     await until_waiting(database_url)
-    refusing = asyncio.create_task(second.refuse(pay(), key("k"), Refused(Refusal.UNKNOWN_BANK, "no")))
+    refusing = asyncio.create_task(second.refuse(pay().fingerprint, key("k"), Refused(Refusal.UNKNOWN_BANK, "no")))
     await until_waiting(database_url, 2)
     assert not refusing.done()
     await connection.execute("SELECT pg_advisory_unlock(42)")
@@ -228,7 +235,7 @@ async def test_a_batch_whose_id_is_void_is_committed_under_another(
     """An api that was frozen between telling the cache and committing: the cache has buried the batch meanwhile."""
     posting = await start()
     first = uuid7()
-    ids = iter([uuid7(), first, uuid7()])  # of the payment, of its batch, of the next batch
+    ids = iter([first, uuid7()])
     monkeypatch.setattr("api.batches.uuid7", lambda: next(ids))
     await connection.execute("INSERT INTO batches (id, state, size) VALUES ($1, 'void', 0)", first)
     outcome = accepted(await posting.post(pay(), key("k"), 5))

@@ -8,7 +8,7 @@ from litestar import Litestar
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
-from api import banks, cache_client, health, payments, posting, problems
+from api import banks, bulk, cache_client, changes, health, payments, posting, problems, transactions
 from api.banks import KnownBanks
 from api.payments import FastLane, Payments
 from api.settings import Settings
@@ -38,8 +38,12 @@ async def app() -> AsyncIterator[ASGIApp]:
                 health.live,
                 health.ready,
                 payments.post_transaction,
-                payments.find_transaction,
-                payments.get_transaction,
+                transactions.find_transaction,
+                transactions.get_transaction,
+                bulk.post_transactions,
+                changes.amend_transaction,
+                changes.delete_transaction,
+                transactions.get_history,
                 banks.list_banks,
                 banks.open_bank,
                 banks.get_bank,

@@ -1,22 +1,21 @@
-"""Payments on their way, and the batches that they are committed in."""
+"""Operations on their way, and the batches that they are committed in."""
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 
 import msgspec
 from uuid_utils import UUID, uuid7
 
-from api.commits import Key
+from api.operations import Key, Operation, Parts, Results
 from api.refusals import Refused
 from polka.messages import Telling
-from polka.transactions import Payment, Transaction, entries_of
+from polka.transactions import Transaction
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """A yes: the transaction is durable. `replayed` when an earlier request with this key brought it about."""
+    """A yes: it is durable. `replayed` when an earlier request with this key brought it about."""
 
-    transaction: Transaction
+    result: Transaction | Results
     replayed: bool = False
 
 
@@ -24,15 +23,14 @@ Outcome = Accepted | Refused
 
 
 class Pending:
-    """A payment on its way, and the callers who wait for it (several, if one repeats himself)."""
+    """An operation on its way, and the callers who wait for it (several, if one repeats himself)."""
 
-    __slots__ = ("batch", "fingerprint", "id", "key", "payment", "replaces", "waiters")
+    __slots__ = ("batch", "fingerprint", "key", "operation", "replaces", "waiters")
 
-    def __init__(self, payment: Payment, key: Key | None, fingerprint: str) -> None:
-        self.id = uuid7()
-        self.payment = payment
+    def __init__(self, operation: Operation, key: Key | None) -> None:
+        self.operation = operation
         self.key = key
-        self.fingerprint = fingerprint
+        self.fingerprint = operation.fingerprint if key else ""
         self.waiters: list[asyncio.Future[Outcome]] = []
         self.batch: Batch | None = None
         self.replaces: UUID | None = None
@@ -43,45 +41,27 @@ class Pending:
                 waiter.set_result(outcome)
         self.waiters.clear()
 
-    def row(self) -> tuple[str | int | None, ...]:
-        """The payment as the commit's statement reads it."""
-        payment = self.payment
-        sender, receiver = payment.sender, payment.receiver
-        return (
-            str(self.id),
-            sender.bank,
-            sender.account,
-            receiver.bank,
-            receiver.account,
-            payment.amount,
-            payment.currency,
-            payment.reference,
-            *(self.key or NO_KEY),
-            self.fingerprint,
-        )
-
 
 class Batch:
-    """Payments that are committed together. Its id names this one set of entries for ever."""
+    """Operations that are committed together. Its id names this one set of entries for ever."""
 
-    def __init__(self, payments: Sequence[Pending]) -> None:
+    def __init__(self, pending: Sequence[Pending]) -> None:
         self.id = uuid7()
-        self.payments = payments
-        self.payload = encode([entry for pending in payments for entry in entries_of(pending.payment)])
-        self.rows = encode([pending.row() for pending in payments])
-        for pending in payments:
-            pending.batch = self
+        self.pending = pending
+        parts = Parts()
+        for one in pending:
+            one.operation.add_to(parts, one.key, one.fingerprint)
+            one.batch = self
+        self.size = parts.size
+        self.payload = encode(parts.entries)
+        self.payments = encode(parts.payments)
+        self.changes = encode(parts.changes) if parts.changes else b""
+        self.bulks = encode(parts.bulks) if parts.bulks else b""
 
     def telling(self) -> Telling:
         """The batch as the cache is told of it."""
-        replaced = {str(pending.replaces) for pending in self.payments if pending.replaces}
+        replaced = {str(one.replaces) for one in self.pending if one.replaces}
         return Telling(str(self.id), msgspec.Raw(self.payload), sorted(replaced))
 
 
-def fingerprint_of(payment: Payment) -> str:
-    """What tells one request from another under the same key."""
-    return hashlib.blake2b(encode(payment), digest_size=16).hexdigest()
-
-
 encode = msgspec.json.Encoder().encode
-NO_KEY = (None, None)

@@ -2,93 +2,167 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 import asyncpg
 import msgspec
-from uuid_utils import UUID
 
-from api.refusals import Refusal, Refused
+from api.batches import Batch
+from api.operations import Key, Results
+from api.refusals import Refused
 from polka.database import Connection, Pool
 from polka.transactions import Party, Transaction
 
-Key = tuple[str, str]
-"""Who asked, and the idempotency key that he gave."""
-
-COMMIT = """
-WITH batch AS (
-    INSERT INTO batches (id, size, payload) VALUES ($1, $2, $3)
-), row AS MATERIALIZED (
+BATCH = "batch AS (INSERT INTO batches (id, size, payload) VALUES ($1, $2, $3))"
+PAYMENTS = """
+row AS MATERIALIZED (
     SELECT (r->>0)::uuid AS id, r->>1 AS sender_bank, r->>2 AS sender_account, r->>3 AS receiver_bank,
            r->>4 AS receiver_account, (r->>5)::bigint AS amount, r->>6 AS currency, r->>7 AS reference,
            r->>8 AS caller, r->>9 AS key, decode(r->>10, 'hex') AS fingerprint
     FROM jsonb_array_elements($4::jsonb) AS r
-), keys AS (
-    INSERT INTO idempotency_keys (caller, key, fingerprint, transaction)
-    SELECT caller, key, fingerprint, id FROM row WHERE key IS NOT NULL ORDER BY caller, key
 ), rows AS (
     INSERT INTO transactions (id, batch, sender_bank, sender_account, receiver_bank, receiver_account,
                               amount, currency, reference)
     SELECT id, $1, sender_bank, sender_account, receiver_bank, receiver_account, amount, currency, reference
     FROM row
 )
+"""
+CHANGES = """
+change AS MATERIALIZED (
+    SELECT (r->>0)::uuid AS id, (r->>1)::int AS version, r->>2 AS status, r->>3 AS sender_bank,
+           r->>4 AS sender_account, r->>5 AS receiver_bank, r->>6 AS receiver_account, r->>7 AS reference,
+           r->>8 AS by, r->>9 AS reason, r->>10 AS caller, r->>11 AS key, decode(r->>12, 'hex') AS fingerprint
+    FROM jsonb_array_elements($5::jsonb) AS r
+), replaced AS (
+    INSERT INTO transaction_history (
+        id, version, batch, sender_bank, sender_account, receiver_bank, receiver_account, amount, currency, reference,
+        status, created_at, changed_at, reversal_batch, replaced_by, reason)
+    SELECT t.id, t.version, t.batch, t.sender_bank, t.sender_account, t.receiver_bank, t.receiver_account, t.amount,
+           t.currency, t.reference, t.status, t.created_at, t.changed_at, $1, change.by, change.reason
+    FROM change JOIN transactions t USING (id, version)
+), changed AS (
+    UPDATE transactions t
+    SET version = t.version + 1, batch = $1, status = change.status, sender_bank = change.sender_bank,
+        sender_account = change.sender_account, receiver_bank = change.receiver_bank,
+        receiver_account = change.receiver_account, reference = change.reference, changed_at = now()
+    FROM change WHERE t.id = change.id AND t.version = change.version AND t.status = 'accepted'
+    RETURNING 1
+)
+"""
+BULKS = """
+bulk AS MATERIALIZED (
+    SELECT r->>0 AS caller, r->>1 AS key, decode(r->>2, 'hex') AS fingerprint, (r->3)::json AS items
+    FROM jsonb_array_elements($6::jsonb) AS r
+)
+"""
+COMMIT_PAYMENTS = f"""
+WITH {BATCH}, {PAYMENTS}, keys AS (
+    INSERT INTO idempotency_keys (caller, key, fingerprint, transaction)
+    SELECT caller, key, fingerprint, id FROM row WHERE key IS NOT NULL ORDER BY caller, key
+)
 SELECT now()
 """
 """One JSON parameter for all rows: encoding arrays, one a column, costs the api twice as much."""
 
-REFUSE = """
-INSERT INTO idempotency_keys (caller, key, fingerprint, refusal) VALUES ($1, $2, decode($3, 'hex'), $4)
+COMMIT_ALL = f"""
+WITH {BATCH}, {PAYMENTS}, {CHANGES}, {BULKS}, keys AS (
+    INSERT INTO idempotency_keys (caller, key, fingerprint, transaction, version, items)
+    SELECT caller, key, fingerprint, id, 1, NULL::json FROM row WHERE key IS NOT NULL
+    UNION ALL SELECT caller, key, fingerprint, id, version + 1, NULL FROM change WHERE key IS NOT NULL
+    UNION ALL SELECT caller, key, fingerprint, NULL, 1, items FROM bulk
+    ORDER BY caller, key
+)
+SELECT now() WHERE polka_must(
+    (SELECT count(*) FROM changed) = (SELECT count(*) FROM change), 'a payment is not in the version that was read'
+)
+"""
+"""The same with changes and bulk requests; it fails as a whole if a payment was changed by somebody else meanwhile."""
+
+TAKE_KEY = """
+INSERT INTO idempotency_keys (caller, key, fingerprint, refusal, items) VALUES ($1, $2, decode($3, 'hex'), $4, $5)
 ON CONFLICT DO NOTHING
 """
 
 ANSWERS = """
-SELECT k.caller, k.key, encode(k.fingerprint, 'hex') AS fingerprint, k.refusal, t.*
+SELECT k.caller, k.key, encode(k.fingerprint, 'hex') AS fingerprint, k.refusal, k.items, v.*
 FROM unnest($1::text[], $2::text[]) AS asked (caller, key)
-JOIN idempotency_keys k USING (caller, key) LEFT JOIN transactions t ON t.id = k.transaction
+JOIN idempotency_keys k USING (caller, key)
+LEFT JOIN transaction_versions v ON v.id = k.transaction AND v.version = k.version
 """
+
+FIRST_VERSIONS = "SELECT * FROM transaction_versions WHERE id = ANY($1::uuid[]) AND version = 1"
+
+VERSIONS = "SELECT id::text, version FROM transactions WHERE id = ANY($1::uuid[])"
 
 
 class Answer(msgspec.Struct, frozen=True):
     """What a key's first request was answered with."""
 
     fingerprint: str
-    outcome: Transaction | Refused
+    outcome: Transaction | Results | Refused
 
 
-async def commit(connection: Connection, batch: UUID, size: int, payload: bytes, rows: bytes) -> datetime:
-    """Record the payments and their batch, all or none, and return the database's time.
+async def commit(connection: Connection, batch: Batch) -> datetime:
+    """Record the operations and their batch, all or none, and return the database's time.
 
     The keys go in sorted: two batches with the same keys in another order would wait for each other.
 
     Raises:
-        asyncpg.UniqueViolationError: a key is taken, or the batch's id is (by a tombstone).
+        asyncpg.UniqueViolationError: a key is taken, or the batch's id is (by a tombstone), or somebody else is
+            changing one of the payments.
+        asyncpg.SerializationError: somebody else has changed one of the payments since it was read.
     """
-    at: datetime = await connection.fetchval(COMMIT, batch, size, payload.decode(), rows.decode())
+    values = (batch.id, batch.size, batch.payload.decode(), batch.payments.decode())
+    if batch.changes or batch.bulks:
+        rest = ((batch.changes or b"[]").decode(), (batch.bulks or b"[]").decode())
+        at: datetime = await connection.fetchval(COMMIT_ALL, *values, *rest)
+    else:
+        at = await connection.fetchval(COMMIT_PAYMENTS, *values)
     return at
 
 
-async def refuse(pool: Pool, key: Key, fingerprint: str, refused: Refused) -> None:
-    """Take the key for a refusal, unless it has an answer; waits for a commit in flight that holds it."""
-    stored = {"refusal": refused.refusal.name, "detail": refused.detail, "field": refused.field}
-    await pool.execute(REFUSE, *key, fingerprint, encode(stored).decode())
+async def take_key(pool: Pool, key: Key, fingerprint: str, answer: Refused | list[Any]) -> None:
+    """Take the key for an answer that no batch goes with: a refusal, or items that were all refused.
+
+    A key that has an answer keeps it. Waits for a commit in flight that holds the key.
+    """
+    refusal = encode(answer.stored()).decode() if isinstance(answer, Refused) else None
+    items = None if isinstance(answer, Refused) else encode(answer).decode()
+    await pool.execute(TAKE_KEY, *key, fingerprint, refusal, items)
 
 
 async def answers(pool: Pool, keys: Iterable[Key]) -> dict[Key, Answer]:
-    """The first answer of each of these keys that has one."""
+    """The first answer of each of these keys that has one, whatever became of its transactions since."""
     asked = list(keys)
     rows = await pool.fetch(ANSWERS, [caller for caller, _ in asked], [key for _, key in asked])
-    return {(row["caller"], row["key"]): Answer(row["fingerprint"], first_answer(row)) for row in rows}
+    return {(row["caller"], row["key"]): Answer(row["fingerprint"], await first_answer(pool, row)) for row in rows}
 
 
-def first_answer(row: asyncpg.Record) -> Transaction | Refused:
-    if row["refusal"] is None:
-        return transaction_of(row)
-    stored = msgspec.json.decode(row["refusal"])
-    return Refused(Refusal[stored["refusal"]], stored["detail"], stored["field"])
+async def first_answer(pool: Pool, row: asyncpg.Record) -> Transaction | Results | Refused:
+    if row["refusal"] is not None:
+        return Refused.of(msgspec.json.decode(row["refusal"]))
+    if row["items"] is not None:
+        return await results(pool, msgspec.json.decode(row["items"]))
+    return transaction_of(row)
 
 
-def transaction_of(row: asyncpg.Record, posted_at: datetime | None = None) -> Transaction:
+async def results(pool: Pool, items: list[Any]) -> Results:
+    """The results of a bulk request, from what its key's row keeps of them."""
+    rows = await pool.fetch(FIRST_VERSIONS, [item for item in items if isinstance(item, str)])
+    made = {str(row["id"]): transaction_of(row) for row in rows}
+    return [made[item] if isinstance(item, str) else Refused.of(item) for item in items]
+
+
+async def versions(pool: Pool, ids: Iterable[str]) -> dict[str, int]:
+    """The newest version of each of these transactions."""
+    return dict(await pool.fetch(VERSIONS, list(ids)))
+
+
+def transaction_of(row: asyncpg.Record) -> Transaction:
+    """From a row of `transactions`, or of their versions; with its batch's `posted_at`, if that was read too."""
     return Transaction(
         id=str(row["id"]),
+        version=row["version"],
         status=row["status"],
         sender=Party(row["sender_bank"], row["sender_account"]),
         receiver=Party(row["receiver_bank"], row["receiver_account"]),
@@ -97,7 +171,8 @@ def transaction_of(row: asyncpg.Record, posted_at: datetime | None = None) -> Tr
         reference=row["reference"],
         batch=str(row["batch"]),
         created_at=row["created_at"],
-        posted_at=posted_at,
+        changed_at=row["changed_at"],
+        posted_at=row.get("posted_at"),
     )
 
 

@@ -1,15 +1,31 @@
 """The api's own metrics."""
 
+from functools import cache
+
 from prometheus_client import Counter, Gauge, Histogram
 
-PAYMENTS = Counter("polka_payments", "Payments, by what became of them.", ["outcome"])
+OPERATIONS = Counter(
+    "polka_operations",
+    "Payments, amendments, deletions and bulk requests, by what became of them.",
+    ["operation", "outcome"],
+)
+
+
+@cache
+def operation(name: str, outcome: str) -> Counter:
+    """The one counter for both: looking it up by its labels costs as much as the rest of counting."""
+    return OPERATIONS.labels(name, outcome)
+
+
 COMMIT_SECONDS = Histogram(
     "polka_commit_seconds",
     "Time of one commit of a batch.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 COMMIT_PAYMENTS = Histogram(
-    "polka_commit_payments", "Payments in one commit.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+    "polka_commit_payments",
+    "Payments and changes in one commit.",
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
 )
 COMMIT_FAILURES = Counter("polka_commit_failures", "Commits that failed, by reason.", ["reason"])
 QUEUE = Gauge("polka_queue_payments", "Payments that wait for the next commit.")

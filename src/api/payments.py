@@ -1,100 +1,59 @@
-"""Payments: `POST /transaction`, the hot route, and reading what was recorded."""
+"""Payments: `POST /transaction`, the hot route, and the checks of whatever pays."""
 
-import logging
-from collections.abc import Iterable
-from typing import Annotated, Any
-from urllib.parse import parse_qs
-from uuid import UUID
+from typing import Any
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Request, Response, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, QueryParameter
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from api import commits, metrics, problems
+from api import problems
+from api.answers import Answer, as_response, certain, count, encode
 from api.banks import KnownBanks
 from api.batches import Outcome
-from api.commits import Key
-from api.posting import DATABASE_AWAY, Posting
-from api.problems import BODY_BYTES_MAX, FORMS, TOO_LARGE, RefusedError, refuse
+from api.operations import Pay, fingerprint_of
+from api.posting import Posting
+from api.problems import FORMS, RefusedError
 from api.refusals import Refusal, Refused
-from polka import database, duration
-from polka.database import Pool
+from api.requests import read_body, read_head
 from polka.money import is_currency
 from polka.transactions import Payment, Transaction, is_account_id
 
-log = logging.getLogger(__name__)
-
-CALLER = "anonymous"
-KEY_LENGTH_MAX = 255
-TIMEOUT_SECONDS_MAX = 300.0
-
-TRANSACTION = """
-SELECT t.*, b.posted_at FROM transactions t JOIN batches b ON b.id = t.batch WHERE t.id = $1
-"""
-LATEST = """
-SELECT t.*, b.posted_at FROM transactions t JOIN batches b ON b.id = t.batch ORDER BY t.id DESC LIMIT 1
-"""
-BY_KEY = """
-SELECT k.refusal, t.*, b.posted_at FROM idempotency_keys k
-LEFT JOIN transactions t ON t.id = k.transaction LEFT JOIN batches b ON b.id = t.batch
-WHERE k.caller = $1 AND k.key = $2
-"""
-
-Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
-"""Status, headers and body."""
-
 
 class Payments:
-    """What becomes of a `POST /transaction`."""
+    """What becomes of requests that pay: their checks, and their way into posting."""
 
     def __init__(self, posting: Posting, known_banks: KnownBanks, request_timeout_seconds: float) -> None:
-        self._posting = posting
+        self.posting = posting
+        self.request_timeout_seconds = request_timeout_seconds
         self._known_banks = known_banks
-        self._timeout_seconds = request_timeout_seconds
 
     async def answer(self, scope: Scope, receive: Receive) -> Answer:
-        """The answer to a request that has not been read yet."""
-        try:
-            outcome = await self._outcome(scope, await read_body(receive))
-        except RefusedError as error:
-            outcome = error.refused
-        except database.ERRORS as error:
-            log.warning("the database does not answer: %r", error)
-            outcome = DATABASE_AWAY
-        except Exception:
-            log.exception("a payment failed")
-            outcome = problems.FAILED
-        if isinstance(outcome, Refused):
-            metrics.PAYMENTS.labels(outcome.refusal.value.code).inc()
-            return problems.encode(outcome)
-        (REPLAYED if outcome.replayed else ACCEPTED).inc()
-        body = encode(outcome.transaction)
-        headers = [JSON, (b"content-length", b"%d" % len(body))]
-        if outcome.replayed:
-            headers.append((b"idempotency-replayed", b"true"))
-        return 201, headers, body
+        """The answer to a `POST /transaction` that has not been read yet."""
+        outcome = await certain(self._pay(scope, receive))
+        count("payment", outcome)
+        return encode(outcome, 201)
 
-    async def _outcome(self, scope: Any, body: bytes) -> Outcome:
-        key, timeout_seconds = read_head(scope["headers"], scope["query_string"], self._timeout_seconds)
-        payment = read_payment(body)
+    async def _pay(self, scope: Any, receive: Receive) -> Outcome:
+        head = read_head(scope["headers"], scope["query_string"], self.request_timeout_seconds)
+        payment = read_payment(await read_body(receive))
         if no := check(payment):
             return no
-        if not self._known_banks.has(payment.sender.bank, payment.receiver.bank) and (
-            no := await self._unknown_bank(payment)
-        ):
-            return await self._posting.refuse(payment, key, no)
-        return await self._posting.post(payment, key, timeout_seconds)
+        if no := await self.unknown_bank(payment):
+            return await self.posting.refuse(fingerprint_of(payment), head.key, no)
+        return await self.posting.post(Pay(payment), head.key, head.timeout_seconds)
 
-    async def _unknown_bank(self, payment: Payment) -> Refused | None:
+    async def unknown_bank(self, payment: Payment | Transaction) -> Refused | None:
+        """That a side of the payment is of no bank; no query where both are known here."""
+        if self._known_banks.has(payment.sender.bank, payment.receiver.bank):
+            return None
         for field, party in (("sender.bank", payment.sender), ("receiver.bank", payment.receiver)):
             if not await self._known_banks.exists(party.bank):
                 return Refused(Refusal.UNKNOWN_BANK, f"{field}: there is no bank {party.bank}.", field)
         return None
 
 
-def check(payment: Payment) -> Refused | None:
+def check(payment: Payment | Transaction) -> Refused | None:
     """What is wrong with the payment by itself, in the order of precedence."""
     for field, party in (("sender", payment.sender), ("receiver", payment.receiver)):
         if not is_account_id(party.account):
@@ -106,59 +65,6 @@ def check(payment: Payment) -> Refused | None:
     return None
 
 
-def read_head(headers: Iterable[tuple[bytes, bytes]], query: bytes, timeout_seconds: float) -> tuple[Key | None, float]:
-    """The idempotency key and the seconds that the caller waits, from the request's headers and query."""
-    key = None
-    for name, value in headers:
-        if name == b"idempotency-key":
-            key = (CALLER, read_key(value))
-        elif name == b"request-timeout":
-            timeout_seconds = read_timeout(value.decode("latin-1"), "Request-Timeout")
-    if query:
-        given = parse_qs(query.decode("latin-1"), keep_blank_values=True)
-        for parameter, values in given.items():
-            if parameter != "timeout":
-                refuse(Refusal.INVALID, f"{parameter}: is not a parameter here.", parameter)
-            timeout_seconds = read_timeout(values[-1], "timeout")
-    return key, timeout_seconds
-
-
-def read_key(value: bytes) -> str:
-    key = value.decode("latin-1")
-    if not 0 < len(key) <= KEY_LENGTH_MAX or not (key.isascii() and key.isprintable()):
-        refuse(
-            Refusal.INVALID,
-            f"Idempotency-Key: must be 1 to {KEY_LENGTH_MAX} printable ASCII characters.",
-            "Idempotency-Key",
-        )
-    return key
-
-
-def read_timeout(text: str, field: str) -> float:
-    seconds = duration.seconds(text)
-    if seconds is None or not 0 < seconds <= TIMEOUT_SECONDS_MAX:
-        refuse(
-            Refusal.INVALID,
-            f"{field}: must be a duration as 250ms or 1m30s, above 0 and at most {TIMEOUT_SECONDS_MAX:.0f}s.",
-            field,
-        )
-    return seconds
-
-
-async def read_body(receive: Receive) -> bytes:
-    """The whole body, which is mostly one message."""
-    body: bytes = b""
-    while True:
-        message: Any = await receive()
-        if message["type"] == "http.disconnect":
-            refuse(Refusal.MALFORMED, "The connection ended before the body did.")
-        body = body + message["body"] if body else message["body"]
-        if len(body) > BODY_BYTES_MAX:
-            raise RefusedError(TOO_LARGE)
-        if not message["more_body"]:
-            return body
-
-
 def read_payment(body: bytes) -> Payment:
     try:
         return decode(body)
@@ -167,17 +73,12 @@ def read_payment(body: bytes) -> Payment:
 
 
 decode = msgspec.json.Decoder(Payment).decode
-encode = msgspec.json.Encoder().encode
-JSON = (b"content-type", b"application/json")
-ACCEPTED = metrics.PAYMENTS.labels("accepted")
-REPLAYED = metrics.PAYMENTS.labels("replayed")
 
 
 @post("/transaction")
 async def post_transaction(request: Request[Any, Any, Any], payments: NamedDependency[Payments]) -> Response[bytes]:
     """Make a payment: 201 once it is durable."""
-    status, headers, body = await payments.answer(request.scope, request.receive)
-    return Response(body, status_code=status, headers={name.decode(): value.decode() for name, value in headers})
+    return as_response(await payments.answer(request.scope, request.receive))
 
 
 class FastLane:
@@ -195,36 +96,3 @@ class FastLane:
         status, headers, body = await self._payments.answer(scope, receive)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-@get("/transaction")
-async def find_transaction(
-    pool: NamedDependency[Pool],
-    idempotency_key: Annotated[str | None, QueryParameter(max_length=KEY_LENGTH_MAX)] = None,
-) -> Transaction:
-    """The latest transaction; with `idempotency_key`, what became of the request that bore it."""
-    if idempotency_key is None:
-        row = await pool.fetchrow(LATEST)
-        if row is None:
-            refuse(Refusal.NOT_FOUND, "There is no transaction yet.")
-        return commits.transaction_of(row, row["posted_at"])
-    row = await pool.fetchrow(BY_KEY, CALLER, idempotency_key)
-    if row is None:
-        refuse(Refusal.NOT_FOUND, "No request with this idempotency key was recorded.", "idempotency_key")
-    match commits.first_answer(row):
-        case Refused() as refused:
-            raise RefusedError(refused)
-        case Transaction() as transaction:
-            return msgspec.structs.replace(transaction, posted_at=row["posted_at"])
-
-
-@get("/transaction/{transaction_id:str}")
-async def get_transaction(transaction_id: FromPath[str], pool: NamedDependency[Pool]) -> Transaction:
-    """One transaction, with its batch and when that was posted."""
-    try:
-        row = await pool.fetchrow(TRANSACTION, UUID(transaction_id))
-    except ValueError:
-        row = None
-    if row is None:
-        refuse(Refusal.NOT_FOUND, f"There is no transaction {transaction_id}.")
-    return commits.transaction_of(row, row["posted_at"])

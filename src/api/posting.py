@@ -1,6 +1,6 @@
-"""Posting, the api's part: collects payments into batches, commits each, and gives every caller a certain answer.
+"""Posting, the api's part: collects operations into batches, commits each, and gives every caller a certain answer.
 
-While one commit is in flight, arriving payments wait and go together in the next: no timer, no delay when idle.
+While one commit is in flight, arriving operations wait and go together in the next: no timer, no delay when idle.
 The protocol is described in docs/posting.md; what must not be left out is said where it stands.
 """
 
@@ -11,19 +11,20 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
+from typing import Any
 
 import asyncpg
 
 from api import commits, metrics
-from api.batches import Accepted, Batch, Outcome, Pending, fingerprint_of
+from api.batches import Accepted, Batch, Outcome, Pending
 from api.cache_client import CacheClient
-from api.commits import Answer, Key
+from api.commits import Answer
+from api.operations import Change, Key, Operation
 from api.refusals import Refusal, Refused
 from api.settings import Settings
 from polka import batches, database
 from polka.background import background
 from polka.database import Connection, Pool
-from polka.transactions import Payment, Transaction
 
 log = logging.getLogger(__name__)
 
@@ -58,42 +59,59 @@ class Posting:
         self._queue: deque[Pending] = deque()
         self._arrived = asyncio.Event()
         self._in_flight: dict[Key, Pending] = {}
+        self._changing: set[str] = set()
         self._recent: OrderedDict[Key, Answer] = OrderedDict()
         self._settling: set[asyncio.Task[None]] = set()
         metrics.QUEUE.set_function(lambda: len(self._queue))
 
-    async def post(self, payment: Payment, key: Key | None, timeout_seconds: float) -> Outcome:
-        """The payment's outcome, once it is certain or the time is up."""
-        fingerprint = fingerprint_of(payment) if key else ""
+    async def post(self, operation: Operation, key: Key | None, timeout_seconds: float) -> Outcome:
+        """The operation's outcome, once it is certain or the time is up."""
+        pending = Pending(operation, key)
         if key and (answer := self._recent.get(key)):
-            return replay(answer, fingerprint)
-        if key and (pending := self._in_flight.get(key)):
-            if pending.fingerprint != fingerprint:
+            return replay(answer, pending.fingerprint)
+        if key and (same := self._in_flight.get(key)):
+            if same.fingerprint != pending.fingerprint:
                 return KEY_REUSED
-            return as_replay(await self._wait(pending, timeout_seconds))
-        pending = Pending(payment, key, fingerprint)
+            return as_replay(await self._wait(same, timeout_seconds))
+        if isinstance(operation, Change):
+            if operation.old.id in self._changing:
+                return await self.refuse(operation.fingerprint, key, CHANGED_MEANWHILE)
+            self._changing.add(operation.old.id)
         if key:
             self._in_flight[key] = pending
         self._queue.append(pending)
         self._arrived.set()
         return await self._wait(pending, timeout_seconds)
 
-    async def refuse(self, payment: Payment, key: Key | None, refused: Refused) -> Outcome:
+    async def known(self, key: Key, fingerprint: str) -> Outcome | None:
+        """What the key's first request was answered with, if it was: looked up ahead of a large request."""
+        answer = (await commits.answers(self._pool, [key])).get(key)
+        return replay(answer, fingerprint) if answer else None
+
+    async def refuse(self, fingerprint: str, key: Key | None, refused: Refused) -> Outcome:
         """Answer with this refusal, unless the key has an answer already.
 
         The key is taken for it first. That waits for a commit in flight, of the same request through another
         api: without it a client could be told no, and find later that its payment went through.
         """
+        return await self._answer_apart(fingerprint, key, refused, refused)
+
+    async def refuse_items(self, fingerprint: str, key: Key | None, items: list[Refused]) -> Outcome:
+        """The same for a bulk request of which each item is refused."""
+        return await self._answer_apart(fingerprint, key, [item.stored() for item in items], Accepted([*items]))
+
+    async def _answer_apart(
+        self, fingerprint: str, key: Key | None, stored: Refused | list[Any], first: Outcome
+    ) -> Outcome:
         if key is None:
-            return refused
-        fingerprint = fingerprint_of(payment)
+            return first
         try:
-            await commits.refuse(self._pool, key, fingerprint, refused)
+            await commits.take_key(self._pool, key, fingerprint, stored)
             known = await commits.answers(self._pool, [key])
         except database.ERRORS as error:
             log.warning("a refusal could not be recorded: %r", error)
             return DATABASE_AWAY
-        return replay(known[key], fingerprint, first=refused)
+        return replay(known[key], fingerprint)
 
     async def _wait(self, pending: Pending, timeout_seconds: float) -> Outcome:
         loop = asyncio.get_running_loop()
@@ -116,6 +134,8 @@ class Posting:
     def _forget(self, pending: Pending) -> None:
         if pending.key:
             self._in_flight.pop(pending.key, None)
+        if isinstance(pending.operation, Change):
+            self._changing.discard(pending.operation.old.id)
 
     async def run(self) -> None:
         """Commit what arrives, batch after batch, until cancelled."""
@@ -134,31 +154,33 @@ class Posting:
             log.warning("the database does not answer: %r", error)
             self._answer(self._collect(), DATABASE_AWAY)
             return
-        if payments := self._collect():
-            await self._commit(connection, Batch(payments))
+        if collected := self._collect():
+            await self._commit(connection, Batch(collected))
 
     def _collect(self) -> list[Pending]:
-        payments: list[Pending] = []
-        while self._queue and len(payments) < self._settings.batch_size_max:
+        """The next batch's operations: as many as fit, at least one."""
+        collected: list[Pending] = []
+        size = 0
+        while self._queue and (not size or size + self._queue[0].operation.size <= self._settings.batch_size_max):
             pending = self._queue.popleft()
             if pending.waiters:
-                payments.append(pending)
+                collected.append(pending)
+                size += pending.operation.size
         if not self._queue:
             self._arrived.clear()
-        return payments
+        return collected
 
     async def _commit(self, connection: Connection, batch: Batch) -> None:
         self._cache.tell(batch.telling())
         began = time.perf_counter()
         try:
             with database.bounded(connection, self._settings.commit_timeout_seconds + 1):
-                size = len(batch.payments)
-                at = await commits.commit(connection, batch.id, size, batch.payload, batch.rows)
+                at = await commits.commit(connection, batch)
         except database.ERRORS as error:
             await self._after_failure(connection, batch, error)
         else:
             metrics.COMMIT_SECONDS.observe(time.perf_counter() - began)
-            metrics.COMMIT_PAYMENTS.observe(len(batch.payments))
+            metrics.COMMIT_PAYMENTS.observe(batch.size)
             self._accept(batch, at)
 
     async def _connected(self) -> Connection:
@@ -171,26 +193,15 @@ class Posting:
 
     def _accept(self, batch: Batch, at: datetime) -> None:
         name = str(batch.id)
-        for pending in batch.payments:
-            payment = pending.payment
-            transaction = Transaction(
-                str(pending.id),
-                "accepted",
-                payment.sender,
-                payment.receiver,
-                payment.amount,
-                payment.currency,
-                payment.reference,
-                name,
-                at,
-            )
-            if pending.key:
-                self._forget(pending)
-                self._remember(pending.key, Answer(pending.fingerprint, transaction))
-            pending.answer(Accepted(transaction))
+        for pending in batch.pending:
+            result = pending.operation.result(name, at)
+            self._forget(pending)
+            if pending.key and not isinstance(result, list):
+                self._remember(pending.key, Answer(pending.fingerprint, result))
+            pending.answer(Accepted(result))
 
-    def _answer(self, payments: Iterable[Pending], outcome: Outcome) -> None:
-        for pending in payments:
+    def _answer(self, answered: Iterable[Pending], outcome: Outcome) -> None:
+        for pending in answered:
             self._forget(pending)
             pending.answer(outcome)
 
@@ -202,7 +213,7 @@ class Posting:
     async def _after_failure(self, connection: Connection, batch: Batch, error: Exception) -> None:
         metrics.COMMIT_FAILURES.labels(type(error).__name__).inc()
         if not database.failed_for_sure(error):
-            log.warning("the outcome of a commit of %d payments is unknown: %r", len(batch.payments), error)
+            log.warning("the outcome of a commit of %d operations is unknown: %r", batch.size, error)
             connection.terminate()
             task = asyncio.create_task(self._settle(batch))
             self._settling.add(task)
@@ -213,7 +224,7 @@ class Posting:
             await self._single_out(connection, batch, error)
         else:
             log.error("a commit failed: %r", error)
-            self._answer(batch.payments, DATABASE_AWAY)
+            self._answer(batch.pending, DATABASE_AWAY)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _settle(self, batch: Batch) -> None:
@@ -233,20 +244,25 @@ class Posting:
 
     async def _try_again(self, batch: Batch) -> None:
         """After a failure that is certain: what has an answer by now gets it, the rest goes under a new id."""
-        keys = [pending.key for pending in batch.payments if pending.key]
+        keys = [pending.key for pending in batch.pending if pending.key]
+        changes = [pending.operation.old.id for pending in batch.pending if isinstance(pending.operation, Change)]
         try:
+            versions = await commits.versions(self._pool, changes) if changes else {}
             known = await commits.answers(self._pool, keys) if keys else {}
         except database.ERRORS as error:
             log.warning("keys could not be looked up: %r", error)
-            self._answer(batch.payments, DATABASE_AWAY)
+            self._answer(batch.pending, DATABASE_AWAY)
             return
         remaining = []
-        for pending in batch.payments:
-            key = pending.key
+        for pending in batch.pending:
+            key, operation = pending.key, pending.operation
             if key and (answer := known.get(key)):
                 self._forget(pending)
                 self._remember(key, answer)
                 pending.answer(replay(answer, pending.fingerprint))
+            elif isinstance(operation, Change) and versions[operation.old.id] != operation.old.version:
+                self._forget(pending)
+                pending.answer(await self.refuse(pending.fingerprint, key, CHANGED_MEANWHILE))
             elif pending.waiters:
                 pending.batch, pending.replaces = None, batch.id
                 remaining.append(pending)
@@ -255,16 +271,16 @@ class Posting:
         if remaining:
             self._queue.extendleft(reversed(remaining))
             self._arrived.set()
-        if len(remaining) == len(batch.payments):
+        if len(remaining) == len(batch.pending):
             await asyncio.sleep(RETRY_SECONDS / 10)  # whatever stopped it may still be there
 
     async def _single_out(self, connection: Connection, batch: Batch, error: Exception) -> None:
-        """The database refuses what a payment says, which its checks should have: that one alone fails."""
-        if len(batch.payments) == 1:
-            log.error("the database refuses a payment: %r", error)
-            self._answer(batch.payments, INTERNAL)
+        """The database refuses what an operation says, which its checks should have: that one alone fails."""
+        if len(batch.pending) == 1:
+            log.error("the database refuses an operation: %r", error)
+            self._answer(batch.pending, INTERNAL)
             return
-        for pending in batch.payments:
+        for pending in batch.pending:
             pending.replaces = batch.id
             await self._commit(connection, Batch([pending]))
 
@@ -276,7 +292,7 @@ class Posting:
                 task.cancel()
 
 
-def replay(answer: Answer, fingerprint: str, first: Refused | None = None) -> Outcome:
+def replay(answer: Answer, fingerprint: str) -> Outcome:
     """The first answer again; a key that belongs to another request is refused."""
     if answer.fingerprint != fingerprint:
         return KEY_REUSED
@@ -286,14 +302,15 @@ def replay(answer: Answer, fingerprint: str, first: Refused | None = None) -> Ou
 
 
 def as_replay(outcome: Outcome) -> Outcome:
-    return Accepted(outcome.transaction, replayed=True) if isinstance(outcome, Accepted) else outcome
+    return Accepted(outcome.result, replayed=True) if isinstance(outcome, Accepted) else outcome
 
 
 KEY_REUSED = Refused(Refusal.KEY_REUSED, "This Idempotency-Key was used with another body.", field="Idempotency-Key")
 DATABASE_AWAY = Refused(Refusal.DATABASE_AWAY, "Nothing was recorded by this attempt; try again.")
-TIMEOUT = Refused(Refusal.TIMEOUT, "The payment was still queued: nothing was recorded by this attempt.")
+TIMEOUT = Refused(Refusal.TIMEOUT, "The request was still queued: nothing was recorded by this attempt.")
 OUTCOME_UNKNOWN_IN_TIME = Refused(
     Refusal.OUTCOME_UNKNOWN_IN_TIME,
     "The commit has not answered yet. Repeat the request with the same Idempotency-Key to learn its result.",
 )
-INTERNAL = Refused(Refusal.INTERNAL, "The payment could not be recorded; nothing was.")
+CHANGED_MEANWHILE = Refused(Refusal.CONFLICT, "Another request changed this payment at the same time, and was first.")
+INTERNAL = Refused(Refusal.INTERNAL, "The request could not be recorded; nothing was.")

@@ -28,7 +28,6 @@ DATABASE_AWAY = Refused(Refusal.DATABASE_AWAY, "Nothing could be read; try again
 OUTCOME_UNKNOWN = Refused(
     Refusal.OUTCOME_UNKNOWN, "The connection to the database broke; see what it did, or try again."
 )
-TOO_LARGE = Refused(Refusal.TOO_LARGE, f"A body has at most {BODY_BYTES_MAX} bytes.")
 
 FORMS = {
     "account": "must be 1 to 34 letters and digits",
@@ -51,10 +50,14 @@ def refuse(refusal: Refusal, detail: str, field: str | None = None) -> NoReturn:
     raise RefusedError(Refused(refusal, detail, field))
 
 
-def explain(error: ValueError) -> Refused:
+def too_large(bytes_max: int) -> Refused:
+    return Refused(Refusal.TOO_LARGE, f"The body of this request has at most {bytes_max} bytes.")
+
+
+def explain(error: ValueError, form: str = "JSON") -> Refused:
     """A body that could not be decoded: which field, and what is wrong with it."""
     if not isinstance(error, msgspec.ValidationError):
-        return Refused(Refusal.MALFORMED, f"The body is not valid JSON: {error}.")
+        return Refused(Refusal.MALFORMED, f"The body is not valid {form}: {error}.")
     fact, _, place = str(error).partition(" - at `$")
     return Refused(Refusal.INVALID, *explain_fact(fact, place.rstrip("`").lstrip(".")))
 
@@ -106,7 +109,7 @@ def on_http(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
         case 405:
             return answer(Refused(Refusal.METHOD_NOT_ALLOWED, "See the Allow header."), error.headers)
         case 413:
-            return answer(TOO_LARGE)
+            return answer(too_large(BODY_BYTES_MAX))
         case status if status < 500:
             return answer(Refused(Refusal.MALFORMED, error.detail))
         case _:

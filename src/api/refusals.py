@@ -1,6 +1,7 @@
 """Every way in which the api says no: one table from the reason to what the client sees (RFC 9457)."""
 
 from enum import Enum
+from typing import Any
 
 import msgspec
 
@@ -21,10 +22,13 @@ class Refusal(Enum):
     NOT_FOUND = Kind(404, "not_found", "There is no such thing here")
     METHOD_NOT_ALLOWED = Kind(405, "method_not_allowed", "This method is not allowed here")
     TOO_LARGE = Kind(413, "too_large", "The body is too large")
+    STALE_VERSION = Kind(412, "stale_version", "The payment is in another version")
     KEY_REUSED = Kind(422, "key_reused", "The idempotency key belongs to another request")
     SAME_ACCOUNT = Kind(422, "same_account", "Sender and receiver are the same account")
     UNKNOWN_CURRENCY = Kind(422, "unknown_currency", "The currency is not in ISO 4217")
     UNKNOWN_BANK = Kind(422, "unknown_bank", "There is no such bank")
+    ITEMS_REFUSED = Kind(422, "items_refused", "Items of the request are refused, so none was taken")
+    DELETED = Kind(410, "deleted", "The payment is deleted")
     CONFLICT = Kind(409, "conflict", "It is not as the request takes it to be")
     DATABASE_AWAY = Kind(503, "database_away", "The database does not answer")
     TIMEOUT = Kind(504, "timeout", "The time ran out")
@@ -36,12 +40,32 @@ class Refusal(Enum):
 RETRY_AFTER_SECONDS = {Refusal.DATABASE_AWAY: 1, Refusal.OUTCOME_UNKNOWN: 1}
 
 
+class ItemRefused(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which item of a request is refused (from 0), and why."""
+
+    index: int
+    code: str
+    detail: str
+    field: str | None = None
+
+
 class Refused(msgspec.Struct, frozen=True):
-    """A no, with the fact behind it and the field that it is about."""
+    """A no, with the fact behind it, the field that it is about, and the items, where a request has several."""
 
     refusal: Refusal
     detail: str
     field: str | None = None
+    items: list[ItemRefused] | None = None
+
+    def stored(self) -> dict[str, Any]:
+        """As the row of an idempotency key keeps it."""
+        items = msgspec.to_builtins(self.items)
+        return {"refusal": self.refusal.name, "detail": self.detail, "field": self.field, "items": items}
+
+    @classmethod
+    def of(cls, stored: dict[str, Any]) -> "Refused":
+        items = msgspec.convert(stored.get("items"), list[ItemRefused] | None)
+        return cls(Refusal[stored["refusal"]], stored["detail"], stored["field"], items)
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -53,8 +77,17 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     code: str
     detail: str
     field: str | None = None
+    items: list[ItemRefused] | None = None
 
 
 def problem(refused: Refused) -> Problem:
     kind = refused.refusal.value
-    return Problem(f"urn:polka:problem:{kind.code}", kind.title, kind.status, kind.code, refused.detail, refused.field)
+    return Problem(
+        f"urn:polka:problem:{kind.code}",
+        kind.title,
+        kind.status,
+        kind.code,
+        refused.detail,
+        refused.field,
+        refused.items,
+    )

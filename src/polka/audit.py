@@ -1,4 +1,7 @@
-"""The audit: recomputes every balance from the transactions in one snapshot, and says what differs and by how much."""
+"""The audit: recomputes every balance from the transactions and their history in one snapshot.
+
+It says what differs and by how much.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,15 +20,26 @@ CACHE_TRIES = 50
 CACHE_SECONDS = 5.0
 RETRY_SECONDS = 0.1
 
-ENTRIES = """
-    SELECT sender_bank AS bank, sender_account AS account, currency, -amount AS amount FROM transactions
+# Each version has its entries in its batch; what replaced it has reversed them in another.
+MOVES = """
+    SELECT batch, 1 AS sign, sender_bank, sender_account, receiver_bank, receiver_account, currency, amount
+    FROM transaction_versions WHERE status = 'accepted'
     UNION ALL
-    SELECT receiver_bank, receiver_account, currency, amount FROM transactions
+    SELECT reversal_batch, -1, sender_bank, sender_account, receiver_bank, receiver_account, currency, amount
+    FROM transaction_history
 """
-UNPOSTED = """
-    SELECT entry->>0 AS bank, entry->>1 AS account, entry->>2 AS currency, (entry->>3)::bigint AS amount
-    FROM batches, json_array_elements(payload) AS entry WHERE state = 'unposted'
+ENTRIES = f"""
+    SELECT batch, sender_bank AS bank, sender_account AS account, currency, -sign * amount AS amount
+    FROM ({MOVES}) moves
+    UNION ALL
+    SELECT batch, receiver_bank, receiver_account, currency, sign * amount FROM ({MOVES}) moves
 """
+PAYLOADS = """
+    SELECT id AS batch, state, entry->>0 AS bank, entry->>1 AS account, entry->>2 AS currency,
+           (entry->>3)::bigint AS amount
+    FROM batches, json_array_elements(payload) AS entry
+"""
+UNPOSTED = f"SELECT bank, account, currency, amount FROM ({PAYLOADS}) payloads WHERE state = 'unposted'"
 # Each check is a query for what is wrong: its subject, what it should be, and what it is.
 CHECKS = {
     "An account's balance is the sum of its entries": f"""
@@ -63,20 +77,43 @@ CHECKS = {
         SELECT currency AS subject, 0 AS expected, sum(balance) AS found FROM accounts
         GROUP BY currency HAVING sum(balance) <> 0
     """,
-    "A batch has as many transactions as its row says": """
+    "A batch has as many versions of transactions as its row says": """
         SELECT coalesce(batches.id, counted.batch)::text AS subject,
-               coalesce(size, 0) AS expected, coalesce(transactions, 0) AS found
-        FROM (SELECT batch, count(*) AS transactions FROM transactions GROUP BY batch) counted
+               coalesce(size, 0) AS expected, coalesce(versions, 0) AS found
+        FROM (SELECT batch, count(*) AS versions FROM transaction_versions GROUP BY batch) counted
         FULL JOIN batches ON batches.id = counted.batch
-        WHERE coalesce(size, 0) <> coalesce(transactions, 0)
+        WHERE coalesce(size, 0) <> coalesce(versions, 0)
+    """,
+    "A batch's entries are those of its transactions": f"""
+        SELECT concat_ws(' ', batch, bank, account, currency) AS subject, sum(made) AS expected, sum(said) AS found
+        FROM (
+            SELECT batch, bank, account, currency, amount AS made, 0 AS said FROM ({ENTRIES}) entries
+            UNION ALL
+            SELECT batch, bank, account, currency, 0, amount FROM ({PAYLOADS}) payloads WHERE state <> 'aside'
+        ) both_sides
+        WHERE batch IN (SELECT id FROM batches WHERE payload IS NOT NULL AND state <> 'aside')
+        GROUP BY batch, bank, account, currency HAVING sum(made) <> sum(said)
+    """,
+    "A changed transaction has all of its versions": """
+        SELECT id::text AS subject, coalesce(version - 1, 0) AS expected, coalesce(old, 0) AS found
+        FROM (SELECT id, version FROM transactions WHERE version > 1) changed
+        FULL JOIN (SELECT id, count(*) AS old FROM transaction_history GROUP BY id) history USING (id)
+        WHERE (version - 1) IS DISTINCT FROM old
+    """,
+    "A version is reversed in the batch of the next": """
+        SELECT concat_ws(' ', old.id, old.version) AS subject, 1 AS expected, 0 AS found
+        FROM transaction_history old
+        LEFT JOIN transaction_versions next ON next.id = old.id AND next.version = old.version + 1
+        WHERE next.batch IS DISTINCT FROM old.reversal_batch
     """,
     "No batch is set aside": """
         SELECT id::text AS subject, 0 AS expected, size AS found FROM batches WHERE state = 'aside'
     """,
     "An answered idempotency key has its transaction": """
         SELECT concat_ws(' ', caller, key) AS subject, 1 AS expected, 0 AS found
-        FROM idempotency_keys WHERE transaction IS NOT NULL
-        AND NOT EXISTS (SELECT FROM transactions WHERE id = idempotency_keys.transaction)
+        FROM idempotency_keys LEFT JOIN transaction_versions made
+        ON made.id = transaction AND made.version = idempotency_keys.version
+        WHERE transaction IS NOT NULL AND made.id IS NULL
     """,
     "Whoever has a balance is a bank": """
         SELECT DISTINCT bank AS subject, 1 AS expected, 0 AS found FROM (

@@ -2,9 +2,10 @@
 
 import re
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from polka.money import Amount
 
@@ -56,11 +57,31 @@ class Payment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reference: Reference | None = None
 
 
+class PartyAmendment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be another of one side; the rest stays."""
+
+    bank: Annotated[str, msgspec.Meta(max_length=64)] | UnsetType = UNSET
+    account: AccountId | UnsetType = UNSET
+
+
+class Amendment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be another of a payment (JSON Merge Patch, RFC 7396). Its amount and currency stay for ever."""
+
+    sender: PartyAmendment | UnsetType = UNSET
+    receiver: PartyAmendment | UnsetType = UNSET
+    reference: Reference | UnsetType | None = UNSET
+
+
 class Transaction(msgspec.Struct, frozen=True):
-    """A payment as it is recorded; what a client gets back."""
+    """A payment as it is recorded; what a client gets back.
+
+    `version` counts from 1; `changed_at` says when a later version was made, and `batch` is the batch of this
+    version's entries (of the reversal, where the status is `deleted`).
+    """
 
     id: str
-    status: str
+    version: int
+    status: Literal["accepted", "deleted"]
     sender: Party
     receiver: Party
     amount: int
@@ -68,7 +89,18 @@ class Transaction(msgspec.Struct, frozen=True):
     reference: str | None
     batch: str
     created_at: datetime
+    changed_at: datetime | None = None
     posted_at: datetime | None = None
+
+
+class OldVersion(msgspec.Struct, frozen=True):
+    """A transaction as it was, the batch that reverses it, and who replaced it, when and why."""
+
+    transaction: Transaction
+    reversal_batch: str
+    replaced_at: datetime
+    replaced_by: str
+    reason: str | None
 
 
 def is_bank_name(text: str) -> bool:
@@ -80,10 +112,36 @@ def is_account_id(text: str) -> bool:
     return 0 < len(text) <= 34 and text.isascii() and text.isalnum()
 
 
-def entries_of(payment: Payment) -> tuple[Entry, Entry]:
+def amended(transaction: Transaction, amendment: Amendment) -> Transaction:
+    """The transaction with what the amendment says, and everything else as it was."""
+    reference = transaction.reference if amendment.reference is UNSET else amendment.reference
+    return msgspec.structs.replace(
+        transaction,
+        sender=amended_party(transaction.sender, amendment.sender),
+        receiver=amended_party(transaction.receiver, amendment.receiver),
+        reference=reference,
+    )
+
+
+def amended_party(party: Party, amendment: PartyAmendment | UnsetType) -> Party:
+    if amendment is UNSET:
+        return party
+    return Party(
+        party.bank if amendment.bank is UNSET else amendment.bank,
+        party.account if amendment.account is UNSET else amendment.account,
+    )
+
+
+def entries_of(payment: Payment | Transaction) -> tuple[Entry, Entry]:
     """The debit of the sender and the credit of the receiver: they sum to zero."""
     sender, receiver, currency, amount = payment.sender, payment.receiver, payment.currency, payment.amount
     return (
         (sender.bank, sender.account, currency, -amount),
         (receiver.bank, receiver.account, currency, amount),
     )
+
+
+def reversal_of(transaction: Transaction) -> tuple[Entry, Entry]:
+    """The entries that undo the transaction's own."""
+    (sender, debit), (receiver, credit) = ((entry[:3], entry[3]) for entry in entries_of(transaction))
+    return (*sender, -debit), (*receiver, -credit)

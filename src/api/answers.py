@@ -1,0 +1,94 @@
+"""From the outcome of an operation to the bytes that a client gets: one way for every route that writes."""
+
+import logging
+from collections.abc import Awaitable
+
+import msgspec
+from litestar import Response
+
+from api import metrics, problems
+from api.batches import Outcome
+from api.posting import DATABASE_AWAY
+from api.problems import RefusedError
+from api.refusals import Problem, Refused, problem
+from polka import database
+from polka.transactions import Transaction
+
+log = logging.getLogger(__name__)
+
+Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
+"""Status, headers and body."""
+
+
+class ItemResult(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of one item of a bulk request: its status alone would have been this, with this body."""
+
+    status: int
+    transaction: Transaction | None = None
+    problem: Problem | None = None
+
+
+class BulkResult(msgspec.Struct, frozen=True):
+    """The results of all items, in their order."""
+
+    results: list[ItemResult]
+
+
+async def certain(work: Awaitable[Outcome]) -> Outcome:
+    """The outcome that the work finds; what goes wrong on the way is one too."""
+    try:
+        return await work
+    except RefusedError as error:
+        return error.refused
+    except database.ERRORS as error:
+        log.warning("the database does not answer: %r", error)
+        return DATABASE_AWAY
+    except Exception:
+        log.exception("a request failed")
+        return problems.FAILED
+
+
+def encode(outcome: Outcome, status: int) -> Answer:
+    """With this status if it is a yes about one transaction; about many: 201 if all are accepted, else 207."""
+    if isinstance(outcome, Refused):
+        return problems.encode(outcome)
+    result = outcome.result
+    if isinstance(result, list):
+        items = [item_result(item) for item in result]
+        status = 201 if all(item.problem is None for item in items) else 207
+        body, headers = to_json(BulkResult(items)), [JSON]
+    else:
+        body, headers = to_json(result), [JSON, (b"etag", etag(result).encode())]
+    headers.append((b"content-length", b"%d" % len(body)))
+    if outcome.replayed:
+        headers.append((b"idempotency-replayed", b"true"))
+    return status, headers, body
+
+
+def item_result(item: Transaction | Refused) -> ItemResult:
+    if isinstance(item, Refused):
+        return ItemResult(item.refusal.value.status, problem=problem(item))
+    return ItemResult(201, transaction=item)
+
+
+def etag(transaction: Transaction) -> str:
+    return f'"{transaction.version}"'
+
+
+def count(operation: str, outcome: Outcome) -> None:
+    if isinstance(outcome, Refused):
+        name = outcome.refusal.value.code
+    else:
+        name = "replayed" if outcome.replayed else "accepted"
+    metrics.operation(operation, name).inc()
+
+
+def as_response(answer: Answer) -> Response[bytes]:
+    """The same for a handler of Litestar's."""
+    status, headers, body = answer
+    fields = {name.decode(): value.decode() for name, value in headers}
+    return Response(body, status_code=status, headers=fields, media_type=fields["content-type"])
+
+
+to_json = msgspec.json.Encoder().encode
+JSON = (b"content-type", b"application/json")

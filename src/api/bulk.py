@@ -1,0 +1,126 @@
+"""Many payments in one request: `POST /transactions`, all or nothing, or each by itself."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, post
+from litestar.di import NamedDependency
+
+from api import problems
+from api.answers import as_response, certain, count, encode
+from api.batches import Outcome
+from api.operations import Bulk, Pay, fingerprint_of
+from api.payments import Payments, check
+from api.problems import RefusedError
+from api.refusals import ItemRefused, Refusal, Refused
+from api.requests import read_body, read_head
+from polka.transactions import Payment
+
+ITEMS_MAX = 1_000
+BODY_BYTES_MAX = 1024 * 1024
+MODES = ("atomic", "each")
+MESSAGE_PACK = ("application/msgpack", "application/vnd.msgpack", "application/x-msgpack")
+
+
+@post("/transactions")
+async def post_transactions(request: Request[Any, Any, Any], payments: NamedDependency[Payments]) -> Response[bytes]:
+    """Make up to 1,000 payments: with `mode=atomic` all or none, with `mode=each` those that are not refused.
+
+    The payments that are made are committed together. 201 if all of them are; with `mode=each` else 207, and a
+    result for each.
+    """
+    outcome = await certain(pay_many(request, payments))
+    count("bulk", outcome)
+    return as_response(encode(outcome, 201))
+
+
+async def pay_many(request: Request[Any, Any, Any], payments: Payments) -> Outcome:
+    scope = request.scope
+    head = read_head(scope["headers"], scope["query_string"], payments.request_timeout_seconds, ("mode",))
+    mode = head.parameters.get("mode", MODES[0])
+    if mode not in MODES:
+        problems.refuse(Refusal.INVALID, f"mode: must be {' or '.join(MODES)}.", "mode")
+    body = await read_body(request.receive, BODY_BYTES_MAX)
+    items = read_items(body, MESSAGE_PACK_FORM if head.content_type in MESSAGE_PACK else JSON_FORM)
+    fingerprint = fingerprint_of(mode, [item.stored() if isinstance(item, Refused) else item for item in items])
+    if head.key and (known := await payments.posting.known(head.key, fingerprint)):
+        return known
+    checked = [await check_item(payments, item) for item in items]
+    refused = [item for item in checked if isinstance(item, Refused)]
+    if refused and mode == "atomic":
+        return await payments.posting.refuse(fingerprint, head.key, items_refused(checked))
+    if len(refused) == len(checked):
+        return await payments.posting.refuse_items(fingerprint, head.key, refused)
+    return await payments.posting.post(Bulk(checked, fingerprint), head.key, head.timeout_seconds)
+
+
+async def check_item(payments: Payments, item: Payment | Refused) -> Pay | Refused:
+    if isinstance(item, Refused):
+        return item
+    return check(item) or await payments.unknown_bank(item) or Pay(item)
+
+
+def items_refused(items: list[Pay | Refused]) -> Refused:
+    """One refusal that says which items are refused, and why."""
+    refused = [
+        ItemRefused(index, item.refusal.value.code, item.detail, item.field)
+        for index, item in enumerate(items)
+        if isinstance(item, Refused)
+    ]
+    return Refused(Refusal.ITEMS_REFUSED, f"{len(refused)} of {len(items)} payments are refused.", items=refused)
+
+
+class Form(msgspec.Struct, frozen=True):
+    """How to read a body: as payments at once, as items that are not read yet, and one of those."""
+
+    name: str
+    all: Callable[[bytes], list[Payment]]
+    raw: Callable[[bytes], list[msgspec.Raw]]
+    one: Callable[[msgspec.Raw], Payment]
+
+
+JSON_FORM = Form(
+    "JSON",
+    msgspec.json.Decoder(list[Payment]).decode,
+    msgspec.json.Decoder(list[msgspec.Raw]).decode,
+    msgspec.json.Decoder(Payment).decode,
+)
+MESSAGE_PACK_FORM = Form(
+    "MessagePack",
+    msgspec.msgpack.Decoder(list[Payment]).decode,
+    msgspec.msgpack.Decoder(list[msgspec.Raw]).decode,
+    msgspec.msgpack.Decoder(Payment).decode,
+)
+
+
+def read_items(body: bytes, form: Form) -> list[Payment | Refused]:
+    """The body's payments; an item that is none is refused by itself.
+
+    Raises:
+        RefusedError: the body is no list, or of too many items, or of none.
+    """
+    items: list[Payment | Refused]
+    try:
+        items = [*form.all(body)]
+    except msgspec.ValidationError:
+        items = [read_item(item, form) for item in read_raw(body, form)]
+    except ValueError as error:
+        raise RefusedError(problems.explain(error, form.name)) from None
+    if not 0 < len(items) <= ITEMS_MAX:
+        problems.refuse(Refusal.INVALID, f"body: must have 1 to {ITEMS_MAX:,} payments, not {len(items):,}.")
+    return items
+
+
+def read_raw(body: bytes, form: Form) -> list[msgspec.Raw]:
+    try:
+        return form.raw(body)
+    except ValueError as error:
+        raise RefusedError(problems.explain(error, form.name)) from None
+
+
+def read_item(item: msgspec.Raw, form: Form) -> Payment | Refused:
+    try:
+        return form.one(item)
+    except ValueError as error:
+        return problems.explain(error, form.name)

@@ -1,0 +1,140 @@
+"""Changing a payment: DELETE reverses it, PATCH amends its sides. History is never rewritten."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, delete, patch
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+
+from api import problems
+from api.answers import as_response, certain, count, encode
+from api.batches import Outcome
+from api.operations import Change, fingerprint_of
+from api.payments import Payments, check
+from api.posting import TIMEOUT
+from api.problems import RefusedError
+from api.refusals import Refusal, Refused
+from api.requests import CALLER, Head, read_body, read_head
+from api.transactions import read_transaction
+from polka.database import Pool
+from polka.transactions import Amendment, Reference, Transaction, amended
+
+PARAMETERS = ("reason",)
+FIXED = ("amount", "currency")
+"""What no amendment changes: it would be another payment."""
+
+
+@delete("/transaction/{transaction_id:str}", status_code=200)
+async def delete_transaction(
+    request: Request[Any, Any, Any],
+    transaction_id: FromPath[str],
+    payments: NamedDependency[Payments],
+    pool: NamedDependency[Pool],
+) -> Response[bytes]:
+    """Reverse a payment: its entries are undone, and its status is `deleted` from then on."""
+
+    async def work() -> Outcome:
+        head = head_of(request, payments)
+        return await change(payments, pool, head, transaction_id, ("DELETE", transaction_id), deleted)
+
+    outcome = await certain(work())
+    count("deletion", outcome)
+    return as_response(encode(outcome, 200))
+
+
+@patch("/transaction/{transaction_id:str}")
+async def amend_transaction(
+    request: Request[Any, Any, Any],
+    transaction_id: FromPath[str],
+    payments: NamedDependency[Payments],
+    pool: NamedDependency[Pool],
+) -> Response[bytes]:
+    """Amend bank or account of a side, or the reference: the old entries are reversed, the new ones posted."""
+
+    async def work() -> Outcome:
+        head = head_of(request, payments)
+        amendment = read_amendment(await read_body(request.receive))
+
+        async def amend(transaction: Transaction) -> Transaction | Refused:
+            new = amended(transaction, amendment)
+            return check(new) or await payments.unknown_bank(new) or new
+
+        return await change(payments, pool, head, transaction_id, ("PATCH", transaction_id, amendment), amend)
+
+    outcome = await certain(work())
+    count("amendment", outcome)
+    return as_response(encode(outcome, 200))
+
+
+async def change(
+    payments: Payments,
+    pool: Pool,
+    head: Head,
+    transaction_id: str,
+    request: tuple[Any, ...],
+    make: Callable[[Transaction], Awaitable[Transaction | Refused]],
+) -> Outcome:
+    """Replace the newest version of the payment by what is made of it, if nobody else does so at the same time."""
+    reason = read_reason(head)
+    fingerprint = fingerprint_of(*request, reason)
+    deadline = asyncio.get_running_loop().time() + head.timeout_seconds
+    try:
+        async with asyncio.timeout_at(deadline):
+            old = await read_transaction(pool, transaction_id)
+            new = refused_version(old, head.if_match) or await make(old)
+    except RefusedError as error:
+        new = error.refused
+    except TimeoutError:
+        return TIMEOUT
+    if isinstance(new, Refused):
+        return await payments.posting.refuse(fingerprint, head.key, new)
+    operation = Change(old, new, fingerprint, CALLER, reason)
+    return await payments.posting.post(operation, head.key, deadline - asyncio.get_running_loop().time())
+
+
+def refused_version(transaction: Transaction, if_match: int | None) -> Refused | None:
+    if transaction.status == "deleted":
+        return Refused(Refusal.DELETED, f"Payment {transaction.id} was deleted at {transaction.changed_at}.")
+    if if_match is not None and if_match != transaction.version:
+        return Refused(Refusal.STALE_VERSION, f"The payment is in version {transaction.version}.", "If-Match")
+    return None
+
+
+async def deleted(transaction: Transaction) -> Transaction:
+    return msgspec.structs.replace(transaction, status="deleted")
+
+
+def head_of(request: Request[Any, Any, Any], payments: Payments) -> Head:
+    return read_head(
+        request.scope["headers"], request.scope["query_string"], payments.request_timeout_seconds, PARAMETERS
+    )
+
+
+def read_amendment(body: bytes) -> Amendment:
+    try:
+        amendment = decode(body)
+    except ValueError as error:
+        refused = problems.explain(error)
+        if refused.field in FIXED:
+            detail = f"{refused.field}: cannot be amended; delete the payment, and send another."
+            refused = Refused(Refusal.INVALID, detail, refused.field)
+        raise RefusedError(refused) from None
+    if amendment == Amendment():
+        problems.refuse(Refusal.INVALID, "The body changes nothing.")
+    return amendment
+
+
+def read_reason(head: Head) -> str | None:
+    """Why, in the client's words: kept with the version that is replaced."""
+    if "reason" not in head.parameters:
+        return None
+    try:
+        return msgspec.convert(head.parameters["reason"], Reference)
+    except msgspec.ValidationError:
+        problems.refuse(Refusal.INVALID, f"reason: {problems.FORMS['reference']}.", "reason")
+
+
+decode = msgspec.json.Decoder(Amendment).decode

@@ -1,0 +1,113 @@
+"""What a request that writes says beside its payments: idempotency key, patience, the version that it speaks of."""
+
+import re
+from collections.abc import Collection, Iterable
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+from litestar.types import Receive
+
+from api.operations import Key
+from api.problems import BODY_BYTES_MAX, RefusedError, refuse, too_large
+from api.refusals import Refusal
+from polka import duration
+
+CALLER = "anonymous"
+KEY_LENGTH_MAX = 255
+TIMEOUT_SECONDS_MAX = 300.0
+ETAG = re.compile(r'"(\d{1,9})"')
+
+
+class Head(msgspec.Struct):
+    """`if_match` is the version that the payment must be in; `parameters` are those of the query but for `timeout`."""
+
+    timeout_seconds: float
+    key: Key | None = None
+    if_match: int | None = None
+    content_type: str = ""
+    parameters: dict[str, str] = {}
+
+
+def read_head(
+    headers: Iterable[tuple[bytes, bytes]], query: bytes, timeout_seconds: float, parameters: Collection[str] = ()
+) -> Head:
+    """From the request's headers and query, which may have these parameters, each once.
+
+    Raises:
+        RefusedError: one of them is not as it must be, or unknown.
+    """
+    head = Head(timeout_seconds)
+    for name, value in headers:
+        if name == b"idempotency-key":
+            head.key = (CALLER, read_key(value))
+        elif name == b"content-type":
+            head.content_type = value.decode("latin-1").partition(";")[0].strip().lower()
+        elif name == b"request-timeout":
+            head.timeout_seconds = read_timeout(value.decode("latin-1"), "Request-Timeout")
+        elif name == b"if-match":
+            head.if_match = read_version(value.decode("latin-1"))
+    if query:
+        read_query(head, query, parameters)
+    return head
+
+
+def read_query(head: Head, query: bytes, parameters: Collection[str]) -> None:
+    for parameter, values in parse_qs(query.decode("latin-1"), keep_blank_values=True).items():
+        if len(values) > 1:
+            refuse(Refusal.INVALID, f"{parameter}: is given more than once.", parameter)
+        if parameter == "timeout":
+            head.timeout_seconds = read_timeout(values[0], "timeout")
+        elif parameter in parameters:
+            head.parameters = head.parameters | {parameter: values[0]}
+        else:
+            refuse(Refusal.INVALID, f"{parameter}: is not a parameter here.", parameter)
+
+
+def read_key(value: bytes) -> str:
+    key = value.decode("latin-1")
+    if not 0 < len(key) <= KEY_LENGTH_MAX or not (key.isascii() and key.isprintable()):
+        refuse(
+            Refusal.INVALID,
+            f"Idempotency-Key: must be 1 to {KEY_LENGTH_MAX} printable ASCII characters.",
+            "Idempotency-Key",
+        )
+    return key
+
+
+def read_timeout(text: str, field: str) -> float:
+    seconds = duration.seconds(text)
+    if seconds is None or not 0 < seconds <= TIMEOUT_SECONDS_MAX:
+        refuse(
+            Refusal.INVALID,
+            f"{field}: must be a duration as 250ms or 1m30s, above 0 and at most {TIMEOUT_SECONDS_MAX:.0f}s.",
+            field,
+        )
+    return seconds
+
+
+def read_version(text: str) -> int | None:
+    """The version in an entity tag; None for `*`, which any version matches."""
+    if text.strip() == "*":
+        return None
+    if not (found := ETAG.fullmatch(text.strip())):
+        refuse(Refusal.INVALID, 'If-Match: must be one version as "2" (the ETag of the payment), or *.', "If-Match")
+    return int(found[1])
+
+
+async def read_body(receive: Receive, bytes_max: int = BODY_BYTES_MAX) -> bytes:
+    """The whole body, which is mostly one message.
+
+    Raises:
+        RefusedError: it is larger than that, or the client left.
+    """
+    body: bytes = b""
+    while True:
+        message: Any = await receive()
+        if message["type"] == "http.disconnect":
+            refuse(Refusal.MALFORMED, "The connection ended before the body did.")
+        body = body + message["body"] if body else message["body"]
+        if len(body) > bytes_max:
+            raise RefusedError(too_large(bytes_max))
+        if not message["more_body"]:
+            return body

@@ -1,0 +1,113 @@
+"""Reading what was recorded: one transaction, the latest, what became of a request, and all versions of a payment."""
+
+from collections.abc import Sequence
+from typing import Annotated
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from litestar import MediaType, Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, QueryParameter
+
+from api import answers, commits
+from api.batches import Accepted
+from api.commits import transaction_of
+from api.problems import RefusedError, refuse
+from api.refusals import Refusal, Refused
+from api.requests import CALLER, KEY_LENGTH_MAX
+from polka.database import Pool
+from polka.transactions import OldVersion, Transaction
+
+TRANSACTION = """
+SELECT t.*, b.posted_at FROM transactions t JOIN batches b ON b.id = t.batch WHERE t.id = $1
+"""
+LATEST = """
+SELECT t.*, b.posted_at FROM transactions t JOIN batches b ON b.id = t.batch ORDER BY t.id DESC LIMIT 1
+"""
+VERSIONS = """
+SELECT v.*, b.posted_at FROM transaction_versions v JOIN batches b ON b.id = v.batch
+WHERE v.id = $1 ORDER BY version DESC
+"""
+POSTED_AT = "SELECT posted_at FROM batches WHERE id = $1::uuid"
+
+
+class History(msgspec.Struct, frozen=True):
+    """A payment as it is, and as it was: old versions, newest first."""
+
+    transaction: Transaction
+    old_versions: Sequence[OldVersion]
+
+
+@get("/transaction")
+async def find_transaction(
+    pool: NamedDependency[Pool],
+    idempotency_key: Annotated[str | None, QueryParameter(max_length=KEY_LENGTH_MAX)] = None,
+) -> Response[bytes]:
+    """The latest transaction; with `idempotency_key`, what became of the request that bore it."""
+    if idempotency_key is not None:
+        return await find_answer(pool, idempotency_key)
+    row = await pool.fetchrow(LATEST)
+    if row is None:
+        refuse(Refusal.NOT_FOUND, "There is no transaction yet.")
+    return as_json(transaction_of(row))
+
+
+async def find_answer(pool: Pool, idempotency_key: str) -> Response[bytes]:
+    """The first answer of the key, with what is known by now of the batch's posting."""
+    known = await commits.answers(pool, [(CALLER, idempotency_key)])
+    if not known:
+        refuse(Refusal.NOT_FOUND, "No request with this idempotency key was recorded.", "idempotency_key")
+    match known.popitem()[1].outcome:
+        case Refused() as refused:
+            raise RefusedError(refused)
+        case Transaction() as transaction:
+            posted_at = await pool.fetchval(POSTED_AT, transaction.batch)
+            return as_json(msgspec.structs.replace(transaction, posted_at=posted_at))
+        case results:
+            return answers.as_response(answers.encode(Accepted(results), 200))
+
+
+@get("/transaction/{transaction_id:str}")
+async def get_transaction(transaction_id: FromPath[str], pool: NamedDependency[Pool]) -> Response[bytes]:
+    """One transaction in its newest version, with its batch and when that was posted."""
+    return as_json(await read_transaction(pool, transaction_id))
+
+
+@get("/transaction/{transaction_id:str}/history")
+async def get_history(transaction_id: FromPath[str], pool: NamedDependency[Pool]) -> History:
+    """All versions of a payment, who replaced each of them, when and why."""
+    rows = await pool.fetch(VERSIONS, read_id(transaction_id))
+    if not rows:
+        refuse(Refusal.NOT_FOUND, f"There is no transaction {transaction_id}.")
+    return History(transaction_of(rows[0]), [old_version_of(row) for row in rows[1:]])
+
+
+async def read_transaction(pool: Pool, transaction_id: str) -> Transaction:
+    """The newest version.
+
+    Raises:
+        RefusedError: there is no such transaction.
+    """
+    row = await pool.fetchrow(TRANSACTION, read_id(transaction_id))
+    if row is None:
+        refuse(Refusal.NOT_FOUND, f"There is no transaction {transaction_id}.")
+    return transaction_of(row)
+
+
+def read_id(transaction_id: str) -> UUID:
+    try:
+        return UUID(transaction_id)
+    except ValueError:
+        refuse(Refusal.NOT_FOUND, f"There is no transaction {transaction_id}.")
+
+
+def old_version_of(row: asyncpg.Record) -> OldVersion:
+    return OldVersion(
+        transaction_of(row), str(row["reversal_batch"]), row["replaced_at"], row["replaced_by"], row["reason"]
+    )
+
+
+def as_json(transaction: Transaction) -> Response[bytes]:
+    headers = {"ETag": answers.etag(transaction)}
+    return Response(answers.to_json(transaction), media_type=MediaType.JSON, headers=headers)
