@@ -113,6 +113,12 @@ class Running:
         self.url = self.apis[0].url
 
 
+@pytest.fixture
+def key() -> str:
+    """A name of the test's own, for idempotency keys and the like."""
+    return f"key-{next(numbers)}"
+
+
 @pytest.fixture(scope="session")
 def polka(server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     services = Services(new_database(server), tmp_path_factory.mktemp("polka"))

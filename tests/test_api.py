@@ -1,55 +1,20 @@
 """The api through its front door: payments, what is refused and why, and what was recorded."""
 
 import asyncio
-import itertools
 import json
 import socket
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import httpx
 import pytest
 
 from conftest import Running
+from front_door import everything, post, refused
 from polka import audit
 from services import Services, client, payment, wait_for
 from wire import Fault, Wire
-
-numbers = itertools.count(1)
-
-
-@pytest.fixture
-def key() -> str:
-    return f"key-{next(numbers)}"
-
-
-def post(polka: Running, body: Any, key: str | None = None, api: int = 0, **params: str) -> httpx.Response:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
-    return client.post(f"{polka.apis[api].url}/transaction", content=content, headers=headers, params=params)
-
-
-def fetch(url: str, statement: str) -> list[Any]:
-    async def ask() -> list[Any]:
-        connection = await asyncpg.connect(url)
-        try:
-            return [tuple(row) for row in await connection.fetch(statement)]
-        finally:
-            await connection.close()
-
-    return asyncio.run(ask())
-
-
-UNPOSTED = "SELECT id FROM batches WHERE state = 'unposted'"
-
-
-def everything(polka: Running) -> list[Any]:
-    """All that a payment could leave behind. Tombstones of earlier failures may come at any time."""
-    wait_for("all is posted", lambda: not fetch(polka.database_url, UNPOSTED))
-    tables = ("transactions", "batches WHERE state <> 'void'", "idempotency_keys", "accounts", "balances", "banks")
-    return [fetch(polka.database_url, f"SELECT count(*) FROM {table}") for table in tables]
 
 
 def test_hello(polka: Running) -> None:
@@ -122,18 +87,6 @@ def test_a_key_with_another_body_is_refused(polka: Running, key: str) -> None:
     for api in (0, 1):
         problem = refused(post(polka, payment(6), key, api), 422, "key_reused")
         assert problem["field"] == "Idempotency-Key"
-
-
-def refused(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """The problem document of RFC 9457."""
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    problem: dict[str, Any] = response.json()
-    assert (problem["status"], problem["code"]) == (status, code), problem
-    assert problem["type"] == f"urn:polka:problem:{code}"
-    assert problem["title"]
-    assert problem["detail"]
-    return problem
 
 
 def without(name: str) -> dict[str, Any]:

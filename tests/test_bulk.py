@@ -10,11 +10,9 @@ import msgspec
 import pytest
 
 from conftest import Running
+from front_door import everything, fetch, refused
 from polka import audit
 from services import client, payment
-from test_api import everything, fetch, key, refused
-
-__all__ = ["key"]
 
 
 def send(

@@ -10,11 +10,9 @@ import httpx
 import pytest
 
 from conftest import Running
+from front_door import fetch, post, refused
 from polka import audit
 from services import client, payment, wait_for
-from test_api import fetch, key, post, refused
-
-__all__ = ["key"]
 
 
 def url_of(polka: Running, transaction: dict[str, Any], api: int = 0) -> str:

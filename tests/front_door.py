@@ -1,0 +1,50 @@
+"""Requests as tests send them to a running Polka, and what they look for in each answer and in the database."""
+
+import asyncio
+import json
+from typing import Any
+
+import asyncpg
+import httpx
+
+from conftest import Running
+from services import client, wait_for
+
+
+def post(polka: Running, body: Any, key: str | None = None, api: int = 0, **params: str) -> httpx.Response:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
+    return client.post(f"{polka.apis[api].url}/transaction", content=content, headers=headers, params=params)
+
+
+def fetch(url: str, statement: str) -> list[Any]:
+    async def ask() -> list[Any]:
+        connection = await asyncpg.connect(url)
+        try:
+            return [tuple(row) for row in await connection.fetch(statement)]
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())
+
+
+UNPOSTED = "SELECT id FROM batches WHERE state = 'unposted'"
+
+
+def everything(polka: Running) -> list[Any]:
+    """All that a payment could leave behind. Tombstones of earlier failures may come at any time."""
+    wait_for("all is posted", lambda: not fetch(polka.database_url, UNPOSTED))
+    tables = ("transactions", "batches WHERE state <> 'void'", "idempotency_keys", "accounts", "balances", "banks")
+    return [fetch(polka.database_url, f"SELECT count(*) FROM {table}") for table in tables]
+
+
+def refused(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The problem document of RFC 9457."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = response.json()
+    assert (problem["status"], problem["code"]) == (status, code), problem
+    assert problem["type"] == f"urn:polka:problem:{code}"
+    assert problem["title"]
+    assert problem["detail"]
+    return problem
