@@ -2,10 +2,11 @@
 
     python tests/crash.py --kills 1000 --seed 1
 
-Four clients send payments with idempotency keys and repeat what they got no answer to. Meanwhile an api, the cache
-or Postgres (with all its processes) gets SIGKILL, or SIGSTOP and later SIGCONT. In the end each acknowledged payment
-must be there exactly once, each unknown one at most once, none that was answered with "nothing was recorded", and
-the audit must be clean. The last line counts; the exit code is 1 unless nothing was lost or doubled.
+Four clients pay, amend, delete and send in bulk, with idempotency keys, and repeat what they got no answer to.
+Meanwhile an api, the cache or Postgres (with all its processes) gets SIGKILL, or SIGSTOP and later SIGCONT. In the end
+each acknowledged request must have done its work exactly once, each unknown one at most once, none that was answered
+with "nothing was recorded", and the audit must be clean. The last line counts; the exit code is 1 unless nothing was
+lost or doubled.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from polka.processes import Process
 from polka.up import Running, up
 
 BANKS, ACCOUNTS, CLIENTS = 5, 3, 4
+BULK = 5
 SETTLED_SECONDS = 60.0
 NOTHING_RECORDED = {"database_away", "timeout"}
 IMPATIENT = {
@@ -45,6 +47,17 @@ IMPATIENT = {
 }
 
 
+@dataclass(frozen=True)
+class Request:
+    """What a client asks for. Its key is also the reference of what it pays, or the reason of what it changes."""
+
+    key: str
+    method: str
+    path: str
+    body: Any = None
+    params: dict[str, str] = field(default_factory=dict)
+
+
 @dataclass
 class Storm:
     """What happened, and what the clients were told."""
@@ -53,8 +66,8 @@ class Storm:
     url: str
     kills: int = 0
     attempts: int = 0
-    acknowledged: dict[str, str] = field(default_factory=dict)
-    """By key, the transaction's id."""
+    acknowledged: dict[str, list[str]] = field(default_factory=dict)
+    """By key, what was done: the payments made, or the payment and version that was replaced."""
     unknown: set[str] = field(default_factory=set)
     nothing: set[str] = field(default_factory=set)
     """Keys of which each attempt was answered with "nothing was recorded"."""
@@ -116,57 +129,90 @@ async def crash(
 
 
 async def pay(storm: Storm) -> None:
-    """Send payments until the storm is over, each until its outcome is certain or patience ends."""
+    """Send requests until the storm is over, each until its outcome is certain or patience ends."""
+    mine: list[str] = []
     while not storm.is_over:
         async with httpx.AsyncClient(base_url=storm.url, trust_env=False, verify=False) as client:
             for _ in range(storm.chance.randint(1, 50)):
                 if storm.is_over:
                     return
-                await pay_once(storm, client)
+                request = draw(storm.chance, mine)
+                made = await send_until_certain(storm, client, request)
+                if request.method == "POST":
+                    mine += made
 
 
-async def pay_once(storm: Storm, client: httpx.AsyncClient) -> None:
+def draw(chance: random.Random, mine: list[str]) -> Request:
+    """Mostly a payment; else something about one of the client's own payments, or many payments at once."""
     key = uuid.uuid4().hex
-    sender, receiver = storm.chance.sample(range(1, BANKS + 1), 2)
-    body = {
-        "sender": {"bank": f"bank{sender}", "account": f"A{storm.chance.randint(1, ACCOUNTS)}"},
-        "receiver": {"bank": f"bank{receiver}", "account": f"A{storm.chance.randint(1, ACCOUNTS)}"},
-        "amount": storm.chance.randint(1, 10**6),
-        "reference": key,
+    kind = chance.choices(["pay", "amend", "delete", "bulk"], [75, 10, 10, 5])[0]
+    if kind == "bulk":
+        return Request(key, "POST", "/transactions", [payment(chance, key) for _ in range(BULK)])
+    if kind == "pay" or not mine:
+        return Request(key, "POST", "/transaction", payment(chance, key))
+    path = f"/transaction/{mine.pop(chance.randrange(len(mine)))}"
+    if kind == "delete":
+        return Request(key, "DELETE", path, None, {"reason": key})
+    return Request(key, "PATCH", path, {"receiver": {"account": f"B{chance.randint(1, ACCOUNTS)}"}}, {"reason": key})
+
+
+def payment(chance: random.Random, reference: str) -> dict[str, Any]:
+    sender, receiver = chance.sample(range(1, BANKS + 1), 2)
+    return {
+        "sender": {"bank": f"bank{sender}", "account": f"A{chance.randint(1, ACCOUNTS)}"},
+        "receiver": {"bank": f"bank{receiver}", "account": f"A{chance.randint(1, ACCOUNTS)}"},
+        "amount": chance.randint(1, 10**6),
+        "reference": reference,
     }
+
+
+async def send_until_certain(storm: Storm, client: httpx.AsyncClient, request: Request) -> list[str]:
+    """What it did; nothing if that did not become certain in the client's patience."""
     told: list[str] = []
     patience = 1 if storm.chance.random() < 0.1 else 200
     while len(told) < patience:
-        told.append(await attempt(storm, client, key, body))
+        told.append(await attempt(storm, client, request))
         if told[-1] == "accepted":
-            return
+            return storm.acknowledged[request.key]
         await asyncio.sleep(storm.chance.uniform(0, 0.3))
-    (storm.nothing if set(told) <= NOTHING_RECORDED else storm.unknown).add(key)
+    (storm.nothing if set(told) <= NOTHING_RECORDED else storm.unknown).add(request.key)
+    return []
 
 
-async def attempt(storm: Storm, client: httpx.AsyncClient, key: str, body: dict[str, Any]) -> str:
+async def attempt(storm: Storm, client: httpx.AsyncClient, request: Request) -> str:
     """One request; what the client knows after it."""
     storm.attempts += 1
     timeout = storm.chance.choice((0.2, 1, 5))
     try:
-        response = await client.post(
-            "/transaction",
-            json=body,
-            headers={"Idempotency-Key": key},
-            params={"timeout": f"{timeout}s"},
+        response = await client.request(
+            request.method,
+            request.path,
+            json=request.body,
+            headers={"Idempotency-Key": request.key},
+            params={**request.params, "timeout": f"{timeout}s"},
             timeout=timeout * storm.chance.choice((0.5, 2)),
         )
     except httpx.HTTPError:
         return "unknown"
     answer = response.json()
-    if response.status_code == 201:
-        before = storm.acknowledged.setdefault(key, answer["id"])
-        if before != answer["id"] or answer["reference"] != key:
-            storm.unexpected.append(f"{key} was answered with {before} and with {answer}")
+    if response.is_success:
+        done = done_by(answer)
+        before = storm.acknowledged.setdefault(request.key, done)
+        if before != done:
+            storm.unexpected.append(f"{request.key} was answered with {before} and with {done}")
         return "accepted"
     if response.status_code not in (503, 504):
-        storm.unexpected.append(f"{key} was answered with {answer}")
+        storm.unexpected.append(f"{request} was answered with {answer}")
     return str(answer["code"])
+
+
+def done_by(answer: dict[str, Any]) -> list[str]:
+    """From an answer: the payments that were made, or the payment and the version of it that was replaced."""
+    if "results" in answer:
+        return sorted(result["transaction"]["id"] for result in answer["results"])
+    if answer["version"] == 1:
+        return [answer["id"]]
+    return [f"{answer['id']}/{answer['version'] - 1}"]
 
 
 async def rage(storm: Storm, running: Running, kills: int, on_kill: Callable[[], None]) -> None:
@@ -217,14 +263,21 @@ async def all_serve(running: Running) -> None:
             raise AssertionError(f"{process.name}, pid {process.pid}, does not come back") from None
 
 
+STORED = """
+SELECT reference AS key, array_agg(id::text ORDER BY id::text) AS done FROM transactions GROUP BY 1
+UNION ALL
+SELECT reason, array_agg(id || '/' || version) FROM transaction_history GROUP BY 1
+"""
+
+
 async def judge(storm: Storm, running: Running) -> Verdict:
     """Compare what the clients were told with what is stored."""
     connection = await asyncpg.connect(running.database_url)
-    rows = await connection.fetch("SELECT reference, array_agg(id::text) AS ids FROM transactions GROUP BY reference")
+    stored: dict[str, list[str]] = dict(await connection.fetch(STORED))
     await connection.close()
-    stored: dict[str, list[str]] = {row["reference"]: row["ids"] for row in rows}
-    lost = [key for key, found in storm.acknowledged.items() if found not in stored.get(key, [])]
-    doubled = [key for key, ids in stored.items() if len(ids) > 1]
+    lost = [key for key, done in storm.acknowledged.items() if set(done) - set(stored.get(key, []))]
+    doubled = [key for key, done in stored.items() if len(done) not in (1, BULK)]
+    doubled += [key for key, done in storm.acknowledged.items() if set(stored.get(key, [])) - set(done)]
     wrong = list(storm.unexpected)
     wrong += [f"{key}: nothing was recorded, it said" for key in storm.nothing if key in stored]
     wrong += [f"{key} was never sent" for key in stored.keys() - sent_keys(storm)]
@@ -239,12 +292,12 @@ def sent_keys(storm: Storm) -> set[str]:
 
 
 async def unresolved(storm: Storm, stored: dict[str, list[str]]) -> list[str]:
-    """Ask what became of each unknown payment: the answer must be what is stored."""
+    """Ask what became of each unknown request: the answer must be what is stored."""
     wrong = []
     async with httpx.AsyncClient(base_url=storm.url, trust_env=False, verify=False) as client:
         for key in storm.unknown:
             response = await client.get("/transaction", params={"idempotency_key": key})
-            found = [response.json()["id"]] if response.status_code == 200 else []
+            found = done_by(response.json()) if response.is_success else []
             if found != stored.get(key, []):
                 wrong.append(f"{key}: {response.text} instead of {stored.get(key)}")
     return wrong

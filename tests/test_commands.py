@@ -135,6 +135,17 @@ FALSEHOODS = {
         "bank1 A1 USD: -100 instead of -200 (+100)",
     ),
     "a batch of nobody": ("UPDATE transactions SET batch = gen_random_uuid()", "1 instead of 0 (+1)"),
+    "a batch that says something else": (
+        "UPDATE batches SET payload = replace(payload::text, '100', '90')::json",
+        "bank1 A1 USD: -90 instead of -100 (+10)",
+    ),
+    "a version gone": ("UPDATE transactions SET version = 2, changed_at = now()", "0 instead of 1 (-1)"),
+    "a version reversed elsewhere": (
+        "INSERT INTO transaction_history SELECT id, 1, batch, sender_bank, sender_account, receiver_bank, "
+        "receiver_account, amount, currency, reference, status, created_at, NULL, gen_random_uuid(), now(), 'me' "
+        "FROM transactions; UPDATE transactions SET version = 2, changed_at = now()",
+        "FAILED A version is reversed in the batch of the next",
+    ),
     "a batch counted twice": (
         "UPDATE batches SET state = 'unposted', flush = NULL, posted_at = NULL",
         "bank1 USD: -200 instead of -100 (-100)",
