@@ -391,3 +391,20 @@ async def test_ctrl_c_ends_it_cleanly(services: Services) -> None:
     cache.send(signal.SIGINT)
     assert cache.ended() == 0
     assert "Traceback" not in cache.log.read_text()
+
+
+async def test_old_idempotency_keys_are_forgotten_and_their_transactions_stay(
+    services: Services, connection: asyncpg.Connection
+) -> None:
+    await commit(connection, transfer(5))
+    await connection.execute(
+        "INSERT INTO idempotency_keys (caller, key, fingerprint, transaction, created_at) "
+        "SELECT 'me', n, '', id, now() - n * interval '1 hour' "
+        "FROM transactions, generate_series(1, 12000) AS n"
+    )
+    services.cache(POLKA_IDEMPOTENCY_KEY_SECONDS=str(23.5 * 3600)).ready()
+    async with asyncio.timeout(30):
+        while await connection.fetchval("SELECT count(*) FROM idempotency_keys") != 23:
+            await asyncio.sleep(0.05)
+    assert await connection.fetchval("SELECT max(key::int) FROM idempotency_keys") == 23
+    assert await connection.fetchval("SELECT count(*) FROM transactions") == 1

@@ -11,6 +11,7 @@ from litestar.types import ASGIApp
 from cache import balances
 from cache.flush import OutdatedError
 from cache.keeper import Keeper
+from cache.pruning import prune_keys
 from cache.settings import Settings
 from polka import database, exposition, settings
 from polka.background import background
@@ -30,7 +31,7 @@ async def app() -> AsyncIterator[ASGIApp]:
     try:
         async with database.pool(chosen.database_url, "cache", 4, chosen.flush_timeout_seconds) as pool:
             keeper = Keeper(chosen, pool)
-            async with background(keeper.run()):
+            async with background(keeper.run()), background(prune_keys(chosen, pool)):
                 litestar = Litestar(
                     route_handlers=[
                         live,

@@ -15,3 +15,4 @@ FLUSH_SECONDS = Histogram(
 )
 POSTED = Counter("polka_posted_batches", "Batches that were posted.")
 ASIDE = Counter("polka_aside_batches", "Batches that were set aside: they cannot be posted. Each is an alarm.")
+PRUNED_KEYS = Counter("polka_pruned_idempotency_keys", "Idempotency keys forgotten because they are old.")

@@ -27,3 +27,6 @@ class Settings(Struct, frozen=True):
     late_seconds: Annotated[
         Seconds, Meta(description="How late a POST /balance may be: older batches are not held any more.")
     ] = 60.0
+    idempotency_key_seconds: Annotated[
+        Seconds, Meta(description="How long an idempotency key is kept, and a repeated request answered as at first.")
+    ] = 86_400.0
