@@ -9,6 +9,7 @@ BIN := .venv/bin
 KILLS ?= 1000
 SEED ?= 1
 TESTS ?=
+BENCH ?=
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -35,8 +36,8 @@ format: .venv/installed ## Format the code
 crash: .venv/installed ## Kill and freeze processes under load; KILLS=1000 SEED=1
 	$(BIN)/python tests/crash.py --kills $(KILLS) --seed $(SEED)
 
-bench: .venv/installed ## Measure against a no-op handler; writes bench/RESULTS.md
-	$(BIN)/python -m bench
+bench: .venv/installed ## Measure, write bench/RESULTS.md; BENCH="posting --quick" picks some
+	$(BIN)/python -m bench $(BENCH)
 
 docs: .venv/installed ## Write the generated parts of the documentation
 	$(BIN)/python docs/generate.py

@@ -57,8 +57,7 @@ async def demo(
 def free_layout(apis: int, folder: Path, database_url: str | None) -> Layout:
     """Ports that nobody uses, next to one that the kernel picks."""
     for _ in range(PORT_TRIES):
-        with socket.create_server((HOST, 0)) as probe:
-            port = probe.getsockname()[1]
+        port = free_port()
         layout = Layout(apis, port, port + apis + 1, folder, database_url)
         try:
             check_ports(layout)
@@ -66,6 +65,12 @@ def free_layout(apis: int, folder: Path, database_url: str | None) -> Layout:
             continue
         return layout
     raise Failure("No free ports were found.")
+
+
+def free_port() -> int:
+    """One that nobody uses now."""
+    with socket.create_server((HOST, 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 async def posted(database_url: str) -> None:

@@ -1,0 +1,68 @@
+"""`python -m bench`: runs all measurements, or those that are named, and writes what they find."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from bench import load, machine, posting, report
+from bench.report import Findings
+from polka.failure import Failure
+from polka.up import Say
+
+Measure = Callable[[bool, Say], Awaitable[Findings]]
+
+MEASUREMENTS: dict[str, tuple[str, Measure]] = {
+    "posting": (posting.TITLE, posting.measure),
+}
+RESULTS = Path(__file__).with_name("RESULTS.md")
+
+console = Console(highlight=False)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("names", nargs=-1, type=click.Choice(list(MEASUREMENTS)))
+@click.option("--quick", is_flag=True, help="Everything small, as a check of the bench itself.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where results go.  [default: bench/RESULTS.md; with --quick nowhere]",
+)
+def main(names: tuple[str, ...], quick: bool, output: Path | None) -> None:
+    """Measure Polka: all there is, or the measurements that are NAMED. Exit 1 if an audit fails.
+
+    A target that is missed is shown, and is not an error: the machine may be busy.
+    """
+    path = output or (None if quick else RESULTS)
+    try:
+        load.program()
+        is_clean = asyncio.run(measure(names or tuple(MEASUREMENTS), quick, path))
+    except Failure as failure:
+        raise click.ClickException(str(failure)) from None
+    sys.exit(0 if is_clean else 1)
+
+
+async def measure(names: tuple[str, ...], quick: bool, path: Path | None) -> bool:
+    """Whether all audits were clean. Each section is written as soon as it is known."""
+    is_clean = True
+    for name in names:
+        title, run = MEASUREMENTS[name]
+        say(f"[bold]{name}[/]: {title}")
+        findings = await run(quick, say)
+        section = report.section(title, machine.origin() + (" · **quick**" if quick else ""), findings)
+        say(section)
+        if path:
+            report.replace(path, {title: section}, [title for title, _ in MEASUREMENTS.values()])
+        is_clean = is_clean and findings.is_clean
+    return is_clean
+
+
+def say(text: str) -> None:
+    console.print(text, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+-- What wrk sends: payments between random accounts, each with an Idempotency-Key of its own, as clients send them.
+-- Arguments: a seed, the banks, the accounts of each bank, and how many to send at most (0: until the time is up).
+
+local banks, accounts, left
+
+function init(arguments)
+   math.randomseed(tonumber(arguments[1]))
+   banks, accounts, left = tonumber(arguments[2]), tonumber(arguments[3]), tonumber(arguments[4])
+   if left == 0 then
+      left = math.huge
+   end
+end
+
+local HEAD = "POST /transaction HTTP/1.1\r\nHost: polka\r\nContent-Type: application/json\r\n"
+local BODY = '{"sender":{"bank":"bank%d","account":"ACC%d"},"receiver":{"bank":"bank%d","account":"ACC%d"},'
+   .. '"amount":%d,"currency":"USD"}'
+
+local function key()
+   local random = math.random
+   return string.format(
+      "%08x-%04x-4%03x-8%03x-%06x%06x",
+      random(0, 0x7fffffff), random(0, 0xffff), random(0, 0xfff), random(0, 0xfff),
+      random(0, 0xffffff), random(0, 0xffffff)
+   )
+end
+
+function request()
+   left = left - 1
+   if left < 0 then
+      wrk.thread:stop()
+   end
+   local random = math.random
+   local sender, step = random(banks), random(banks - 1)
+   local receiver = (sender + step - 1) % banks + 1
+   local body = string.format(BODY, sender, random(accounts), receiver, random(accounts), random(1000000))
+   return HEAD .. "Idempotency-Key: " .. key() .. "\r\nContent-Length: " .. #body .. "\r\n\r\n" .. body
+end
+
+function done(summary, latency)
+   local errors = summary.errors
+   io.write(string.format(
+      '\n{"requests":%d,"seconds":%f,"refused":%d,"broken":%d}\n',
+      summary.requests, summary.duration / 1e6, errors.status,
+      errors.connect + errors.read + errors.write + errors.timeout
+   ))
+end

@@ -1,0 +1,49 @@
+"""`POST /transaction` against the no-op handler: what durability, double entries and exactly-once cost."""
+
+from functools import partial
+
+from bench import noop
+from bench.load import Client, World
+from bench.report import Bound, Figure, Findings, Target
+from bench.rounds import alternate, ratios
+from bench.stand import polka, prove
+from polka import seed
+from polka.demo import free_port
+from polka.up import Say
+
+TITLE = "Durable `POST /transaction` against a no-op handler"
+TARGET = Target(Bound.AT_LEAST, 0.9)
+CONNECTIONS = (64, 256)
+WORLD = World()
+
+
+async def measure(quick: bool, say: Say) -> Findings:
+    rounds, seconds = (2, 1) if quick else (9, 4)
+    async with polka(say) as running:
+        await seed.seed(running.database_url, WORLD.banks, WORLD.accounts)
+        yardstick = noop.process(free_port())
+        await yardstick.start()
+        try:
+            payments, nothing = Client(running.layout.url, WORLD), Client(yardstick.address, WORLD)
+            figures: list[Figure] = []
+            for connections in CONNECTIONS:
+                sides = [partial(client.rate, connections) for client in (payments, nothing)]
+                for side in sides:
+                    await side(1)  # warms up
+                say(f"{rounds} rounds with {connections} connections …")
+                rates, base = await alternate(rounds, *(partial(side, seconds) for side in sides))
+                figures += [
+                    Figure(f"`POST /transaction`, {connections} connections", rates, "/s"),
+                    Figure(f"no-op, {connections} connections", base, "/s"),
+                    Figure(f"ratio, {connections} connections", ratios(rates, base), target=TARGET),
+                ]
+        finally:
+            await yardstick.stop()
+        proof = await prove("the payments", running, payments)
+    conditions = (
+        f"One api process, its cache and its Postgres run; payments between {WORLD}, each with an Idempotency-Key "
+        "of its own, are answered once they are durable. The no-op is a Litestar `@post` handler that reads the same "
+        "JSON and answers 201 with a small one, behind the same server and the same middleware; it gets the same "
+        f"requests. {rounds} rounds of {seconds} s a side."
+    )
+    return Findings(conditions, figures, [proof])

@@ -1,0 +1,20 @@
+"""Rounds: what is compared is measured in turn, so that a machine's noise hits both sides alike."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+Side = Callable[[], Awaitable[float]]
+
+
+async def alternate(rounds: int, first: Side, second: Side) -> tuple[list[float], list[float]]:
+    """The values of each side by round; the sides take turns in going first, so that a drift cancels."""
+    values: tuple[list[float], list[float]] = ([], [])
+    sides = (first, second)
+    for number in range(rounds):
+        for side in (number % 2, 1 - number % 2):
+            values[side].append(await sides[side]())
+    return values
+
+
+def ratios(values: Sequence[float], base: Sequence[float]) -> list[float]:
+    """Round by round."""
+    return [value / other for value, other in zip(values, base, strict=True)]
