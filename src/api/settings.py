@@ -4,16 +4,13 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-Seconds = Annotated[float, Meta(gt=0)]
-Count = Annotated[int, Meta(ge=1)]
+from polka.settings import AllowLossyDatabase, Count, DatabaseUrl, Seconds
 
 
 class Settings(Struct, frozen=True):
-    database_url: Annotated[str, Meta(description="Postgres, as `postgresql://user:password@host:port/name`.")]
+    database_url: DatabaseUrl
     cache_url: Annotated[str, Meta(description="Where the cache listens.")] = "http://127.0.0.1:8100"
-    allow_lossy_database: Annotated[
-        bool, Meta(description="Take a database with `fsync` or `synchronous_commit` off. For play only.")
-    ] = False
+    allow_lossy_database: AllowLossyDatabase = False
     batch_size_max: Annotated[Count, Meta(le=4096, description="Payments in one commit, at most.")] = 512
     commit_timeout_seconds: Annotated[
         Seconds, Meta(description="Bounds one commit; what a caller waits is bounded by its own timeout.")

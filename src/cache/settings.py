@@ -4,15 +4,12 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-Seconds = Annotated[float, Meta(gt=0)]
-Count = Annotated[int, Meta(ge=1)]
+from polka.settings import AllowLossyDatabase, Count, DatabaseUrl, Seconds
 
 
 class Settings(Struct, frozen=True):
-    database_url: Annotated[str, Meta(description="Postgres, as `postgresql://user:password@host:port/name`.")]
-    allow_lossy_database: Annotated[
-        bool, Meta(description="Take a database with `fsync` or `synchronous_commit` off. For play only.")
-    ] = False
+    database_url: DatabaseUrl
+    allow_lossy_database: AllowLossyDatabase = False
     flush_seconds: Annotated[Seconds, Meta(description="From one flush to the next.")] = 1.0
     flush_payments_max: Annotated[
         Count, Meta(description="Payments in one transaction of a flush, which has as many as it needs.")

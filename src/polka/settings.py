@@ -2,13 +2,21 @@
 
 import re
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from polka.failure import Failure
 
 S = TypeVar("S", bound=msgspec.Struct)
+
+Seconds = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+DatabaseUrl = Annotated[str, Meta(description="Postgres, as `postgresql://user:password@host:port/name`.")]
+AllowLossyDatabase = Annotated[
+    bool, Meta(description="Take a database with `fsync` or `synchronous_commit` off. For play only.")
+]
 
 
 def read(kind: type[S], environ: Mapping[str, str]) -> S:

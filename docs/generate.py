@@ -1,0 +1,108 @@
+"""Writes the parts of the documentation that the code says already (`make docs`); tests/test_docs.py finds drift."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+from msgspec.inspect import BoolType, FloatType, IntType, Metadata, StrType, Type, type_info
+from msgspec.structs import FieldInfo
+
+from api import settings as api
+from api.refusals import RETRY_AFTER_SECONDS, Refusal
+from cache import settings as cache
+from polka.settings import variable
+
+DOCS = Path(__file__).parent
+WRITTEN_BY = "<!-- Written by docs/generate.py: `make docs` writes it anew. -->"
+
+SETTINGS = """\
+# Settings
+
+Each service reads its settings once, at its start, from environment variables. A wrong value ends the service with
+one line that names the variable. `polka up` passes its own environment on, and sets `POLKA_DATABASE_URL` and
+`POLKA_CACHE_URL` for what it starts. `polka migrate`, `polka seed` and `polka audit` read `POLKA_DATABASE_URL` too;
+without it they use the Postgres of `polka up`.
+"""
+
+PROBLEMS = """\
+# Problems
+
+What the api refuses it answers with a problem document (RFC 9457, `application/problem+json`): `type`, `title`,
+`status`, `code`, `detail`, and `field` where one is at fault. A `code` keeps its meaning for ever, a `detail` is for
+people and may change. A 503 or 504 that says that nothing was recorded speaks of this attempt alone; after an
+`outcome_unknown` the same request with the same `Idempotency-Key` tells the one true result.
+"""
+
+
+def main() -> None:
+    for path, text in documents().items():
+        path.write_text(text)
+
+
+def documents() -> dict[Path, str]:
+    """Each generated document, by its path."""
+    return {
+        DOCS / "settings.md": "\n".join((WRITTEN_BY, SETTINGS, settings_table())),
+        DOCS / "problems.md": "\n".join((WRITTEN_BY, PROBLEMS, problems_table())),
+    }
+
+
+def settings_table() -> str:
+    """One row a variable; one that means the same to several services names them all."""
+    services: dict[tuple[str, ...], list[str]] = {}
+    for service, kind in (("api", api.Settings), ("cache", cache.Settings)):
+        for field in msgspec.structs.fields(kind):
+            services.setdefault(setting(field), []).append(service)
+    rows = [(name, ", ".join(readers), *rest) for (name, *rest), readers in services.items()]
+    return table(("Variable", "Read by", "Value", "Default", "What it does"), rows)
+
+
+def setting(field: FieldInfo) -> tuple[str, str, str, str]:
+    """The variable, what it may hold, its default, and its description."""
+    match type_info(field.type):
+        case Metadata(type=kind, extra_json_schema={"description": str(description)}):
+            default = "must be set" if field.required else f"`{shown(field.default)}`"
+            return f"`{variable(field.name)}`", value(kind), default, description
+    raise TypeError(f"{field.name} has no description")
+
+
+def shown(default: object) -> str:
+    """As one would set it."""
+    return msgspec.json.encode(default).decode().strip('"')
+
+
+def value(kind: Type) -> str:
+    """What a variable of this type may hold."""
+    match kind:
+        case IntType() | FloatType():
+            limits = {"above": kind.gt, "from": kind.ge, "below": kind.lt, "to": kind.le}
+            words = [f"{word} {limit:,g}" for word, limit in limits.items() if limit is not None]
+            return " ".join(["whole number" if isinstance(kind, IntType) else "number", *words])
+        case BoolType():
+            return "`true` or `false`"
+        case StrType():
+            return "text"
+    raise TypeError(f"say in words what a {kind} is")
+
+
+def problems_table() -> str:
+    rows = []
+    for refusal in Refusal:
+        kind, seconds = refusal.value, RETRY_AFTER_SECONDS.get(refusal)
+        retry_after = f"{seconds} s" if seconds is not None else ""
+        rows.append((f"`{kind.code}`", str(kind.status), f"{kind.title}.", retry_after))
+    return table(("Code", "Status", "What it says", "`Retry-After`"), rows)
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table, its columns as wide as their widest cell."""
+    cells = [[cell.replace("|", r"\|") for cell in row] for row in (head, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    cells.insert(1, ["-" * width for width in widths])
+    return "".join(
+        f"| {' | '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))} |\n" for row in cells
+    )
+
+
+if __name__ == "__main__":
+    main()
