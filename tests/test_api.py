@@ -189,6 +189,17 @@ def test_a_bad_key_is_refused(polka: Running, bad: str) -> None:
     assert refused(response, 400, "invalid")["field"] == "Idempotency-Key"
 
 
+def test_two_keys_are_refused(polka: Running) -> None:
+    headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+    response = client.post(f"{polka.url}/transaction", json=payment(), headers=headers)
+    assert refused(response, 400, "invalid")["field"] == "Idempotency-Key"
+
+
+def test_a_nul_in_a_parameter_is_the_clients_fault(polka: Running) -> None:
+    for path in ("/transaction?idempotency_key=%00", "/banks?after=%00", "/banks/bank1/accounts?after=%00"):
+        refused(client.get(polka.url + path), 400, "invalid")
+
+
 @pytest.mark.parametrize("bad", ["", "5", "-1s", "0s", "1 s", "1d", "301s", "x"])
 def test_a_bad_timeout_is_refused(polka: Running, bad: str) -> None:
     assert refused(post(polka, payment(), timeout=bad), 400, "invalid")["field"] == "timeout"

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import random
 import signal
+import string
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -228,6 +230,7 @@ async def test_a_flush_checks_the_epoch_it_was_begun_under(services: Services, c
     assert await balance(connection, "bank1") == 0
 
 
+NOISE = "".join(random.Random(1).choices(string.ascii_letters, k=9_000))
 POISON = {
     "no list": '{"a": 1}',
     "no entries": "[]",
@@ -235,6 +238,7 @@ POISON = {
     "balanced only across currencies": json.dumps([["bank1", "A1", "USD", -5], ["bank2", "B1", "EUR", 5]]),
     "a text for an amount": json.dumps([["bank1", "A1", "USD", "-5"], ["bank2", "B1", "USD", 5]]),
     "too large": json.dumps([["bank1", "A1", "USD", -(10**15) - 1], ["bank2", "B1", "USD", 10**15 + 1]]),
+    "an account too long for an index": json.dumps([["bank1", NOISE, "USD", -5], ["bank2", "B1", "USD", 5]]),
     "what the database refuses": json.dumps([["bank1", "A\0", "USD", -5], ["bank2", "B1", "USD", 5]]),
 }
 
@@ -408,3 +412,20 @@ async def test_old_idempotency_keys_are_forgotten_and_their_transactions_stay(
             await asyncio.sleep(0.05)
     assert await connection.fetchval("SELECT max(key::int) FROM idempotency_keys") == 23
     assert await connection.fetchval("SELECT count(*) FROM transactions") == 1
+
+
+SLOW_ROWS = """
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.01); RETURN NEW; END $$;
+CREATE TRIGGER slow BEFORE INSERT ON accounts FOR EACH ROW EXECUTE FUNCTION slow();
+"""
+
+
+async def test_a_flush_that_takes_too_long_is_tried_with_less(
+    services: Services, connection: asyncpg.Connection
+) -> None:
+    await connection.execute(SLOW_ROWS)
+    for n in range(1, 301):
+        await commit(connection, [("bank1", f"A{n}", "USD", -1), ("bank2", f"B{n}", "USD", 1)])
+    cache = services.cache(**QUICK, POLKA_FLUSH_TIMEOUT_SECONDS="0.5").ready()
+    assert held(cache.url, "bank1") == (-300, 0)
+    await clean_audit(services.database_url, cache)

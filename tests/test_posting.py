@@ -14,10 +14,9 @@ from uuid_utils import uuid7
 from api.batches import Accepted, Outcome
 from api.cache_client import CacheClient
 from api.operations import Pay
-from api.posting import Posting, open_posting
+from api.posting import OUTCOME_UNKNOWN_IN_TIME, TIMEOUT, Posting, open_posting
 from api.refusals import Refusal, Refused
 from api.settings import Settings
-from polka import database
 from polka.transactions import Party, Payment, Transaction
 from wire import Fault, Wire
 
@@ -37,11 +36,10 @@ async def start(database_url: str) -> AsyncIterator[Apis]:
 
         async def start(url: str = database_url, **settings: Any) -> Posting:
             chosen = Settings(database_url=url, **settings)
-            pool = await stack.enter_async_context(database.pool(url, "test", 4, 5))
             client = await stack.enter_async_context(
                 httpx.AsyncClient(base_url="http://cache", transport=httpx.MockTransport(away))
             )
-            return await stack.enter_async_context(open_posting(chosen, pool, CacheClient(client, 0)))
+            return await stack.enter_async_context(open_posting(chosen, CacheClient(client, 0)))
 
         yield start
 
@@ -151,7 +149,7 @@ async def test_callers_have_keys_of_their_own(start: Apis, connection: asyncpg.C
 async def test_a_refusal_is_replayed_and_its_key_never_pays(start: Apis, connection: asyncpg.Connection) -> None:
     first, second = await start(), await start()
     no = Refused(Refusal.UNKNOWN_BANK, "there is no bank X", "sender.bank")
-    assert await first.refuse(pay().fingerprint, key("k"), no) == no
+    assert await first.refuse(pay().fingerprint, key("k"), no, 5) == no
     assert await first.post(pay(), key("k"), 5) == no
     assert await second.post(pay(), key("k"), 5) == no
     assert await stored(connection) == []
@@ -166,7 +164,7 @@ async def test_a_refusal_waits_for_the_commit_that_has_its_key(
     await connection.execute("SELECT pg_advisory_lock(42)")
     paying = asyncio.create_task(first.post(pay(), key("k"), 10))
     await until_waiting(database_url)
-    refusing = asyncio.create_task(second.refuse(pay().fingerprint, key("k"), Refused(Refusal.UNKNOWN_BANK, "no")))
+    refusing = asyncio.create_task(second.refuse(pay().fingerprint, key("k"), Refused(Refusal.UNKNOWN_BANK, "no"), 10))
     await until_waiting(database_url, 2)
     assert not refusing.done()
     await connection.execute("SELECT pg_advisory_unlock(42)")
@@ -329,3 +327,57 @@ async def test_storms_of_repeats_through_three_apis_pay_each_key_once(
         ids.setdefault(number, set()).add(accepted(outcome).transaction.id)
     assert all(len(found) == 1 for found in ids.values())
     assert sorted(row["amount"] for row in await stored(connection)) == list(range(1, 61))
+
+
+async def test_a_lookup_that_hangs_holds_up_nobody_else(
+    start: Apis, database_url: str, connection: asyncpg.Connection
+) -> None:
+    """What is looked up for one batch, the writer does not wait for."""
+    first, second = await start(), await start()
+    taken = accepted(await first.post(pay(1), key("taken"), 5))
+    await connection.execute("BEGIN; LOCK TABLE transaction_history")
+    repeating = asyncio.create_task(second.post(pay(1), key("taken"), 20))
+    await until_waiting(database_url)
+    for number in range(20):
+        assert not accepted(await second.post(pay(2), key(number), 5)).replayed
+    assert not repeating.done()
+    await connection.execute("COMMIT")
+    assert accepted(await repeating).transaction == taken.transaction
+
+
+async def test_a_caller_whom_the_server_cannot_wait_for_is_told_what_is_true(
+    start: Apis, database_url: str, connection: asyncpg.Connection
+) -> None:
+    """A server that stops cancels who still waits after its grace."""
+    posting = await start()
+    accepted(await posting.post(pay(1), None, 5))
+    await connection.execute("BEGIN; LOCK TABLE transactions IN SHARE MODE")
+    in_commit = asyncio.create_task(posting.post(pay(2), None, 60))
+    await until_waiting(database_url)
+    queued = asyncio.create_task(posting.post(pay(3), None, 60))
+    await asyncio.sleep(0)
+    told = []
+    for waiting in (in_commit, queued):
+        waiting.cancel()
+        told.append(await waiting)
+    await connection.execute("COMMIT")
+    await posting.settled()
+    assert told == [OUTCOME_UNKNOWN_IN_TIME, TIMEOUT]
+    assert [row["amount"] for row in await stored(connection)] == [1, 2]
+
+
+async def test_a_refusal_of_a_newer_polka_is_none_that_ends_this_one(
+    start: Apis, connection: asyncpg.Connection
+) -> None:
+    """After a rollback its rows are still there."""
+    posting = await start()
+    await connection.execute(
+        "INSERT INTO idempotency_keys (caller, key, fingerprint, refusal) "
+        "VALUES ('tester', 'k', decode($1, 'hex'), $2)",
+        pay().fingerprint,
+        '{"refusal": "OF_TOMORROW", "detail": "You may not yet.", "field": null}',
+    )
+    outcome = await posting.post(pay(), key("k"), 5)
+    assert isinstance(outcome, Refused)
+    assert outcome.detail == "You may not yet."
+    accepted(await posting.post(pay(), key("other"), 5))

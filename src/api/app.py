@@ -28,7 +28,7 @@ async def app() -> AsyncIterator[ASGIApp]:
     async with (
         database.pool(chosen.database_url, "api", chosen.database_pool_size, chosen.commit_timeout_seconds) as pool,
         cache_client.connect(chosen) as cache,
-        posting.open_posting(chosen, pool, cache) as poster,
+        posting.open_posting(chosen, cache) as poster,
     ):
         known_banks = KnownBanks(pool)
         paying = Payments(poster, known_banks, chosen.request_timeout_seconds)

@@ -1,6 +1,6 @@
 """Many payments in one request: `POST /transactions`, all or nothing, or each by itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -44,21 +44,25 @@ async def pay_many(request: Request[Any, Any, Any], payments: Payments) -> Outco
     body = await read_body(request.receive, BODY_BYTES_MAX)
     items = read_items(body, MESSAGE_PACK_FORM if head.content_type in MESSAGE_PACK else JSON_FORM)
     fingerprint = fingerprint_of(mode, [item.stored() if isinstance(item, Refused) else item for item in items])
-    if head.key and (known := await payments.posting.known(head.key, fingerprint)):
+    if head.key and (known := await head.in_time(payments.posting.known(head.key, fingerprint))):
         return known
-    checked = [await check_item(payments, item) for item in items]
+    checked = await head.in_time(check_items(payments, items))
     refused = [item for item in checked if isinstance(item, Refused)]
     if refused and mode == "atomic":
-        return await payments.posting.refuse(fingerprint, head.key, items_refused(checked))
+        return await payments.posting.refuse(fingerprint, head.key, items_refused(checked), head.seconds_left)
     if len(refused) == len(checked):
-        return await payments.posting.refuse_items(fingerprint, head.key, refused)
-    return await payments.posting.post(Bulk(checked, fingerprint), head.key, head.timeout_seconds)
+        return await payments.posting.refuse_items(fingerprint, head.key, refused, head.seconds_left)
+    return await payments.posting.post(Bulk(checked, fingerprint), head.key, head.seconds_left)
 
 
-async def check_item(payments: Payments, item: Payment | Refused) -> Pay | Refused:
-    if isinstance(item, Refused):
-        return item
-    return check(item) or await payments.unknown_bank(item) or Pay(item)
+async def check_items(payments: Payments, items: Iterable[Payment | Refused]) -> list[Pay | Refused]:
+    checked: list[Pay | Refused] = []
+    for item in items:
+        if isinstance(item, Refused):
+            checked.append(item)
+        else:
+            checked.append(check(item) or await payments.unknown_bank(item) or Pay(item))
+    return checked
 
 
 def items_refused(items: list[Pay | Refused]) -> Refused:

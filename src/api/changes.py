@@ -1,6 +1,5 @@
 """Changing a payment: DELETE reverses it, PATCH amends its sides. History is never rewritten."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,11 +13,10 @@ from api.answers import as_response, certain, count, encode
 from api.batches import Outcome
 from api.operations import Change, fingerprint_of
 from api.payments import Payments, check
-from api.posting import TIMEOUT
 from api.problems import RefusedError
 from api.refusals import Refusal, Refused
 from api.requests import CALLER, Head, read_body, read_head
-from api.transactions import read_transaction
+from api.transactions import no_transaction, read_transaction
 from polka.database import Pool
 from polka.transactions import Amendment, Reference, Transaction, amended
 
@@ -80,19 +78,16 @@ async def change(
     """Replace the newest version of the payment by what is made of it, if nobody else does so at the same time."""
     reason = read_reason(head)
     fingerprint = fingerprint_of(*request, reason)
-    deadline = asyncio.get_running_loop().time() + head.timeout_seconds
-    try:
-        async with asyncio.timeout_at(deadline):
-            old = await read_transaction(pool, transaction_id)
-            new = refused_version(old, head.if_match) or await make(old)
-    except RefusedError as error:
-        new = error.refused
-    except TimeoutError:
-        return TIMEOUT
+    old = await head.in_time(read_transaction(pool, transaction_id))
+    if old is None:
+        return await payments.posting.refuse(fingerprint, head.key, no_transaction(transaction_id), head.seconds_left)
+    new: Transaction | Refused | None = refused_version(old, head.if_match)
+    if new is None:
+        new = await head.in_time(make(old))
     if isinstance(new, Refused):
-        return await payments.posting.refuse(fingerprint, head.key, new)
+        return await payments.posting.refuse(fingerprint, head.key, new, head.seconds_left)
     operation = Change(old, new, fingerprint, CALLER, reason)
-    return await payments.posting.post(operation, head.key, deadline - asyncio.get_running_loop().time())
+    return await payments.posting.post(operation, head.key, head.seconds_left)
 
 
 def refused_version(transaction: Transaction, if_match: int | None) -> Refused | None:

@@ -1,5 +1,7 @@
 """`/hello` for clients, and the two switches for whoever runs the process."""
 
+import asyncio
+
 from litestar import Response, get
 from litestar.di import NamedDependency
 
@@ -25,7 +27,8 @@ def live() -> dict[str, str]:
 async def ready(pool: NamedDependency[Pool]) -> Response[dict[str, str]]:
     """The process can serve: its database answers."""
     try:
-        await pool.fetchval("SELECT 1", timeout=READY_SECONDS)
+        async with asyncio.timeout(READY_SECONDS):
+            await pool.fetchval("SELECT 1")
     except database.ERRORS:
         return Response({"status": "the database does not answer"}, status_code=503)
     return Response({"status": "ready"})

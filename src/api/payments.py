@@ -39,14 +39,16 @@ class Payments:
         payment = read_payment(await read_body(receive))
         if no := check(payment):
             return no
-        if no := await self.unknown_bank(payment):
-            return await self.posting.refuse(fingerprint_of(payment), head.key, no)
-        return await self.posting.post(Pay(payment), head.key, head.timeout_seconds)
+        if not self.knows_banks(payment) and (no := await head.in_time(self.unknown_bank(payment))):
+            return await self.posting.refuse(fingerprint_of(payment), head.key, no, head.seconds_left)
+        return await self.posting.post(Pay(payment), head.key, head.seconds_left)
+
+    def knows_banks(self, payment: Payment) -> bool:
+        """Whether both banks are known here, so that nobody has to be asked."""
+        return self._known_banks.has(payment.sender.bank, payment.receiver.bank)
 
     async def unknown_bank(self, payment: Payment | Transaction) -> Refused | None:
-        """That a side of the payment is of no bank; no query where both are known here."""
-        if self._known_banks.has(payment.sender.bank, payment.receiver.bank):
-            return None
+        """That a side of the payment is of no bank."""
         for field, party in (("sender.bank", payment.sender), ("receiver.bank", payment.receiver)):
             if not await self._known_banks.exists(party.bank):
                 return Refused(Refusal.UNKNOWN_BANK, f"{field}: there is no bank {party.bank}.", field)

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -37,19 +37,25 @@ TRY_AGAIN = (
 )
 RETRY_SECONDS = 0.2
 DRAIN_SECONDS = 10.0
+SETTLING_CONNECTIONS = 2
 
 
 @asynccontextmanager
-async def open_posting(settings: Settings, pool: Pool, cache: CacheClient) -> AsyncIterator["Posting"]:
-    """A writer at work; at the end it settles what is unsettled."""
-    posting = Posting(settings, pool, cache)
-    async with background(posting.run()):
-        yield posting
-        await posting.settled()
+async def open_posting(settings: Settings, cache: CacheClient) -> AsyncIterator["Posting"]:
+    """A writer at work, with connections of its own: no reader holds it up. At the end it settles what is unsettled."""
+    seconds = settings.commit_timeout_seconds
+    async with database.pool(settings.database_url, "api settling", SETTLING_CONNECTIONS, seconds) as pool:
+        posting = Posting(settings, pool, cache)
+        async with background(posting.run()):
+            yield posting
+            await posting.settled()
 
 
 class Posting:
-    """The one writer of an api process: a queue, a connection of its own, and what is known of recent keys."""
+    """The one writer of an api process: a queue, a connection of its own, and what is known of recent keys.
+
+    Whatever else it has to ask or say goes through its `pool`, beside the writer.
+    """
 
     def __init__(self, settings: Settings, pool: Pool, cache: CacheClient) -> None:
         self._settings = settings
@@ -61,6 +67,7 @@ class Posting:
         self._in_flight: dict[Key, Pending] = {}
         self._changing: set[str] = set()
         self._recent: OrderedDict[Key, Answer] = OrderedDict()
+        self._committing = asyncio.Lock()
         self._settling: set[asyncio.Task[None]] = set()
         metrics.QUEUE.set_function(lambda: len(self._queue))
 
@@ -75,7 +82,7 @@ class Posting:
             return as_replay(await self._wait(same, timeout_seconds))
         if isinstance(operation, Change):
             if operation.old.id in self._changing:
-                return await self.refuse(operation.fingerprint, key, CHANGED_MEANWHILE)
+                return await self.refuse(operation.fingerprint, key, CHANGED_MEANWHILE, timeout_seconds)
             self._changing.add(operation.old.id)
         if key:
             self._in_flight[key] = pending
@@ -88,26 +95,32 @@ class Posting:
         answer = (await commits.answers(self._pool, [key])).get(key)
         return replay(answer, fingerprint) if answer else None
 
-    async def refuse(self, fingerprint: str, key: Key | None, refused: Refused) -> Outcome:
+    async def refuse(self, fingerprint: str, key: Key | None, refused: Refused, timeout_seconds: float) -> Outcome:
         """Answer with this refusal, unless the key has an answer already.
 
         The key is taken for it first. That waits for a commit in flight, of the same request through another
         api: without it a client could be told no, and find later that its payment went through.
         """
-        return await self._answer_apart(fingerprint, key, refused, refused)
+        return await self._answer_apart(fingerprint, key, refused, refused, timeout_seconds)
 
-    async def refuse_items(self, fingerprint: str, key: Key | None, items: list[Refused]) -> Outcome:
+    async def refuse_items(
+        self, fingerprint: str, key: Key | None, items: list[Refused], timeout_seconds: float
+    ) -> Outcome:
         """The same for a bulk request of which each item is refused."""
-        return await self._answer_apart(fingerprint, key, [item.stored() for item in items], Accepted([*items]))
+        stored = [item.stored() for item in items]
+        return await self._answer_apart(fingerprint, key, stored, Accepted([*items]), timeout_seconds)
 
     async def _answer_apart(
-        self, fingerprint: str, key: Key | None, stored: Refused | list[Any], first: Outcome
+        self, fingerprint: str, key: Key | None, stored: Refused | list[Any], first: Outcome, timeout_seconds: float
     ) -> Outcome:
         if key is None:
             return first
         try:
-            await commits.take_key(self._pool, key, fingerprint, stored)
-            known = await commits.answers(self._pool, [key])
+            async with asyncio.timeout(timeout_seconds):
+                await commits.take_key(self._pool, key, fingerprint, stored)
+                known = await commits.answers(self._pool, [key])
+        except TimeoutError:
+            return OUTCOME_UNKNOWN_IN_TIME
         except database.ERRORS as error:
             log.warning("a refusal could not be recorded: %r", error)
             return DATABASE_AWAY
@@ -120,16 +133,23 @@ class Posting:
         timer = loop.call_later(timeout_seconds, self._give_up, pending, waiter)
         try:
             return await waiter
+        except asyncio.CancelledError:  # the server stops, and has waited long enough: the caller hears what is true
+            return self._leave(pending, waiter) if waiter.cancelled() else waiter.result()
         finally:
             timer.cancel()
 
     def _give_up(self, pending: Pending, waiter: asyncio.Future[Outcome]) -> None:
-        if waiter.done():
-            return
+        if not waiter.done():
+            waiter.set_result(self._leave(pending, waiter))
+
+    def _leave(self, pending: Pending, waiter: asyncio.Future[Outcome]) -> Refused:
+        """What one caller is told who waits no longer. Where nobody waits, what is not in a commit never will be."""
         pending.waiters.remove(waiter)
-        waiter.set_result(TIMEOUT if pending.batch is None else OUTCOME_UNKNOWN_IN_TIME)
-        if pending.batch is None and not pending.waiters:
-            self._forget(pending)  # nobody waits: it is not committed
+        if pending.batch is not None:
+            return OUTCOME_UNKNOWN_IN_TIME
+        if not pending.waiters:
+            self._forget(pending)
+        return TIMEOUT
 
     def _forget(self, pending: Pending) -> None:
         if pending.key:
@@ -142,7 +162,8 @@ class Posting:
         try:
             while True:
                 await self._arrived.wait()
-                await self._commit_next()
+                async with self._committing:
+                    await self._commit_next()
         finally:
             if self._connection:
                 self._connection.terminate()
@@ -215,11 +236,9 @@ class Posting:
         if not database.failed_for_sure(error):
             log.warning("the outcome of a commit of %d operations is unknown: %r", batch.size, error)
             connection.terminate()
-            task = asyncio.create_task(self._settle(batch))
-            self._settling.add(task)
-            task.add_done_callback(self._settling.discard)
+            self._beside(batch, self._settle(batch))
         elif isinstance(error, TRY_AGAIN):
-            await self._try_again(batch)
+            self._beside(batch, self._try_again(batch))
         elif isinstance(error, (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)):
             await self._single_out(connection, batch, error)
         else:
@@ -227,8 +246,22 @@ class Posting:
             self._answer(batch.pending, DATABASE_AWAY)
             await asyncio.sleep(RETRY_SECONDS)
 
+    def _beside(self, batch: Batch, work: Coroutine[Any, Any, None]) -> None:
+        """Do what this batch needs now; other batches go on meanwhile."""
+
+        async def whatever_happens() -> None:
+            try:
+                await work
+            except Exception:
+                log.exception("batch %s could not be settled", batch.id)
+                self._answer(batch.pending, OUTCOME_UNKNOWN)
+
+        task = asyncio.create_task(whatever_happens())
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
     async def _settle(self, batch: Batch) -> None:
-        """Find out what became of a commit whose answer was lost; other batches go on meanwhile."""
+        """Find out what became of a commit whose answer was lost."""
         while True:
             try:
                 row = await batches.settle(self._pool, batch.id)
@@ -262,17 +295,18 @@ class Posting:
                 pending.answer(replay(answer, pending.fingerprint))
             elif isinstance(operation, Change) and versions[operation.old.id] != operation.old.version:
                 self._forget(pending)
-                pending.answer(await self.refuse(pending.fingerprint, key, CHANGED_MEANWHILE))
+                seconds = self._settings.commit_timeout_seconds
+                pending.answer(await self.refuse(pending.fingerprint, key, CHANGED_MEANWHILE, seconds))
             elif pending.waiters:
                 pending.batch, pending.replaces = None, batch.id
                 remaining.append(pending)
             else:
                 self._forget(pending)
+        if len(remaining) == len(batch.pending):
+            await asyncio.sleep(RETRY_SECONDS / 10)  # whatever stopped it may still be there
         if remaining:
             self._queue.extendleft(reversed(remaining))
             self._arrived.set()
-        if len(remaining) == len(batch.pending):
-            await asyncio.sleep(RETRY_SECONDS / 10)  # whatever stopped it may still be there
 
     async def _single_out(self, connection: Connection, batch: Batch, error: Exception) -> None:
         """The database refuses what an operation says, which its checks should have: that one alone fails."""
@@ -286,6 +320,8 @@ class Posting:
 
     async def settled(self) -> None:
         """Wait until no commit's outcome is unknown, for a while: after that only the database knows."""
+        async with self._committing:
+            pass  # a commit in flight has ended
         if self._settling:
             _, unsettled = await asyncio.wait(self._settling, timeout=DRAIN_SECONDS)
             for task in unsettled:
@@ -311,6 +347,9 @@ TIMEOUT = Refused(Refusal.TIMEOUT, "The request was still queued: nothing was re
 OUTCOME_UNKNOWN_IN_TIME = Refused(
     Refusal.OUTCOME_UNKNOWN_IN_TIME,
     "The commit has not answered yet. Repeat the request with the same Idempotency-Key to learn its result.",
+)
+OUTCOME_UNKNOWN = Refused(
+    Refusal.OUTCOME_UNKNOWN, "Repeat the request with the same Idempotency-Key to learn its result."
 )
 CHANGED_MEANWHILE = Refused(Refusal.CONFLICT, "Another request changed this payment at the same time, and was first.")
 INTERNAL = Refused(Refusal.INTERNAL, "The request could not be recorded; nothing was.")

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+import asyncpg
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import (
@@ -117,6 +118,8 @@ def on_http(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
 
 
 def on_database(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    if isinstance(error, asyncpg.DataError):
+        return answer(Refused(Refusal.INVALID, "A value of the request has a character that no text here can have."))
     log.warning("the database does not answer: %r", error)
     return answer(DATABASE_AWAY if request.method == "GET" else OUTCOME_UNKNOWN)
 

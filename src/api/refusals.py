@@ -65,7 +65,8 @@ class Refused(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, stored: dict[str, Any]) -> "Refused":
         items = msgspec.convert(stored.get("items"), list[ItemRefused] | None)
-        return cls(Refusal[stored["refusal"]], stored["detail"], stored["field"], items)
+        refusal = Refusal.__members__.get(stored["refusal"], Refusal.INTERNAL)  # a newer Polka may know more
+        return cls(refusal, stored["detail"], stored["field"], items)
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):

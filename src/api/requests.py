@@ -1,17 +1,21 @@
 """What a request that writes says beside its payments: idempotency key, patience, the version that it speaks of."""
 
+import asyncio
 import re
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Awaitable, Collection, Iterable
+from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
 from litestar.types import Receive
 
 from api.operations import Key
+from api.posting import TIMEOUT
 from api.problems import BODY_BYTES_MAX, RefusedError, refuse, too_large
 from api.refusals import Refusal
 from polka import duration
+
+T = TypeVar("T")
 
 CALLER = "anonymous"
 KEY_LENGTH_MAX = 255
@@ -20,13 +24,36 @@ ETAG = re.compile(r'"(\d{1,9})"')
 
 
 class Head(msgspec.Struct):
-    """`if_match` is the version that the payment must be in; `parameters` are those of the query but for `timeout`."""
+    """`if_match` is the version that the payment must be in; `parameters` are those of the query but for `timeout`.
 
-    timeout_seconds: float
+    `deadline`, in the event loop's time, is when the caller stops waiting.
+    """
+
+    deadline: float
     key: Key | None = None
     if_match: int | None = None
     content_type: str = ""
     parameters: dict[str, str] = {}
+
+    @property
+    def seconds_left(self) -> float:
+        return self.deadline - now()
+
+    async def in_time(self, work: Awaitable[T]) -> T:
+        """The work's result.
+
+        Raises:
+            RefusedError: the caller's time is up. The work must be one that records nothing.
+        """
+        try:
+            async with asyncio.timeout_at(self.deadline):
+                return await work
+        except TimeoutError:
+            raise RefusedError(TIMEOUT) from None
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def read_head(
@@ -37,14 +64,16 @@ def read_head(
     Raises:
         RefusedError: one of them is not as it must be, or unknown.
     """
-    head = Head(timeout_seconds)
+    head = Head(now() + timeout_seconds)
     for name, value in headers:
         if name == b"idempotency-key":
+            if head.key:
+                refuse(Refusal.INVALID, "Idempotency-Key: is given more than once.", "Idempotency-Key")
             head.key = (CALLER, read_key(value))
         elif name == b"content-type":
             head.content_type = value.decode("latin-1").partition(";")[0].strip().lower()
         elif name == b"request-timeout":
-            head.timeout_seconds = read_timeout(value.decode("latin-1"), "Request-Timeout")
+            head.deadline = now() + read_timeout(value.decode("latin-1"), "Request-Timeout")
         elif name == b"if-match":
             head.if_match = read_version(value.decode("latin-1"))
     if query:
@@ -57,7 +86,7 @@ def read_query(head: Head, query: bytes, parameters: Collection[str]) -> None:
         if len(values) > 1:
             refuse(Refusal.INVALID, f"{parameter}: is given more than once.", parameter)
         if parameter == "timeout":
-            head.timeout_seconds = read_timeout(values[0], "timeout")
+            head.deadline = now() + read_timeout(values[0], "timeout")
         elif parameter in parameters:
             head.parameters = head.parameters | {parameter: values[0]}
         else:

@@ -71,35 +71,37 @@ async def find_answer(pool: Pool, idempotency_key: str) -> Response[bytes]:
 @get("/transaction/{transaction_id:str}")
 async def get_transaction(transaction_id: FromPath[str], pool: NamedDependency[Pool]) -> Response[bytes]:
     """One transaction in its newest version, with its batch and when that was posted."""
-    return as_json(await read_transaction(pool, transaction_id))
+    if (transaction := await read_transaction(pool, transaction_id)) is None:
+        raise RefusedError(no_transaction(transaction_id))
+    return as_json(transaction)
 
 
 @get("/transaction/{transaction_id:str}/history")
 async def get_history(transaction_id: FromPath[str], pool: NamedDependency[Pool]) -> History:
     """All versions of a payment, who replaced each of them, when and why."""
-    rows = await pool.fetch(VERSIONS, read_id(transaction_id))
+    found = read_id(transaction_id)
+    rows = await pool.fetch(VERSIONS, found) if found else []
     if not rows:
-        refuse(Refusal.NOT_FOUND, f"There is no transaction {transaction_id}.")
+        raise RefusedError(no_transaction(transaction_id))
     return History(transaction_of(rows[0]), [old_version_of(row) for row in rows[1:]])
 
 
-async def read_transaction(pool: Pool, transaction_id: str) -> Transaction:
-    """The newest version.
-
-    Raises:
-        RefusedError: there is no such transaction.
-    """
-    row = await pool.fetchrow(TRANSACTION, read_id(transaction_id))
-    if row is None:
-        refuse(Refusal.NOT_FOUND, f"There is no transaction {transaction_id}.")
-    return transaction_of(row)
+async def read_transaction(pool: Pool, transaction_id: str) -> Transaction | None:
+    """The newest version, if there is such a transaction."""
+    found = read_id(transaction_id)
+    row = await pool.fetchrow(TRANSACTION, found) if found else None
+    return transaction_of(row) if row else None
 
 
-def read_id(transaction_id: str) -> UUID:
+def no_transaction(transaction_id: str) -> Refused:
+    return Refused(Refusal.NOT_FOUND, f"There is no transaction {transaction_id}.")
+
+
+def read_id(transaction_id: str) -> UUID | None:
     try:
         return UUID(transaction_id)
     except ValueError:
-        refuse(Refusal.NOT_FOUND, f"There is no transaction {transaction_id}.")
+        return None
 
 
 def old_version_of(row: asyncpg.Record) -> OldVersion:

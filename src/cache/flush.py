@@ -47,11 +47,24 @@ INSERT INTO accounts AS held (bank, account, currency, balance)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::numeric[])
 ON CONFLICT (bank, account, currency) DO UPDATE SET balance = held.balance + excluded.balance
 """
-OLDEST_UNPOSTED = "SELECT id FROM batches WHERE state = 'unposted' ORDER BY id LIMIT 1"
+REFUSED_BY_DATABASE = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+)
+"""What is wrong with the values themselves, so that the same would fail again for ever."""
 
 
 class OutdatedError(Exception):
     """Another cache has raised the epoch: this one must not write, ever again."""
+
+
+class PoisonError(Exception):
+    """The database refuses to add what this batch says; nothing was changed."""
+
+    def __init__(self, batch: Posted) -> None:
+        super().__init__(f"batch {batch.id} cannot be added")
+        self.batch = batch
 
 
 class Flushed(msgspec.Struct, frozen=True):
@@ -92,6 +105,7 @@ async def flush(connection: Connection, epoch: int, number: int, payments_max: i
 
     Raises:
         OutdatedError: another cache has the epoch.
+        PoisonError: the only batch that it took is one that the database refuses.
     """
     async with connection.transaction(isolation="read_committed"):
         await hold_epoch(connection, epoch)
@@ -100,7 +114,12 @@ async def flush(connection: Connection, epoch: int, number: int, payments_max: i
         if aside:
             await connection.execute(SET_ASIDE, [batch.id for batch in aside])
         if posted:
-            await add_to_balances(connection, posted)
+            try:
+                await add_to_balances(connection, posted)
+            except REFUSED_BY_DATABASE as error:
+                if len(posted) > 1:
+                    raise
+                raise PoisonError(posted[0]) from error
             if not await connection.fetchval(NUMBER_FLUSH, number):
                 raise OutdatedError
         at = await connection.fetchval("SELECT now()")
@@ -108,14 +127,11 @@ async def flush(connection: Connection, epoch: int, number: int, payments_max: i
     return Flushed(number if posted else number - 1, at, posted, aside, is_last)
 
 
-async def set_oldest_aside(connection: Connection, epoch: int) -> UUID | None:
-    """Set the oldest unposted batch aside: the database would not add what it says."""
+async def set_aside(connection: Connection, epoch: int, batch: UUID) -> None:
+    """Set a batch aside, for good: the database would not add what it says."""
     async with connection.transaction(isolation="read_committed"):
         await hold_epoch(connection, epoch)
-        batch: UUID | None = await connection.fetchval(OLDEST_UNPOSTED)
-        if batch:
-            await connection.execute(SET_ASIDE, [batch])
-    return batch
+        await connection.execute(SET_ASIDE, [batch])
 
 
 async def hold_epoch(connection: Connection, epoch: int) -> None:

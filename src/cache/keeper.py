@@ -11,11 +11,9 @@ from collections import deque
 from datetime import UTC, datetime
 from uuid import UUID
 
-import asyncpg
-
 from cache import flush, metrics
-from cache.flush import Flushed
-from cache.ledger import Hold, Ledger
+from cache.flush import Flushed, PoisonError
+from cache.ledger import Hold, Ledger, Posted
 from cache.settings import Settings
 from polka import batches, database
 from polka.background import background
@@ -26,7 +24,6 @@ from polka.positions import AsOf
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.2
-REFUSED_BY_DATABASE = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
 
 class Service:
@@ -61,12 +58,9 @@ class Keeper:
             except database.ERRORS as error:
                 log.warning("starting anew: %r", error)
                 metrics.STARTS.labels(type(error).__name__).inc()
-                if isinstance(error, REFUSED_BY_DATABASE):
-                    self._payments_max = max(1, self._payments_max // 2)  # until the one at fault is alone
-                await asyncio.sleep(RETRY_SECONDS)
-            finally:
-                self.service = None
-                metrics.EPOCH.set(0)
+                # It may have been too much for the time, or for one batch in it: less, until that one is alone.
+                self._payments_max = max(1, self._payments_max // 2)
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def _serve(self) -> None:
         connection = await database.connect(
@@ -84,6 +78,8 @@ class Keeper:
                     service.ledger.forget(self.oldest_milliseconds())
                     await asyncio.sleep(max(0.0, tick + self._settings.flush_seconds - time.monotonic()))
         finally:
+            self.service = None
+            metrics.EPOCH.set(0)
             connection.terminate()
 
     async def _start(self, connection: Connection) -> Service:
@@ -105,18 +101,15 @@ class Keeper:
             absorb(service, flushed)
             if flushed.is_last:
                 return
+            self._payments_max = min(self._settings.flush_payments_max, self._payments_max * 2)
 
     async def _flush_some(self, connection: Connection, service: Service) -> Flushed:
-        try:
-            return await flush.flush(connection, service.epoch, service.ledger.flush + 1, self._payments_max)
-        except REFUSED_BY_DATABASE as error:
-            if self._payments_max > 1:
-                raise
-            batch = await flush.set_oldest_aside(connection, service.epoch)
-            metrics.ASIDE.inc()
-            log.error("batch %s is set aside, the database refuses it: %r", batch, error)  # noqa: TRY400
-            self._payments_max = self._settings.flush_payments_max
-            raise
+        while True:
+            try:
+                return await flush.flush(connection, service.epoch, service.ledger.flush + 1, self._payments_max)
+            except PoisonError as error:
+                await flush.set_aside(connection, service.epoch, error.batch.id)
+                keep_aside(service, error.batch)
 
     async def _settle(self, service: Service) -> None:
         """Ask with tombstones what became of batches that are pending for too long. No clock decides it."""
@@ -162,12 +155,17 @@ def absorb(service: Service, flushed: Flushed) -> None:
     """Move what a flush has committed into memory. No `await` between: nobody sees half of it."""
     service.ledger.absorb(flushed.number, flushed.posted)
     for batch in flushed.aside:
-        service.ledger.keep(batch.id, batch.entries or service.ledger.pending.get(batch.id, ()))
-        log.error("batch %s is set aside: its row cannot be posted", batch.id)
+        keep_aside(service, batch)
     service.as_of = flushed.at
     metrics.FLUSHES.inc()
     metrics.POSTED.inc(len(flushed.posted))
-    metrics.ASIDE.inc(len(flushed.aside))
+
+
+def keep_aside(service: Service, batch: Posted) -> None:
+    """A batch that cannot be posted stays pending: what it would move is not free."""
+    service.ledger.keep(batch.id, batch.entries or service.ledger.pending.get(batch.id, ()))
+    metrics.ASIDE.inc()
+    log.error("batch %s is set aside: its row cannot be posted", batch.id)
 
 
 def as_of(service: Service) -> AsOf:

@@ -11,6 +11,9 @@ import msgspec
 
 from polka.transactions import Entry
 
+YOUNG_MAX = 1_000
+"""Ids passed over in search of old ones: some were made by a clock that is ahead."""
+
 Sums = dict[str, dict[str, int]]
 """Minor units by bank and currency."""
 
@@ -79,11 +82,12 @@ class Ledger:
 
     def forget(self, oldest_milliseconds: int) -> None:
         """Forget ids so old that a late POST of theirs would not be held anyway."""
-        old = []
-        for batch in self._done:
-            if made_at_milliseconds(batch) >= oldest_milliseconds:
-                break  # they were remembered in about the order in which they were made
-            old.append(batch)
+        old, young = [], 0
+        for batch in self._done:  # in about the order in which they were made
+            if made_at_milliseconds(batch) < oldest_milliseconds:
+                old.append(batch)
+            elif (young := young + 1) > YOUNG_MAX:
+                break
         for batch in old:
             del self._done[batch]
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+import asyncpg
 import httpx
 import msgspec
 
@@ -170,7 +171,11 @@ async def audit(database_url: str, cache_url: str | None = None) -> Audit:
 
 
 async def look(connection: Connection, query: str) -> list[Difference]:
-    rows = await connection.fetch(f"{query} ORDER BY subject LIMIT {DIFFERENCES_MAX}")
+    try:
+        async with connection.transaction():
+            rows = await connection.fetch(f"{query} ORDER BY subject LIMIT {DIFFERENCES_MAX}")
+    except asyncpg.DataError as error:
+        return [Difference(f"something is stored that makes no sense: {error}", 0, 1)]
     return [Difference(row["subject"], int(row["expected"]), int(row["found"])) for row in rows]
 
 

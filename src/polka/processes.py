@@ -14,7 +14,7 @@ from pathlib import Path
 from polka.failure import Failure
 
 START_SECONDS = 60.0
-STOP_SECONDS = 20.0
+STOP_SECONDS = 30.0
 POLL_SECONDS = 0.05
 
 
@@ -51,7 +51,7 @@ class Process:
             async with asyncio.timeout(START_SECONDS):
                 while not await self.is_ready():
                     if self.pid is None:
-                        raise Failure(f"{self.name} did not start.")
+                        raise Failure(f"{self.name} ended at once.")
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             raise Failure(f"{self.name} was not ready within {START_SECONDS:.0f} s.") from None
@@ -81,7 +81,7 @@ class Process:
         return await self.running.wait()
 
     async def stop(self) -> None:
-        """Ask it to end; past 20 s it is killed."""
+        """Ask it to end; past 30 s it is killed."""
         if self.running is None or self.running.returncode is not None:
             return
         self.running.send_signal(self.stop_signal)

@@ -170,8 +170,8 @@ async def keep_running(process: Process, say: Say) -> None:
         pause = min(pause * 2, RESTART_SECONDS_MAX)
         try:
             await process.start()
-        except Failure as failure:
-            say(str(failure))
+        except (Failure, OSError) as failure:
+            say(f"{process.name} did not start: {failure}")
         else:
             say(f"{process.name} runs again, pid {process.pid}")
 
