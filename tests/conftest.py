@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -59,6 +59,12 @@ def new_database(server: postgres.Server, template: str = "template_polka") -> s
     name = f"test_{next(numbers)}"
     asyncio.run(execute(server.url, f"CREATE DATABASE {name} TEMPLATE {template}"))
     return url_of(server, name)
+
+
+@pytest.fixture(scope="session")
+def make_database(server: postgres.Server) -> Callable[[], str]:
+    """Makes migrated databases that tests of a file share."""
+    return lambda: new_database(server)
 
 
 @pytest.fixture

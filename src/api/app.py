@@ -8,7 +8,7 @@ from litestar import Litestar
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
-from api import banks, bulk, cache_client, changes, health, payments, posting, problems, transactions
+from api import banks, bulk, cache_client, changes, health, payments, posting, problems, search, transactions
 from api.banks import KnownBanks
 from api.payments import FastLane, Payments
 from api.settings import Settings
@@ -27,6 +27,10 @@ async def app() -> AsyncIterator[ASGIApp]:
     await database.check(chosen.database_url, chosen.allow_lossy_database)
     async with (
         database.pool(chosen.database_url, "api", chosen.database_pool_size, chosen.commit_timeout_seconds) as pool,
+        database.pool(
+            *(chosen.database_url, "api search", chosen.search_pool_size, chosen.commit_timeout_seconds),
+            search.SESSION,
+        ) as search_pool,
         cache_client.connect(chosen) as cache,
         posting.open_posting(chosen, cache) as poster,
     ):
@@ -44,6 +48,7 @@ async def app() -> AsyncIterator[ASGIApp]:
                 changes.amend_transaction,
                 changes.delete_transaction,
                 transactions.get_history,
+                search.list_transactions,
                 banks.list_banks,
                 banks.open_bank,
                 banks.get_bank,
@@ -53,6 +58,8 @@ async def app() -> AsyncIterator[ASGIApp]:
             exception_handlers=problems.HANDLERS,
             dependencies={
                 "pool": Provide(lambda: pool, sync_to_thread=False),
+                "search_pool": Provide(lambda: search_pool, sync_to_thread=False),
+                "search": Provide(search.Search, sync_to_thread=False),
                 "cache": Provide(lambda: cache, sync_to_thread=False),
                 "known_banks": Provide(lambda: known_banks, sync_to_thread=False),
                 "payments": Provide(lambda: paying, sync_to_thread=False),

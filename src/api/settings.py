@@ -24,6 +24,9 @@ class Settings(Struct, frozen=True):
     database_pool_size: Annotated[
         Count, Meta(description="Connections of one process for reads, beside the one that commits.")
     ] = 4
+    search_pool_size: Annotated[
+        Count, Meta(description="Connections of one process for searches: long ones hold no other read up.")
+    ] = 2
     cache_timeout_seconds: Annotated[Seconds, Meta(description="Bounds one call to the cache.")] = 2.0
     cache_connect_timeout_seconds: Annotated[Seconds, Meta(description="Bounds connecting to the cache.")] = 0.5
     cache_spacing_seconds: Annotated[

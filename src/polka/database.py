@@ -42,7 +42,9 @@ async def connect(url: str, purpose: str, statement_timeout_seconds: float = 0) 
 
 
 @asynccontextmanager
-async def pool(url: str, purpose: str, size: int, statement_timeout_seconds: float) -> AsyncIterator[Pool]:
+async def pool(
+    url: str, purpose: str, size: int, statement_timeout_seconds: float, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[Pool]:
     """Sessions for reads and for what is rare. They are handed on as they are: nobody changes a session."""
 
     async def keep(_: Connection) -> None: ...
@@ -53,7 +55,7 @@ async def pool(url: str, purpose: str, size: int, statement_timeout_seconds: flo
         max_size=size,
         timeout=CONNECT_TIMEOUT_SECONDS,
         command_timeout=statement_timeout_seconds + 1,
-        server_settings=_session(purpose, statement_timeout_seconds),
+        server_settings={**_session(purpose, statement_timeout_seconds), **(settings or {})},
         reset=keep,
     )
     async with opened:

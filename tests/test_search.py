@@ -1,0 +1,444 @@
+"""Searching, against a plain filter over the same rows; and what a page reads, as Postgres itself counts it."""
+
+import asyncio
+import itertools
+import random
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urljoin, urlsplit
+from uuid import UUID
+
+import asyncpg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from api import search
+from api.search import LIMIT_MAX, ROWS_READ_MAX, Search
+from conftest import Running
+from polka import database
+from polka.database import Pool
+from services import Services, client, payment
+
+BANKS = ["north", "south", "east", "west bank"]
+ACCOUNTS = ["A1", "A2", "B1", "B2"]
+CURRENCIES = ["USD", "EUR", "JPY"]
+REFERENCES = ["Rent", "März €", "100%", "a b"]
+BEGAN = datetime(2026, 1, 31, 22, tzinfo=UTC)
+LATE = timedelta(minutes=5)
+SKEW = timedelta(minutes=5) - timedelta(seconds=1)
+BATCH = UUID("01900000-0000-7000-8000-000000000000")
+
+Row = dict[str, Any]
+
+
+def random_rows(count: int) -> list[Row]:
+    """Payments of two hours, newest first. Some are committed as late as can be, or by a clock that is behind."""
+    chance = random.Random(4)
+    rows = []
+    for number in range(count):
+        arrived_at = BEGAN + timedelta(hours=2) * chance.random()
+        sender, receiver = chance.sample([(bank, account) for bank in BANKS for account in ACCOUNTS], 2)
+        rows.append(
+            {
+                "id": UUID(int=search.first_id(arrived_at, 0).int | number),
+                "batch": BATCH,
+                "sender_bank": sender[0],
+                "sender_account": sender[1],
+                "receiver_bank": receiver[0],
+                "receiver_account": receiver[1],
+                "amount": chance.choice([1, 2, 3, 10, 10**15]),
+                "currency": chance.choice(CURRENCIES),
+                "reference": chance.choice([None, None, *REFERENCES]),
+                "status": chance.choice(["accepted", "accepted", "deleted"]),
+                "created_at": arrived_at + chance.choice([timedelta(), LATE + SKEW, -SKEW]),
+            }
+        )
+    return sorted(rows, key=lambda row: row["id"], reverse=True)
+
+
+ROWS = random_rows(2_000)
+
+
+async def insert(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(
+            "INSERT INTO batches (id, state, size, flush, posted_at) VALUES ($1, 'posted', 2000, 1, now())", BATCH
+        )
+        records = [tuple(row.values()) for row in ROWS]
+        await connection.copy_records_to_table("transactions", records=records, columns=list(ROWS[0]))
+    finally:
+        await connection.close()
+
+
+class Searched(NamedTuple):
+    """An api over the rows, and its database."""
+
+    url: str
+    database_url: str
+
+
+@pytest.fixture(scope="module")
+def searched(make_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Searched]:
+    services = Services(make_database(), tmp_path_factory.mktemp("search"))
+    asyncio.run(insert(services.database_url))
+    try:
+        yield Searched(f"{services.api().ready().url}/transactions", services.database_url)
+    finally:
+        services.stop()
+
+
+def matches(row: Row, name: str, wanted: Any, parameters: Row) -> bool:
+    """What a parameter means, as plainly as it can be said."""
+    sides = [(row["sender_bank"], row["sender_account"]), (row["receiver_bank"], row["receiver_account"])]
+    match name:
+        case "bank":
+            return any(bank == wanted for bank, _ in sides)
+        case "account":
+            return any(account == wanted and parameters.get("bank", bank) == bank for bank, account in sides)
+        case "amount_min":
+            return bool(row["amount"] >= wanted)
+        case "amount_max":
+            return bool(row["amount"] <= wanted)
+        case "from":
+            return bool(row["created_at"] >= datetime.fromisoformat(wanted))
+        case "to":
+            return bool(row["created_at"] < datetime.fromisoformat(wanted))
+        case _:
+            return bool(row[name] == wanted)
+
+
+def expected(parameters: Row) -> list[str]:
+    return [
+        str(row["id"])
+        for row in ROWS
+        if all(matches(row, name, wanted, parameters) for name, wanted in parameters.items())
+    ]
+
+
+def pages(url: str, parameters: Row, limit: int) -> Iterator[list[str]]:
+    """The ids on each page, by following the `Link` headers."""
+    response = client.get(url, params={**parameters, "limit": limit})
+    while True:
+        assert response.status_code == 200, response.text
+        body = response.json()
+        yield [transaction["id"] for transaction in body["transactions"]]
+        if body["next"] is None:
+            assert "link" not in response.headers
+            return
+        link = response.links["next"]["url"]
+        assert parse_qs(urlsplit(link).query)["cursor"] == [body["next"]]
+        response = client.get(urljoin(url, link))
+
+
+def moments() -> st.SearchStrategy[str]:
+    """Times among the rows', to the very microsecond, as clocks show them in several places."""
+    zones = st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30)), timezone(-timedelta(hours=8))])
+    return st.builds(lambda row, zone: row["created_at"].astimezone(zone).isoformat(), st.sampled_from(ROWS), zones)
+
+
+PARAMETERS: dict[str, st.SearchStrategy[Any]] = {
+    "bank": st.sampled_from([*BANKS, "nobody"]),
+    "account": st.sampled_from([*ACCOUNTS, "X"]),
+    "currency": st.sampled_from([*CURRENCIES, "GBP"]),
+    "amount_min": st.sampled_from([1, 2, 3, 4, 10**15]),
+    "amount_max": st.sampled_from([1, 2, 3, 9, 10**15]),
+    "from": moments(),
+    "to": moments(),
+    "status": st.sampled_from(["accepted", "deleted"]),
+    "reference": st.sampled_from([*REFERENCES, "rent"]),
+}
+
+
+def check(searched: Searched, parameters: Row, limit: int) -> None:
+    found = list(pages(searched.url, parameters, limit))
+    assert list(itertools.chain(*found)) == expected(parameters)
+    assert [len(page) for page in found[:-1]] == [limit] * (len(found) - 1)
+    assert len(found[-1]) <= limit
+
+
+@settings(deadline=None, max_examples=150)
+@given(parameters=st.fixed_dictionaries({}, optional=PARAMETERS), limit=st.sampled_from([40, 99, 100, 500]))
+def test_what_is_found_is_what_a_plain_filter_finds(searched: Searched, parameters: Row, limit: int) -> None:
+    check(searched, parameters, limit)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"bank": "north"},
+        {"bank": "west bank", "account": "B2"},
+        {"account": "A1"},
+        {"currency": "JPY"},
+        {"amount_min": 3},
+        {"amount_max": 3},
+        {"from": "2026-01-31T23:00:00Z"},
+        {"to": "2026-01-31T23:00:00Z"},
+        {"from": "2026-01-31T23:00:00Z", "to": "2026-02-01T00:05:00+01:00"},
+        {"status": "deleted"},
+        {"reference": "März €"},
+        {"reference": "100%", "bank": "east", "currency": "EUR", "status": "accepted"},
+    ],
+    ids=str,
+)
+def test_each_filter_finds_some_and_leaves_some(searched: Searched, parameters: Row) -> None:
+    assert 0 < len(expected(parameters)) < len(ROWS)
+    check(searched, parameters, LIMIT_MAX)
+
+
+def test_a_page_has_fifty_transactions_as_each_is_read_by_itself(searched: Searched) -> None:
+    transactions = client.get(searched.url).json()["transactions"]
+    assert [transaction["id"] for transaction in transactions] == [str(row["id"]) for row in ROWS[:50]]
+    for transaction in transactions[:5]:
+        assert transaction["posted_at"]
+        assert client.get(urljoin(searched.url, f"/transaction/{transaction['id']}")).json() == transaction
+
+
+@pytest.mark.parametrize(
+    ("parameters", "field", "fact"),
+    [
+        ({"bank": ""}, "bank", "1 to 64"),
+        ({"bank": "a/b"}, "bank", "1 to 64"),
+        ({"bank": "a\0"}, "bank", "1 to 64"),
+        ({"account": "A" * 35}, "account", "1 to 34"),
+        ({"account": "A\0"}, "account", "1 to 34"),
+        ({"currency": "usd"}, "currency", "three letters"),
+        ({"currency": "USDX"}, "currency", "three letters"),
+        ({"amount_min": "0"}, "amount_min", ">= 1"),
+        ({"amount_min": "1.5"}, "amount_min", "expected `int`"),
+        ({"amount_max": "x"}, "amount_max", "expected `int`"),
+        ({"amount_max": str(10**15 + 1)}, "amount_max", "<= 1000000000000000"),
+        ({"from": "yesterday"}, "from", "RFC 3339"),
+        ({"from": "2026-01-31T12:00:00"}, "from", "RFC 3339"),
+        ({"from": "1769860800"}, "from", "RFC 3339"),
+        ({"from": "0001-01-01T00:00:00+14:00"}, "from", "RFC 3339"),
+        ({"to": "2026-02-30T12:00:00Z"}, "to", "RFC 3339"),
+        ({"to": ""}, "to", "RFC 3339"),
+        ({"status": "gone"}, "status", "gone"),
+        ({"reference": ""}, "reference", "1 to 140"),
+        ({"reference": "x" * 141}, "reference", "1 to 140"),
+        ({"reference": "a\0"}, "reference", "1 to 140"),
+        ({"limit": "0"}, "limit", ">= 1"),
+        ({"limit": "501"}, "limit", "<= 500"),
+        ({"limit": "x"}, "limit", "expected `int`"),
+        ({"cursor": ""}, "cursor", "another page"),
+        ({"cursor": "AZwUtJhAcAA"}, "cursor", "another page"),
+        ({"cursor": "AZwUtJhAcAAAAAAAAAAAA!"}, "cursor", "another page"),
+        ({"cursor": "ÄZwUtJhAcAAAAAAAAAAAAA"}, "cursor", "another page"),
+        ({"colour": "red"}, "colour", "is not a parameter here"),
+        ({"From": "2026-01-31T12:00:00Z"}, "From", "is not a parameter here"),
+        ({"from_": "2026-01-31T12:00:00Z"}, "from_", "is not a parameter here"),
+        ({"bank": ["north", "south"]}, "bank", "more than once"),
+    ],
+    ids=str,
+)
+def test_a_bad_parameter_is_named(searched: Searched, parameters: Row, field: str, fact: str) -> None:
+    response = client.get(searched.url, params=parameters)
+    problem = response.json()
+    assert (response.status_code, problem["code"], problem["field"]) == (400, "invalid", field), problem
+    assert fact in problem["detail"], problem
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+def test_times_may_be_as_far_away_as_can_be_written(searched: Searched, moment: str) -> None:
+    for name in ("from", "to"):
+        check(searched, {name: moment}, LIMIT_MAX)
+
+
+@asynccontextmanager
+async def searching(database_url: str) -> AsyncIterator[Pool]:
+    """One session, set as those of an api that search."""
+    async with database.pool(database_url, "test", 1, 30, search.SESSION) as pool:
+        yield pool
+
+
+async def all_found(pool: Pool, wanted: Search, visible_to: str | None = None) -> tuple[list[str], int]:
+    """The ids on all pages, and the number of pages."""
+    found: list[str] = []
+    for number in itertools.count(1):
+        page = await search.find(pool, wanted, visible_to)
+        found += [transaction.id for transaction in page.transactions]
+        if page.next is None:
+            return found, number
+        wanted = replace(wanted, cursor=page.next)
+    raise AssertionError
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "parameters", [{}, {"bank": "north"}, {"bank": "south"}, {"account": "A1"}, {"reference": "Rent"}], ids=str
+)
+async def test_a_bank_sees_what_it_took_part_in(searched: Searched, parameters: Row) -> None:
+    took_part = {str(row["id"]) for row in ROWS if "north" in (row["sender_bank"], row["receiver_bank"])}
+    visible = [found for found in expected(parameters) if found in took_part]
+    assert visible
+    async with searching(searched.database_url) as pool:
+        assert (await all_found(pool, Search(**parameters, limit=99), "north"))[0] == visible
+        assert await all_found(pool, Search(**parameters), "nobody") == ([], 1)
+
+
+def test_pages_are_whole_while_others_write(polka: Running) -> None:
+    for bank in ("reader", "writer"):
+        client.post(f"{polka.url}/banks", json={"name": bank})
+
+    def pay() -> str:
+        response = client.post(f"{polka.apis[1].url}/transaction", json=payment(1, "writer", "reader"))
+        assert response.status_code == 201, response.text
+        return str(response.json()["id"])
+
+    there = [pay() for _ in range(100)]
+    written: list[str] = []
+    done = threading.Event()
+
+    def write() -> None:
+        while not done.is_set():
+            written.append(pay())
+
+    writers = [threading.Thread(target=write) for _ in range(3)]
+    for writer in writers:
+        writer.start()
+    found = []
+    try:
+        for page in pages(f"{polka.url}/transactions", {"bank": "reader"}, 7):
+            found += page
+            enough = len(written) + 10
+            while len(written) < enough and all(writer.is_alive() for writer in writers):
+                done.wait(0.001)
+    finally:
+        done.set()
+        for writer in writers:
+            writer.join()
+    assert len(written) >= 100
+    assert found == sorted(found, reverse=True)
+    assert len(found) == len(set(found))
+    assert found[-100:] == there[::-1]
+
+
+MILLION = """
+INSERT INTO transactions
+    (id, batch, sender_bank, sender_account, receiver_bank, receiver_account, amount, currency, reference, created_at)
+SELECT (lpad(to_hex(1769860800000 + n * 10), 12, '0') || '7000a' || substr(md5(n::text), 1, 15))::uuid,
+    '01900000-0000-7000-8000-000000000000',
+    CASE WHEN n = 901 THEN 'rare' WHEN n < 100000 THEN 'old' WHEN n % 2 = 0 THEN 'hot' ELSE 'bank' || n % 20 END,
+    CASE WHEN n = 901 THEN 'RARE' WHEN n % 3 = 0 THEN 'HOT' ELSE 'A' || n % 50000 END,
+    CASE WHEN n < 100000 THEN 'old' WHEN n % 4 = 0 THEN 'hot' ELSE 'bank' || n % 20 END,
+    CASE WHEN n % 4 = 3 AND n > 100000 AND n % 3 > 0 THEN 'HOT' ELSE 'B' || n % 50000 END,
+    CASE WHEN n = 900 THEN 5000 ELSE 1 + n % 1000 END,
+    'USD',
+    CASE WHEN n = 901 THEN 'rare' WHEN n % 5 = 0 THEN 'hot' WHEN n % 11 = 0 THEN 'r' || n END,
+    to_timestamp(1769860800 + n * 0.01)
+FROM generate_series(1, 1000000) n
+"""
+"""The oldest tenth of a million is within the bank `old`; of the others the bank `hot` has half."""
+OF_TRANSACTIONS = "FROM pg_indexes WHERE tablename = 'transactions' AND indexname LIKE 'ix_%'"
+READ = """
+SELECT (SELECT sum(seq_tup_read) FROM pg_stat_user_tables) + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes),
+       (SELECT sum(heap_blks_read + heap_blks_hit + idx_blks_read + idx_blks_hit) FROM pg_statio_user_tables)
+"""
+
+
+async def fill(database_url: str) -> None:
+    """Insert a million rows, and leave the planner without statistics. The indexes are faster to make at the end."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute("ALTER TABLE transactions SET (autovacuum_enabled = off), SET UNLOGGED")
+        await connection.execute("SET maintenance_work_mem = '256MB'")
+        indexes = await connection.fetch(f"SELECT indexname, indexdef {OF_TRANSACTIONS}")
+        for name, _ in indexes:
+            await connection.execute(f"DROP INDEX {name}")
+        await connection.execute(MILLION)
+        for _, definition in indexes:
+            await connection.execute(definition)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="module")
+def million(make_database: Callable[[], str]) -> str:
+    database_url = make_database()
+    asyncio.run(fill(database_url))
+    return database_url
+
+
+async def reads(pool: Pool, wanted: Search, visible_to: str | None = None) -> tuple[int, int]:
+    """The rows, of all tables, and the blocks that Postgres reads for one page."""
+
+    async def so_far() -> tuple[int, int]:
+        await pool.execute("SELECT pg_stat_force_next_flush()")
+        rows, blocks = await pool.fetchrow(READ)
+        return int(rows), int(blocks)
+
+    rows_before, blocks_before = await so_far()
+    await search.find(pool, wanted, visible_to)
+    rows, blocks = await so_far()
+    return rows - rows_before, blocks - blocks_before
+
+
+WAYS: dict[str, tuple[Search, str | None]] = {
+    "all": (Search(), None),
+    "bank": (Search(bank="old"), None),
+    "account": (Search(account="HOT"), None),
+    "reference": (Search(reference="hot"), None),
+    "visible": (Search(), "old"),
+}
+RARE: dict[str, tuple[Search, str | None]] = {
+    "time": (Search(from_="2026-01-31T13:00:00Z", to="2026-01-31T13:00:00Z"), None),
+    "currency": (Search(currency="JPY"), None),
+    "reference of others": (Search(reference="hot"), "rare"),
+    "bank of others": (Search(bank="hot"), "old"),
+    "account of others": (Search(account="HOT", bank="rare"), None),
+    "one of a bank": (Search(bank="rare"), None),
+    "one of an account": (Search(account="RARE"), None),
+    "one with a reference": (Search(reference="rare"), None),
+    "no such bank": (Search(bank="nobody"), None),
+    "no such account": (Search(account="X"), None),
+    "no such reference": (Search(reference="x"), None),
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("statistics", ["never", "up to date"])
+async def test_a_page_reads_a_bounded_number_of_a_million_rows(million: str, statistics: str) -> None:
+    """Again and again, as a prepared statement gets another plan after some executions."""
+    cases = RARE | {
+        f"{way}, {case}": (replace(wanted, amount_min=amount), visible_to)
+        for way, (wanted, visible_to) in WAYS.items()
+        for case, amount in (("any", 1), ("one", 5_000), ("none", 6_000))
+    }
+    async with searching(million) as pool:
+        if statistics == "up to date":
+            await pool.execute("ANALYZE transactions")
+        for name, (wanted, visible_to) in cases.items():
+            for _ in range(12):
+                rows, blocks = await reads(pool, wanted, visible_to)
+                assert rows <= 2 * ROWS_READ_MAX + wanted.limit + 1, name
+                assert blocks <= 3 * rows + 20, name
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("way", WAYS)
+async def test_one_match_among_a_million_is_found_by_going_on(million: str, way: str) -> None:
+    wanted, visible_to = WAYS[way]
+    async with searching(million) as pool:
+        found, pages = await all_found(pool, replace(wanted, amount_min=5_000), visible_to)
+        assert len(found) == 1
+        assert 5 < pages <= 101
+        assert await all_found(pool, replace(wanted, amount_min=6_000), visible_to) == ([], pages)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_page_in_the_middle_of_a_million_reads_as_little_as_the_first(million: str, way: str) -> None:
+    wanted, visible_to = WAYS[way]
+    middle = 50_000 if "old" in (wanted.bank, visible_to) else 500_000
+    cursor = search.cursor_of(search.first_id(datetime(2026, 1, 31, 12, tzinfo=UTC), middle // 100))
+    async with searching(million) as pool:
+        for page in (wanted, replace(wanted, cursor=cursor)):
+            rows, blocks = await reads(pool, page, visible_to)
+            assert page.limit < rows <= 3 * page.limit + 10
+            assert blocks <= 10 * page.limit
