@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from committed import account_held, commit, held, new_id, tell, transfer
-from polka import audit, seed
+from polka import audit, database, seed
 from services import Service, Services, client, wait_for
 from wire import Fault, Wire
 
@@ -87,6 +87,28 @@ async def test_batches_that_it_never_heard_of_are_posted_all_the_same(
     await clean_audit(services.database_url, cache)
 
 
+async def test_it_answers_nobody_before_its_first_flush(services: Services, connection: asyncpg.Connection) -> None:
+    """Otherwise balances would go back in time when a cache starts."""
+    batch = await commit(connection, transfer(100))
+    holder = await asyncpg.connect(services.database_url)
+    async with holder.transaction():
+        await holder.execute("SELECT FROM batches WHERE id = $1 FOR UPDATE", batch)
+        cache = services.cache(**QUICK)
+        async with asyncio.timeout(20):
+            while not await connection.fetchval(WAITING_FLUSHES):
+                await asyncio.sleep(0.01)
+        assert client.get(f"{cache.url}/balance/bank1").status_code == 503
+    await holder.close()
+    cache.ready()
+    assert held(cache.url, "bank1") == (-100, 0)
+
+
+WAITING_FLUSHES = """
+SELECT count(*) FROM pg_stat_activity
+WHERE application_name = 'polka cache flush' AND wait_event_type = 'Lock' AND datname = current_database()
+"""
+
+
 async def test_what_is_posted_is_what_the_row_says_not_what_memory_holds(
     services: Services, connection: asyncpg.Connection
 ) -> None:
@@ -152,6 +174,23 @@ async def test_a_tombstone_waits_for_a_commit_in_flight(services: Services, conn
     await slow.close()
     await until("the batch is posted", lambda: held(cache.url, "bank1") == (-100, 0))
     assert await state(connection, batch) == "posted"
+
+
+async def test_a_batch_posted_by_a_flush_that_memory_has_not_stays_pending(
+    services: Services, connection: asyncpg.Connection
+) -> None:
+    """A tombstone finds it posted before the cache has absorbed that flush."""
+    cache = services.cache(**QUICK, POLKA_PENDING_SECONDS="0.3").ready()
+    batch = new_id()
+    tell(cache.url, batch, transfer(100))
+    await connection.execute(
+        "INSERT INTO batches (id, size, payload, state, flush, posted_at) VALUES ($1, 1, $2, 'posted', 1, now())",
+        batch,
+        json.dumps(transfer(100)),
+    )
+    found = 'polka_tombstones_total{state="posted"}'
+    await until("a tombstone finds it", lambda: found in client.get(f"{cache.url}/metrics").text)
+    assert held(cache.url, "bank1") == (0, -100)
 
 
 def is_end_of_flush(message: bytes) -> bool:
@@ -291,6 +330,29 @@ async def test_an_accounts_answer_never_counts_a_batch_twice_or_leaves_it_out(
     await clean_audit(services.database_url, cache)
 
 
+async def test_an_account_is_not_answered_as_of_a_flush_that_memory_has_not(
+    services: Services, connection: asyncpg.Connection
+) -> None:
+    cache = services.cache(**SLOW).ready()
+    tell(cache.url, new_id(), transfer(100))
+    await connection.execute("UPDATE flush SET number = number + 1")
+    asking = asyncio.create_task(asyncio.to_thread(account_held, cache.url, "bank1", "A1"))
+    looks: set[object] = set()
+    async with asyncio.timeout(20):
+        while len(looks) < 3 and not asking.done():
+            looks.update(row["query_start"] for row in await connection.fetch(LOOKS))
+            await asyncio.sleep(0.005)
+    assert not asking.done()
+    await connection.execute("UPDATE flush SET number = number - 1")
+    assert await asking == (0, -100)
+
+
+LOOKS = """
+SELECT query_start FROM pg_stat_activity
+WHERE application_name = 'polka cache' AND query LIKE '%FROM accounts%' AND datname = current_database()
+"""
+
+
 async def test_pages_of_accounts_hold_those_that_have_nothing_posted_yet(
     services: Services, connection: asyncpg.Connection
 ) -> None:
@@ -369,7 +431,7 @@ async def test_it_starts_once_a_dead_holder_of_the_epoch_is_gone(
     services: Services, connection: asyncpg.Connection
 ) -> None:
     """A flush of a predecessor that nobody hears any more is ended by the server within seconds."""
-    stuck = await asyncpg.connect(services.database_url, server_settings={"idle_in_transaction_session_timeout": "2s"})
+    stuck = await database.connect(services.database_url, "cache flush")
     await stuck.execute("BEGIN")
     await stuck.execute("SELECT number FROM epoch FOR SHARE")
     cache = services.cache(**QUICK)

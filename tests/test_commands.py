@@ -266,6 +266,15 @@ def socket_of(running: Up) -> str:
     return found[1]
 
 
+def test_up_starts_an_ousted_cache_again_only_after_a_while(tmp_path: Path, services: Services) -> None:
+    """At once, the two would oust each other for ever."""
+    with up(tmp_path, POLKA_DATABASE_URL=services.database_url) as running:
+        other = services.another_cache().ready()
+        ousted = "cache ended (exit code 75); starting it again in 15.0 s"
+        wait_for("the cache is ousted", partial(running.says, ousted))
+        assert other.is_ready()
+
+
 def test_up_leaves_nobody_behind_when_it_is_killed(tmp_path: Path) -> None:
     with up(tmp_path) as running:
         pids = [running.pid(name) for name in ("postgres", "cache", "api-1", "api-2")]

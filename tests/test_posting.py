@@ -1,6 +1,7 @@
 """Posting, the api's part, on real connections: races for keys, lost commits, late ones."""
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 import asyncpg
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 from uuid_utils import uuid7
 
 from api.batches import Accepted, Outcome
@@ -23,6 +25,7 @@ from wire import Fault, Wire
 pytestmark = pytest.mark.anyio
 
 Apis = Callable[..., Any]
+Cache = Callable[[httpx.Request], httpx.Response]
 
 
 def away(_: httpx.Request) -> httpx.Response:
@@ -31,13 +34,13 @@ def away(_: httpx.Request) -> httpx.Response:
 
 @pytest.fixture
 async def start(database_url: str) -> AsyncIterator[Apis]:
-    """Starts the posting part of an api; the cache is away, which must change nothing."""
+    """Starts the posting part of an api; the cache is away unless it is given, which must change nothing."""
     async with AsyncExitStack() as stack:
 
-        async def start(url: str = database_url, **settings: Any) -> Posting:
+        async def start(url: str = database_url, cache: Cache = away, **settings: Any) -> Posting:
             chosen = Settings(database_url=url, **settings)
             client = await stack.enter_async_context(
-                httpx.AsyncClient(base_url="http://cache", transport=httpx.MockTransport(away))
+                httpx.AsyncClient(base_url="http://cache", transport=httpx.MockTransport(cache))
             )
             return await stack.enter_async_context(open_posting(chosen, CacheClient(client, 0)))
 
@@ -106,7 +109,9 @@ async def test_the_same_key_twice_in_one_batch_pays_once(start: Apis, connection
 async def test_keys_in_opposite_orders_in_two_batches_pay_each_once(
     start: Apis, connection: asyncpg.Connection
 ) -> None:
+    """They go in sorted: otherwise the batches would wait for each other, until the server kills one of them."""
     apis = [await start(), await start()]
+    before = deadlocks()
     for number in range(25):
         keys = [key(f"{number}/{n}") for n in range(20)]
         outcomes = await asyncio.gather(
@@ -115,6 +120,12 @@ async def test_keys_in_opposite_orders_in_two_batches_pay_each_once(
         )
         assert len({accepted(outcome).transaction.id for outcome in outcomes}) == 20
     assert len(await stored(connection)) == 500
+    assert deadlocks() == before
+
+
+def deadlocks() -> float:
+    """How often the database has killed a commit because two waited for each other."""
+    return REGISTRY.get_sample_value("polka_commit_failures_total", {"reason": "DeadlockDetectedError"}) or 0
 
 
 async def test_a_taken_key_does_not_hold_up_the_rest_of_its_batch(start: Apis, connection: asyncpg.Connection) -> None:
@@ -227,18 +238,44 @@ async def test_a_payment_after_a_lost_commit_does_not_wait_for_it(
     assert sorted(row["amount"] for row in await stored(connection)) == [1, 2, 3]
 
 
-async def test_a_batch_whose_id_is_void_is_committed_under_another(
-    start: Apis, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An api that was frozen between telling the cache and committing: the cache has buried the batch meanwhile."""
-    posting = await start()
+@pytest.fixture
+async def buried(connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The id of the first batch, which is void already.
+
+    As for an api that was frozen between telling the cache and committing: the cache has buried the batch meanwhile.
+    """
     first = uuid7()
     ids = iter([first, uuid7()])
     monkeypatch.setattr("api.batches.uuid7", lambda: next(ids))
     await connection.execute("INSERT INTO batches (id, state, size) VALUES ($1, 'void', 0)", first)
+    return str(first)
+
+
+async def test_a_batch_whose_id_is_void_is_committed_under_another(
+    start: Apis, connection: asyncpg.Connection, buried: str
+) -> None:
+    posting = await start()
     outcome = accepted(await posting.post(pay(), key("k"), 5))
-    assert outcome.transaction.batch != str(first)
+    assert outcome.transaction.batch != buried
     assert len(await stored(connection)) == 1
+
+
+async def test_a_batch_that_goes_again_tells_the_cache_which_one_it_replaces(start: Apis, buried: str) -> None:
+    told: list[dict[str, Any]] = []
+
+    def cache(request: httpx.Request) -> httpx.Response:
+        told.extend(json.loads(request.content))
+        return httpx.Response(200)
+
+    posting = await start(cache=cache)
+    outcome = accepted(await posting.post(pay(), key("k"), 5))
+    async with asyncio.timeout(10):
+        while len(told) < 2:
+            await asyncio.sleep(0.01)
+    assert [(batch["batch"], batch["replaces"]) for batch in told] == [
+        (buried, []),
+        (outcome.transaction.batch, [buried]),
+    ]
 
 
 async def test_an_impatient_caller_in_the_queue_is_told_that_nothing_was_recorded(
