@@ -110,6 +110,7 @@ async def test_keys_in_opposite_orders_in_two_batches_pay_each_once(
     start: Apis, connection: asyncpg.Connection
 ) -> None:
     """They go in sorted: otherwise the batches would wait for each other, until the server kills one of them."""
+    await connection.execute(SLOW_KEYS)
     apis = [await start(), await start()]
     before = deadlocks()
     for number in range(25):
@@ -121,6 +122,13 @@ async def test_keys_in_opposite_orders_in_two_batches_pay_each_once(
         assert len({accepted(outcome).transaction.id for outcome in outcomes}) == 20
     assert len(await stored(connection)) == 500
     assert deadlocks() == before
+
+
+SLOW_KEYS = """
+CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.002); RETURN NEW; END $$;
+CREATE TRIGGER dawdle BEFORE INSERT ON idempotency_keys FOR EACH ROW EXECUTE FUNCTION dawdle();
+"""
+"""Each key takes a while, so that two batches are in the midst of theirs at the same time."""
 
 
 def deadlocks() -> float:
