@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bench import load, machine, posting, report
+from bench import load, machine, memory, posting, report, start, stored
 from bench.report import Findings
 from polka.failure import Failure
 from polka.up import Say
@@ -17,6 +17,9 @@ Measure = Callable[[bool, Say], Awaitable[Findings]]
 
 MEASUREMENTS: dict[str, tuple[str, Measure]] = {
     "posting": (posting.TITLE, posting.measure),
+    "stored": (stored.TITLE, stored.measure),
+    "memory": (memory.TITLE, memory.measure),
+    "start": (start.TITLE, start.measure),
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import shutil
+import signal
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ from polka.failure import Failure
 
 SCRIPT = Path(__file__).with_name("payments.lua")
 SECONDS_MAX = 1800
+ENOUGH = "enough\n"
 seeds = itertools.count(1)
 
 
@@ -68,12 +70,11 @@ class Client:
             stderr=asyncio.subprocess.STDOUT,
         )
         try:
-            said, _ = await wrk.communicate()
+            lines = await self._listen(wrk)
         except asyncio.CancelledError:
             wrk.kill()
             raise
-        lines = said.decode(errors="replace").strip().splitlines()
-        if wrk.returncode:
+        if await wrk.wait():
             raise Failure(f"wrk has failed: {lines[-1] if lines else wrk.returncode}")
         load = msgspec.json.decode(lines[-1], type=Load)
         if load.refused or load.broken or not load.requests:
@@ -83,6 +84,16 @@ class Client:
             )
         self.answered += load.requests
         return load
+
+    async def _listen(self, wrk: asyncio.subprocess.Process) -> list[str]:
+        """What wrk says until its end, which it is told when it has sent enough."""
+        lines: list[str] = []
+        while wrk.stdout and (line := (await wrk.stdout.readline()).decode(errors="replace")):
+            if line == ENOUGH:
+                wrk.send_signal(signal.SIGINT)
+            elif line.strip():
+                lines.append(line.strip())
+        return lines
 
 
 def program() -> str:

@@ -25,10 +25,12 @@ local function key()
 end
 
 function request()
-   left = left - 1
-   if left < 0 then
+   if left == 0 then
+      io.write("enough\n") -- whoever started wrk ends it: by itself it sleeps until its time is up
+      io.flush()
       wrk.thread:stop()
    end
+   left = left - 1
    local random = math.random
    local sender, step = random(banks), random(banks - 1)
    local receiver = (sender + step - 1) % banks + 1

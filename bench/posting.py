@@ -39,7 +39,7 @@ async def measure(quick: bool, say: Say) -> Findings:
                 ]
         finally:
             await yardstick.stop()
-        proof = await prove("the payments", running, payments)
+        proof = await prove("the payments", running.database_url, running.layout.cache_url, payments)
     conditions = (
         f"One api process, its cache and its Postgres run; payments between {WORLD}, each with an Idempotency-Key "
         "of its own, are answered once they are durable. The no-op is a Litestar `@post` handler that reads the same "

@@ -1,17 +1,16 @@
-"""What is measured: a whole Polka with one api, in a folder of its own, and the audit that proves what it did."""
+"""What is measured, in a folder of its own: a whole Polka, or a Postgres; and the audit that proves what it did."""
 
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import msgspec
 
 from bench.load import Client
-from polka import audit
+from polka import audit, database, migrate, postgres
 from polka.demo import free_layout, posted
 from polka.failure import Failure
-from polka.processes import Process
 from polka.up import Running, Say, up
 
 
@@ -35,9 +34,7 @@ async def polka(say: Say, database_url: str | None = None) -> AsyncIterator[Runn
     Raises:
         Failure: something does not start, or did not live to the end: what was measured then is worth nothing.
     """
-    with tempfile.TemporaryDirectory(prefix="polka-bench-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)  # Postgres may run as another user
+    with own_folder() as folder:
         async with up(free_layout(1, folder, database_url), say) as running:
             started = [process.pid for process in running.processes]
             yield running
@@ -45,15 +42,51 @@ async def polka(say: Say, database_url: str | None = None) -> AsyncIterator[Runn
                 raise Failure("A process ended during the measurement.")
 
 
-def process_of(running: Running, name: str) -> Process:
-    return next(process for process in running.processes if process.name == name)
+@asynccontextmanager
+async def database_server() -> AsyncIterator[str]:
+    """A Postgres alone; its URL.
+
+    Raises:
+        Failure: there is none, or it does not start.
+    """
+    with own_folder() as folder:
+        server = postgres.Server(postgres.locate(), folder)
+        server.initialise()
+        try:
+            await server.start()
+            yield server.url
+        finally:
+            await server.stop()
 
 
-async def prove(subject: str, running: Running, client: Client | None = None, stored_before: int = 0) -> Proof:
+async def new_database(server_url: str, name: str) -> str:
+    """A database with Polka's schema; its URL."""
+    connection = await database.reach(server_url)
+    try:
+        await connection.execute(f"CREATE DATABASE {name}")
+    finally:
+        await connection.close()
+    url = server_url.replace("/postgres?", f"/{name}?")
+    await migrate.migrate(url)
+    return url
+
+
+@contextmanager
+def own_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="polka-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # Postgres may run as another user
+        yield folder
+
+
+async def prove(
+    subject: str, database_url: str, cache_url: str, client: Client | None = None, stored_before: int = 0
+) -> Proof:
     """Audit the database and the cache, and see that all that the client was answered is stored."""
-    await posted(running.database_url)
-    done = await audit.audit(running.database_url, running.layout.cache_url)
+    await posted(database_url)
+    done = await audit.audit(database_url, cache_url)
     failed = [check for check, differences in done.differences.items() if differences]
-    if client and client.answered > done.counts["transactions"] - stored_before:
-        failed.append(f"{client.answered:,} payments were answered")
+    stored = done.counts["transactions"] - stored_before
+    if client and client.answered > stored:
+        failed.append(f"{client.answered:,} payments were answered, {stored:,} are stored")
     return Proof(subject, done.counts, failed)
