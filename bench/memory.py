@@ -33,7 +33,7 @@ async def measure(quick: bool, say: Say) -> Findings:
         say(f"{many:,} payments …")
         await client.send(many - client.answered, CONNECTIONS)
         after = await resident(running)
-        proof = await prove("the payments", running.database_url, running.layout.cache_url, client)
+        proof = await prove("the payments", running.database_url, running.layout.cache_url, client.answered)
     figures = [
         figure
         for name in PROCESSES

@@ -1,13 +1,12 @@
 """What is measured, in a folder of its own: a whole Polka, or a Postgres; and the audit that proves what it did."""
 
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import msgspec
 
-from bench.load import Client
 from polka import audit, database, migrate, postgres
 from polka.demo import free_layout, posted
 from polka.failure import Failure
@@ -61,14 +60,29 @@ async def database_server() -> AsyncIterator[str]:
 
 async def new_database(server_url: str, name: str) -> str:
     """A database with Polka's schema; its URL."""
-    connection = await database.reach(server_url)
-    try:
-        await connection.execute(f"CREATE DATABASE {name}")
-    finally:
-        await connection.close()
+    await execute(server_url, f"CREATE DATABASE {name}")
     url = server_url.replace("/postgres?", f"/{name}?")
     await migrate.migrate(url)
     return url
+
+
+@asynccontextmanager
+async def copied_database(server_url: str, template: str) -> AsyncIterator[str]:
+    """A copy of a database that nobody uses, for as long as the block runs; its URL."""
+    name = f"copy_of_{template}"
+    await execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield server_url.replace("/postgres?", f"/{name}?")
+    finally:
+        await execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def execute(database_url: str, statement: str) -> None:
+    connection = await database.reach(database_url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
 
 
 @contextmanager
@@ -79,14 +93,17 @@ def own_folder() -> Iterator[Path]:
         yield folder
 
 
-async def prove(
-    subject: str, database_url: str, cache_url: str, client: Client | None = None, stored_before: int = 0
-) -> Proof:
-    """Audit the database and the cache, and see that all that the client was answered is stored."""
+async def prove(subject: str, database_url: str, cache_url: str, answered: int = 0, stored_before: int = 0) -> Proof:
+    """Audit the database and the cache, and see that all payments that were answered are stored."""
     await posted(database_url)
     done = await audit.audit(database_url, cache_url)
     failed = [check for check, differences in done.differences.items() if differences]
     stored = done.counts["transactions"] - stored_before
-    if client and client.answered > stored:
-        failed.append(f"{client.answered:,} payments were answered, {stored:,} are stored")
+    if answered > stored:
+        failed.append(f"{answered:,} payments were answered, {stored:,} are stored")
     return Proof(subject, done.counts, failed)
+
+
+def together(subject: str, proofs: Sequence[Proof]) -> Proof:
+    """One for all of them, with the counts of the last."""
+    return Proof(subject, proofs[-1].counts, [check for proof in proofs for check in proof.failed])
