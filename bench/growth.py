@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from api.payments import CALLER
+from api.requests import CALLER
 from bench.load import World
 from polka import database, seed
 from polka.database import Connection
