@@ -34,8 +34,8 @@ SESSION = {
     # Each statement has one plan without a sort: it walks the index of its order, newest first, and stops early.
     # Whatever the statistics say, a plan that reads all that matches and sorts it must not be taken.
     "enable_sort": "off",
-    "max_parallel_workers_per_gather": "0",
-    "plan_cache_mode": "force_generic_plan",
+    "max_parallel_workers_per_gather": "0",  # workers would read ahead
+    "plan_cache_mode": "force_generic_plan",  # making the one plan anew takes longer than a page
 }
 """What the sessions that search are set to."""
 
@@ -217,8 +217,10 @@ def walk(parameter: str, *columns: str) -> str:
 
 
 def statement(walk: str, order: str = "key DESC, id DESC") -> str:
-    """Walks until one more than `limit` match. The last that it may look at comes back in any case: the next page
-    goes on behind it."""
+    """Walks until one more than `limit` match.
+
+    The last that it may look at comes back in any case: the next page goes on behind it.
+    """
     return f"""
 SELECT *, (SELECT posted_at FROM batches WHERE batches.id = looked_at.batch) AS posted_at FROM (
     SELECT *, row_number() OVER (ORDER BY {order}) AS place, ({FILTERS}) AS matches
