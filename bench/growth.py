@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from api.requests import CALLER
 from bench.load import World
 from polka import database, seed
 from polka.database import Connection
+from polka.transactions import POLKA
 
 BATCH_SIZE = 64
 BATCHES_A_FLUSH = 100
@@ -85,7 +85,7 @@ async def grow(database_url: str, world: World, transactions: int) -> None:
         await connection.execute(SESSION)
         async with connection.transaction(), rebuilt_indexes(connection):
             await connection.execute(TRANSACTIONS, transactions, world.banks, world.accounts // world.banks, BATCH_SIZE)
-            await connection.execute(KEYS, CALLER)
+            await connection.execute(KEYS, POLKA)
             await connection.execute(BATCHES, BATCHES_A_FLUSH)
             await connection.execute(ACCOUNTS)
             await connection.execute(BALANCES)

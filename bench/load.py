@@ -38,8 +38,9 @@ class Load(msgspec.Struct, frozen=True):
 class Client:
     """Sends payments to one address and counts what was answered. No key is sent twice."""
 
-    def __init__(self, url: str, world: World) -> None:
+    def __init__(self, url: str, world: World, key: str) -> None:
         self.answered = 0
+        self._key = key
         self._url = url
         self._world = world
 
@@ -62,7 +63,7 @@ class Client:
 
     async def _send(self, connections: int, seconds: int, payments_max: int) -> Load:
         world = self._world
-        arguments = [next(seeds), world.banks, world.accounts // world.banks, payments_max]
+        arguments = [next(seeds), world.banks, world.accounts // world.banks, payments_max, self._key]
         wrk = await asyncio.create_subprocess_exec(
             *(program(), "--threads=1", f"--connections={connections}", f"--duration={seconds}s", "--timeout=10s"),
             *(f"--script={SCRIPT}", f"{self._url}/transaction", "--", *map(str, arguments)),

@@ -8,7 +8,7 @@ import psutil
 from bench.load import Client, World
 from bench.report import Bound, Figure, Findings, Target
 from bench.rounds import ratios
-from bench.stand import polka, prove
+from bench.stand import new_key, polka, prove
 from polka import seed
 from polka.up import Running, Say
 
@@ -26,14 +26,14 @@ async def measure(quick: bool, say: Say) -> Findings:
     few, many = (2_000, 22_000) if quick else (100_000, 1_100_000)
     async with polka(say) as running:
         await seed.seed(running.database_url, WORLD.banks, WORLD.accounts)
-        client = Client(running.layout.url, WORLD)
+        client = Client(running.layout.url, WORLD, await new_key(running))
         say(f"{few:,} payments …")
         await client.send(few, CONNECTIONS)
         before = await resident(running)
         say(f"{many:,} payments …")
         await client.send(many - client.answered, CONNECTIONS)
         after = await resident(running)
-        proof = await prove("the payments", running.database_url, running.layout.cache_url, client.answered)
+        proof = await prove("the payments", running, client.answered)
     figures = [
         figure
         for name in PROCESSES

@@ -1,7 +1,9 @@
 -- What wrk sends: payments between random accounts, each with an Idempotency-Key of its own, as clients send them.
--- Arguments: a seed, the banks, the accounts of each bank, and how many to send at most (0: until the time is up).
+-- Arguments: a seed, the banks, the accounts of each bank, how many to send at most (0: until the time is up), and an
+-- API key.
 
-local banks, accounts, left
+local HEAD = "POST /transaction HTTP/1.1\r\nHost: polka\r\nContent-Type: application/json\r\n"
+local banks, accounts, left, head
 
 function init(arguments)
    math.randomseed(tonumber(arguments[1]))
@@ -9,9 +11,9 @@ function init(arguments)
    if left == 0 then
       left = math.huge
    end
+   head = HEAD .. "Authorization: Bearer " .. arguments[5] .. "\r\n"
 end
 
-local HEAD = "POST /transaction HTTP/1.1\r\nHost: polka\r\nContent-Type: application/json\r\n"
 local BODY = '{"sender":{"bank":"bank%d","account":"ACC%d"},"receiver":{"bank":"bank%d","account":"ACC%d"},'
    .. '"amount":%d,"currency":"USD"}'
 
@@ -35,7 +37,7 @@ function request()
    local sender, step = random(banks), random(banks - 1)
    local receiver = (sender + step - 1) % banks + 1
    local body = string.format(BODY, sender, random(accounts), receiver, random(accounts), random(1000000))
-   return HEAD .. "Idempotency-Key: " .. key() .. "\r\nContent-Length: " .. #body .. "\r\n\r\n" .. body
+   return head .. "Idempotency-Key: " .. key() .. "\r\nContent-Length: " .. #body .. "\r\n\r\n" .. body
 end
 
 function done(summary, latency)

@@ -6,7 +6,7 @@ from bench import noop
 from bench.load import Client, World
 from bench.report import Bound, Figure, Findings, Target
 from bench.rounds import alternate, ratios
-from bench.stand import polka, prove
+from bench.stand import new_key, polka, prove
 from polka import seed
 from polka.demo import free_port
 from polka.up import Say
@@ -24,7 +24,8 @@ async def measure(quick: bool, say: Say) -> Findings:
         yardstick = noop.process(free_port())
         await yardstick.start()
         try:
-            payments, nothing = Client(running.layout.url, WORLD), Client(yardstick.address, WORLD)
+            key = await new_key(running)
+            payments, nothing = (Client(url, WORLD, key) for url in (running.layout.url, yardstick.address))
             figures: list[Figure] = []
             for connections in CONNECTIONS:
                 sides = [partial(client.rate, connections) for client in (payments, nothing)]
@@ -39,11 +40,11 @@ async def measure(quick: bool, say: Say) -> Findings:
                 ]
         finally:
             await yardstick.stop()
-        proof = await prove("the payments", running.database_url, running.layout.cache_url, payments.answered)
+        proof = await prove("the payments", running, payments.answered)
     conditions = (
         f"One api process, its cache and its Postgres run; payments between {WORLD}, each with an Idempotency-Key "
-        "of its own, are answered once they are durable. The no-op is a Litestar `@post` handler that reads the same "
-        "JSON and answers 201 with a small one, behind the same server and the same middleware; it gets the same "
-        f"requests. {rounds} rounds of {seconds} s a side."
+        "of its own and an API key, are answered once they are durable. The no-op is a Litestar `@post` handler that "
+        "reads the same JSON and answers 201 with a small one, behind the same server and the same metrics; it gets "
+        f"the same requests, and asks for no key. {rounds} rounds of {seconds} s a side."
     )
     return Findings(conditions, figures, [proof])

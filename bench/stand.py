@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from polka import audit, database, migrate, postgres
+from polka import api_keys, audit, database, migrate, postgres
 from polka.demo import free_layout, posted
 from polka.failure import Failure
 from polka.up import Running, Say, up
@@ -93,10 +93,16 @@ def own_folder() -> Iterator[Path]:
         yield folder
 
 
-async def prove(subject: str, database_url: str, cache_url: str, answered: int = 0, stored_before: int = 0) -> Proof:
+async def new_key(running: Running) -> str:
+    """An operator's key for the load."""
+    async with database.session(running.database_url) as connection:
+        return await api_keys.create_operators(connection, "bench")
+
+
+async def prove(subject: str, running: Running, answered: int = 0, stored_before: int = 0) -> Proof:
     """Audit the database and the cache, and see that all payments that were answered are stored."""
-    await posted(database_url)
-    done = await audit.audit(database_url, cache_url)
+    await posted(running.database_url)
+    done = await audit.audit(running.database_url, running.layout.cache_url, running.cache_token)
     failed = [check for check, differences in done.differences.items() if differences]
     stored = done.counts["transactions"] - stored_before
     if answered > stored:

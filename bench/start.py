@@ -1,5 +1,6 @@
 """How soon a cache serves that has many banks and accounts to keep, and whether its answers are right then."""
 
+import secrets
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from bench.stand import database_server, new_database, prove
 from polka import database
 from polka.demo import free_layout
 from polka.positions import Accounts
-from polka.up import Say, services
+from polka.up import Running, Say, services
 
 TITLE = "Start of the cache with 10,000 banks and 1M accounts"
 TARGET = Target(Bound.AT_MOST, 2, " s")
@@ -40,8 +41,8 @@ async def measure(quick: bool, say: Say) -> Findings:
         say(f"Opening {world.banks:,} banks and {world.accounts:,} accounts …")
         await grow(url, world, payments)
         expected = await expected_balances(url)
-        layout = free_layout(1, Path(), url)
-        cache = services(layout, url)[0]
+        running = Running(free_layout(1, Path(), url), url, secrets.token_hex())
+        cache = services(running)[0]
         starts: list[float] = []
         right: list[float] = []
         say(f"{rounds} starts …")
@@ -50,9 +51,9 @@ async def measure(quick: bool, say: Say) -> Findings:
             await cache.start()
             starts.append(time.perf_counter() - began)
             try:
-                right.append(await count_right(layout.cache_url, expected))
+                right.append(await count_right(running, expected))
                 if len(starts) == rounds:
-                    proof = await prove("the database and the last cache", url, layout.cache_url)
+                    proof = await prove("the database and the last cache", running)
             finally:
                 await cache.stop()
     figures = [
@@ -76,10 +77,11 @@ async def expected_balances(database_url: str) -> dict[tuple[str, str], int]:
     return {(row["bank"], row["account"]): int(row["balance"]) for row in rows}
 
 
-async def count_right(cache_url: str, expected: dict[tuple[str, str], int]) -> int:
+async def count_right(running: Running, expected: dict[tuple[str, str], int]) -> int:
     """How many of these accounts the cache answers with this balance."""
     right = 0
-    async with httpx.AsyncClient(base_url=cache_url, trust_env=False) as client:
+    headers = {"Authorization": f"Bearer {running.cache_token}"}
+    async with httpx.AsyncClient(base_url=running.layout.cache_url, headers=headers, trust_env=False) as client:
         for (bank, account), balance in expected.items():
             response = await client.get(f"/balance/{bank}/accounts", params={"account": account})
             page = msgspec.json.decode(response.raise_for_status().content, type=Accounts)

@@ -4,7 +4,7 @@ from bench.growth import grow
 from bench.load import Client, World
 from bench.report import Bound, Figure, Findings, Target
 from bench.rounds import alternate, ratios
-from bench.stand import Proof, copied_database, database_server, new_database, polka, prove, together
+from bench.stand import Proof, copied_database, database_server, new_database, new_key, polka, prove, together
 from polka.up import Say
 
 TITLE = "`POST /transaction` with 5M payments stored against 10k"
@@ -26,22 +26,22 @@ async def measure(quick: bool, say: Say) -> Findings:
         async def rate_at_few() -> float:
             """On a copy, which has not more each round."""
             async with copied_database(server, "few") as url, polka(say, url) as running:
-                client = Client(running.layout.url, WORLD)
+                client = Client(running.layout.url, WORLD, await new_key(running))
                 rate = await warm_rate(client, seconds)
-                proofs_of_few.append(await prove("", url, running.layout.cache_url, client.answered, few))
+                proofs_of_few.append(await prove("", running, client.answered, few))
                 return rate
 
         async def rate_at_many() -> float:
             nonlocal answered_by_many
             async with polka(say, urls[1]) as running:
-                client = Client(running.layout.url, WORLD)
+                client = Client(running.layout.url, WORLD, await new_key(running))
                 rate = await warm_rate(client, seconds)
                 answered_by_many += client.answered
                 return rate
 
         rates_at_few, rates_at_many = await alternate(rounds, rate_at_few, rate_at_many)
         async with polka(say, urls[1]) as running:
-            proof = await prove(f"the one with {many:,}", urls[1], running.layout.cache_url, answered_by_many, many)
+            proof = await prove(f"the one with {many:,}", running, answered_by_many, many)
     figures = [
         Figure(f"with {few:,} stored", rates_at_few, "/s"),
         Figure(f"with {many:,} stored", rates_at_many, "/s"),

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
-from msgspec.inspect import BoolType, FloatType, IntType, Metadata, StrType, Type, type_info
+from msgspec.inspect import BoolType, FloatType, IntType, Metadata, NoneType, StrType, Type, UnionType, type_info
 from msgspec.structs import FieldInfo
 
 from api import settings as api
@@ -19,9 +19,10 @@ SETTINGS = """\
 # Settings
 
 Each service reads its settings once, at its start, from environment variables. A wrong value ends the service with
-one line that names the variable. `polka up` passes its own environment on, and sets `POLKA_DATABASE_URL` and
-`POLKA_CACHE_URL` for what it starts. `polka migrate`, `polka seed` and `polka audit` read `POLKA_DATABASE_URL` too;
-without it they use the Postgres of `polka up`.
+one line that names the variable. `polka up` passes its own environment on, and sets `POLKA_DATABASE_URL`,
+`POLKA_CACHE_URL` and, to a token that it makes unless there is one, `POLKA_CACHE_TOKEN` for what it starts. `polka
+migrate`, `polka seed`, `polka keys` and `polka audit` read `POLKA_DATABASE_URL` too; without it they use the Postgres
+of `polka up`. `polka spam` sends the API key in `POLKA_KEY`.
 """
 
 PROBLEMS = """\
@@ -61,14 +62,14 @@ def setting(field: FieldInfo) -> tuple[str, str, str, str]:
     """The variable, what it may hold, its default, and its description."""
     match type_info(field.type):
         case Metadata(type=kind, extra_json_schema={"description": str(description)}):
-            default = "must be set" if field.required else f"`{shown(field.default)}`"
+            default = "must be set" if field.required else shown(field.default)
             return f"`{variable(field.name)}`", value(kind), default, description
     raise TypeError(f"{field.name} has no description")
 
 
 def shown(default: object) -> str:
     """As one would set it."""
-    return msgspec.json.encode(default).decode().strip('"')
+    return "none" if default is None else f"`{msgspec.json.encode(default).decode().strip(chr(34))}`"
 
 
 def value(kind: Type) -> str:
@@ -81,7 +82,9 @@ def value(kind: Type) -> str:
         case BoolType():
             return "`true` or `false`"
         case StrType():
-            return "text"
+            return f"text of {kind.min_length} characters or more" if kind.min_length else "text"
+        case UnionType(types=[given, NoneType()]):
+            return value(given)
     raise TypeError(f"say in words what a {kind} is")
 
 

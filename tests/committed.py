@@ -7,7 +7,7 @@ from uuid import UUID
 import asyncpg
 import uuid_utils
 
-from services import client
+from services import cache_client
 
 Entries = list[tuple[str, str, str, int]]
 
@@ -39,7 +39,7 @@ async def commit(connection: asyncpg.Connection, entries: Entries, batch: UUID |
 def tell(cache_url: str, batch: UUID, entries: Entries, replaces: list[UUID] | None = None) -> dict[str, Any]:
     """POST /balance, as an api sends it; the cache's answer."""
     told = [{"batch": str(batch), "entries": entries, "replaces": [str(old) for old in replaces or []]}]
-    response = client.post(f"{cache_url}/balance", json=told)
+    response = cache_client.post(f"{cache_url}/balance", json=told)
     assert response.status_code == 200, response.text
     answer: dict[str, Any] = response.json()
     return answer
@@ -47,14 +47,16 @@ def tell(cache_url: str, batch: UUID, entries: Entries, replaces: list[UUID] | N
 
 def held(cache_url: str, bank: str, currency: str = "USD") -> tuple[int, int]:
     """What the cache says that the bank has posted and pending."""
-    for position in client.get(f"{cache_url}/balance/{bank}").raise_for_status().json()["balances"]:
+    for position in cache_client.get(f"{cache_url}/balance/{bank}").raise_for_status().json()["balances"]:
         if position["currency"] == currency:
             return position["posted"], position["pending"]
     return 0, 0
 
 
 def account_held(cache_url: str, bank: str, account: str) -> tuple[int, int]:
-    page = client.get(f"{cache_url}/balance/{bank}/accounts", params={"account": account}).raise_for_status().json()
+    page = (
+        cache_client.get(f"{cache_url}/balance/{bank}/accounts", params={"account": account}).raise_for_status().json()
+    )
     for found in page["accounts"]:
         return found["balances"][0]["posted"], found["balances"][0]["pending"]
     return 0, 0

@@ -9,8 +9,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from polka import migrate, postgres, seed
-from services import Services
+from polka import api_keys, database, migrate, postgres, seed
+from polka.keys import NewKey, Scope
+from services import KEY, Services
 from wire import Wire
 
 BANKS = 20
@@ -45,6 +46,8 @@ async def make_template(url: str) -> None:
     template = url.replace("/postgres?", "/template_polka?")
     await migrate.migrate(template)
     await seed.seed(template, BANKS, 0)
+    async with database.session(template) as connection:
+        await api_keys.create(connection, KEY, NewKey("tests", scopes=tuple(Scope)))
 
 
 async def execute(url: str, statement: str) -> None:

@@ -29,7 +29,7 @@ import httpx
 import psutil
 from rich.progress import Progress
 
-from polka import audit, seed
+from polka import api_keys, audit, database, seed
 from polka.demo import free_layout, posted
 from polka.processes import Process
 from polka.up import Running, up
@@ -37,7 +37,7 @@ from polka.up import Running, up
 BANKS, ACCOUNTS, CLIENTS = 5, 3, 4
 BULK = 5
 SETTLED_SECONDS = 60.0
-NOTHING_RECORDED = {"database_away", "timeout"}
+NOTHING_RECORDED = {"database_away", "timeout", "overloaded"}
 IMPATIENT = {
     # Every wait of the services, shortened: a freeze of some seconds outlasts them all.
     "POLKA_PENDING_SECONDS": "1.5",
@@ -64,6 +64,7 @@ class Storm:
 
     chance: random.Random
     url: str
+    headers: dict[str, str]
     kills: int = 0
     attempts: int = 0
     acknowledged: dict[str, list[str]] = field(default_factory=dict)
@@ -118,7 +119,9 @@ async def crash(
         layout = free_layout(2, folder, None)
         async with up(layout, say) as running:
             await seed.seed(running.database_url, BANKS, 0)
-            storm = Storm(chance, layout.url)
+            async with database.session(running.database_url) as connection:
+                key = await api_keys.create_operators(connection, "storm")
+            storm = Storm(chance, layout.url, {"Authorization": f"Bearer {key}"})
             clients = [asyncio.create_task(pay(storm)) for _ in range(CLIENTS)]
             await rage(storm, running, kills, on_kill)
             await all_serve(running)
@@ -132,7 +135,7 @@ async def pay(storm: Storm) -> None:
     """Send requests until the storm is over, each until its outcome is certain or patience ends."""
     mine: list[str] = []
     while not storm.is_over:
-        async with httpx.AsyncClient(base_url=storm.url, trust_env=False, verify=False) as client:
+        async with client_of(storm) as client:
             for _ in range(storm.chance.randint(1, 50)):
                 if storm.is_over:
                     return
@@ -140,6 +143,10 @@ async def pay(storm: Storm) -> None:
                 made = await send_until_certain(storm, client, request)
                 if request.method == "POST":
                     mine += made
+
+
+def client_of(storm: Storm) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=storm.url, headers=storm.headers, trust_env=False, verify=False)
 
 
 def draw(chance: random.Random, mine: list[str]) -> Request:
@@ -282,7 +289,7 @@ async def judge(storm: Storm, running: Running) -> Verdict:
     wrong += [f"{key}: nothing was recorded, it said" for key in storm.nothing if key in stored]
     wrong += [f"{key} was never sent" for key in stored.keys() - sent_keys(storm)]
     wrong += await unresolved(storm, stored)
-    done = await audit.audit(running.database_url, running.layout.cache_url)
+    done = await audit.audit(running.database_url, running.layout.cache_url, running.cache_token)
     wrong += [f"{check}: {differences}" for check, differences in done.differences.items() if differences]
     return Verdict(storm.kills, storm.sent, len(storm.acknowledged), len(storm.unknown), len(lost), len(doubled), wrong)
 
@@ -294,7 +301,7 @@ def sent_keys(storm: Storm) -> set[str]:
 async def unresolved(storm: Storm, stored: dict[str, list[str]]) -> list[str]:
     """Ask what became of each unknown request: the answer must be what is stored."""
     wrong = []
-    async with httpx.AsyncClient(base_url=storm.url, trust_env=False, verify=False) as client:
+    async with client_of(storm) as client:
         for key in storm.unknown:
             response = await client.get("/transaction", params={"idempotency_key": key})
             found = done_by(response.json()) if response.is_success else []

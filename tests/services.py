@@ -16,8 +16,18 @@ import httpx
 
 WAIT_SECONDS = 30.0
 
-client = httpx.Client(trust_env=False, verify=False)
-"""One for all tests: making one takes longer than a payment."""
+KEY = "polka_" + "0123456789" * 4
+"""An operator's key with all scopes, in every database of the tests."""
+CACHE_TOKEN = "the token of the tests' caches"
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+client = httpx.Client(trust_env=False, verify=False, headers=bearer(KEY))
+"""One for all tests: making one takes longer than a payment. `cache_client` is for caches alone."""
+cache_client = httpx.Client(trust_env=False, verify=False, headers=bearer(CACHE_TOKEN))
 
 
 def wait_for(what: str, condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
@@ -45,7 +55,12 @@ class Service:
         self.url = f"http://127.0.0.1:{port}"
         self.log = log
         self._command = [sys.executable, "-m", "polka", name, f"--port={port}"]
-        self._environ = {**os.environ, "POLKA_DATABASE_URL": database_url, **environ}
+        self._environ = {
+            **os.environ,
+            "POLKA_DATABASE_URL": database_url,
+            "POLKA_CACHE_TOKEN": CACHE_TOKEN,
+            **environ,
+        }
         self.process = self._spawn()
 
     def _spawn(self) -> subprocess.Popen[bytes]:

@@ -13,7 +13,7 @@ import pytest
 from conftest import Running
 from front_door import everything, post, refused
 from polka import audit
-from services import Services, client, payment, wait_for
+from services import CACHE_TOKEN, KEY, Services, client, payment, wait_for
 from wire import Fault, Wire
 
 
@@ -365,7 +365,8 @@ def test_connections_are_closed_after_some_hundred_requests(polka: Running) -> N
 def test_a_request_in_pieces_and_two_in_one_packet(polka: Running) -> None:
     """HTTP as it comes: a body byte by byte, and pipelined requests answered in order."""
     body = json.dumps(payment(11)).encode()
-    head = b"POST /transaction HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    head = f"POST /transaction HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n".encode()
+    head += b"Content-Length: %d\r\n\r\n" % len(body)
     with socket.create_connection(("127.0.0.1", int(polka.url.rpartition(":")[2]))) as raw:
         for byte in head + body:
             raw.sendall(bytes([byte]))
@@ -408,5 +409,5 @@ def test_metrics_count_what_happened(polka: Running) -> None:
 @pytest.fixture(scope="module", autouse=True)
 def _audit_at_the_end(polka: Running) -> Iterator[None]:
     yield
-    done = asyncio.run(audit.audit(polka.database_url, polka.cache.url))
+    done = asyncio.run(audit.audit(polka.database_url, polka.cache.url, CACHE_TOKEN))
     assert done.is_clean, done.differences

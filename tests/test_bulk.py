@@ -12,7 +12,7 @@ import pytest
 from conftest import Running
 from front_door import everything, fetch, refused
 from polka import audit
-from services import client, payment
+from services import CACHE_TOKEN, client, payment
 
 
 def send(
@@ -146,5 +146,5 @@ def test_a_mode_that_there_is_not(polka: Running) -> None:
 @pytest.fixture(scope="module", autouse=True)
 def _audit_at_the_end(polka: Running) -> Iterator[None]:
     yield
-    done = asyncio.run(audit.audit(polka.database_url, polka.cache.url))
+    done = asyncio.run(audit.audit(polka.database_url, polka.cache.url, CACHE_TOKEN))
     assert done.is_clean, done.differences

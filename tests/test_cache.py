@@ -10,12 +10,13 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import httpx
 import psutil
 import pytest
 
 from committed import account_held, commit, held, new_id, tell, transfer
 from polka import audit, database, seed
-from services import Service, Services, client, wait_for
+from services import CACHE_TOKEN, KEY, Service, Services, bearer, cache_client, client, wait_for
 from wire import Fault, Wire
 
 pytestmark = pytest.mark.anyio
@@ -38,7 +39,7 @@ async def state(connection: asyncpg.Connection, batch: UUID) -> str | None:
 
 
 async def clean_audit(database_url: str, cache: Service | None = None) -> None:
-    done = await audit.audit(database_url, cache.url if cache else None)
+    done = await audit.audit(database_url, cache.url if cache else None, CACHE_TOKEN)
     assert done.is_clean, done.differences
 
 
@@ -363,7 +364,7 @@ async def test_pages_of_accounts_hold_those_that_have_nothing_posted_yet(
     after: str | None = ""
     while after is not None:
         params: dict[str, str | int] = {"after": after, "limit": 4}
-        page = client.get(f"{cache.url}/balance/bank1/accounts", params=params).json()
+        page = cache_client.get(f"{cache.url}/balance/bank1/accounts", params=params).json()
         names += [account["account"] for account in page["accounts"]]
         after = page["next"]
     assert names == sorted([*(f"ACC{n}" for n in range(1, 11)), "ACC3X"])
@@ -491,3 +492,22 @@ async def test_a_flush_that_takes_too_long_is_tried_with_less(
     cache = services.cache(**QUICK, POLKA_FLUSH_TIMEOUT_SECONDS="0.5").ready()
     assert held(cache.url, "bank1") == (-300, 0)
     await clean_audit(services.database_url, cache)
+
+
+async def test_it_answers_whoever_has_its_token_and_tells_everybody_how_it_is(services: Services) -> None:
+    cache = services.cache().ready()
+    for headers in ({}, bearer(KEY), {"Authorization": CACHE_TOKEN}):
+        for method, path in (("GET", "/balance"), ("POST", "/balance"), ("GET", "/balance/bank1"), ("GET", "/nothing")):
+            response = httpx.request(method, f"{cache.url}{path}", headers=headers, trust_env=False)
+            assert response.status_code == 401
+            assert response.headers["www-authenticate"] == 'Bearer realm="polka cache"'
+    for path in ("/health/live", "/health/ready", "/metrics"):
+        assert httpx.get(f"{cache.url}{path}", trust_env=False).status_code == 200
+    assert cache_client.get(f"{cache.url}/balance").status_code == 200
+
+
+async def test_an_api_with_another_token_says_so_and_goes_on_without_the_cache(services: Services) -> None:
+    services.cache().ready()
+    api = services.api(POLKA_CACHE_TOKEN="not the cache's token").ready()
+    assert client.get(f"{api.url}/banks/bank1").json()["balances"] == []
+    assert "POLKA_CACHE_TOKEN" in api.log.read_text()

@@ -12,7 +12,7 @@ import pytest
 from conftest import Running
 from front_door import fetch, post, refused
 from polka import audit
-from services import client, payment, wait_for
+from services import CACHE_TOKEN, client, payment, wait_for
 
 
 def url_of(polka: Running, transaction: dict[str, Any], api: int = 0) -> str:
@@ -255,5 +255,5 @@ async def race(polka: Running, ids: list[str], rival: str) -> list[list[int]]:
 @pytest.fixture(scope="module", autouse=True)
 def _audit_at_the_end(polka: Running) -> Iterator[None]:
     yield
-    done = asyncio.run(audit.audit(polka.database_url, polka.cache.url))
+    done = asyncio.run(audit.audit(polka.database_url, polka.cache.url, CACHE_TOKEN))
     assert done.is_clean, done.differences

@@ -18,16 +18,16 @@ import pytest
 
 from committed import commit, transfer
 from conftest import execute
-from services import Services, client, free_port, payment, wait_for
+from services import CACHE_TOKEN, KEY, Services, bearer, client, free_port, payment, wait_for
 
 POLKA = [sys.executable, "-m", "polka"]
 
 
-def polka(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def polka(*words: str, **environ: str | None) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("POLKA_")}
-    return subprocess.run(
-        [*POLKA, *words], capture_output=True, text=True, timeout=120, env={**clean, **environ}, check=False
-    )
+    chosen = {"POLKA_CACHE_TOKEN": CACHE_TOKEN} | environ
+    env = clean | {name: value for name, value in chosen.items() if value is not None}
+    return subprocess.run([*POLKA, *words], capture_output=True, text=True, timeout=120, env=env, check=False)
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -47,6 +47,17 @@ def test_a_wrong_flag() -> None:
 @pytest.mark.parametrize("name", ["api", "cache"])
 def test_no_database_is_named(name: str) -> None:
     assert one_line(polka(name, f"--port={free_port()}")) == "POLKA_DATABASE_URL is not set."
+
+
+@pytest.mark.parametrize("name", ["api", "cache"])
+def test_no_token_of_the_cache_is_set(name: str) -> None:
+    environ = {"POLKA_DATABASE_URL": "postgresql://x"}
+    said = one_line(polka(name, f"--port={free_port()}", POLKA_CACHE_TOKEN="too short", **environ))
+    assert said.startswith("POLKA_CACHE_TOKEN: ")
+    assert "too short" not in said
+    assert one_line(polka(name, f"--port={free_port()}", POLKA_CACHE_TOKEN=None, **environ)) == (
+        "POLKA_CACHE_TOKEN is not set."
+    )
 
 
 @pytest.mark.parametrize("name", ["api", "cache", "migrate", "audit", "seed"])
@@ -207,6 +218,11 @@ class Up:
     def says(self, text: str) -> bool:
         return text in self.said()
 
+    def key(self) -> dict[str, str]:
+        """The header with the operator's key that it has shown."""
+        (key,) = re.findall(r"shown this once: (polka_\S+)", self.said())
+        return bearer(key)
+
     def pid(self, name: str) -> int:
         """The latest pid that it told for this process."""
         return int(re.findall(rf"^{name}(?: runs again, pid)? +(\d+)", self.said(), re.MULTILINE)[-1])
@@ -220,7 +236,7 @@ def up(folder: Path, **environ: str) -> Iterator[Up]:
             parent.chmod(parent.stat().st_mode | 0o011)
     running = Up(folder, **environ)
     try:
-        wait_for("it is up", lambda: "Polka is at" in running.said() or running.process.poll() is not None)
+        wait_for("it is up", lambda: "Ctrl-C stops" in running.said() or running.process.poll() is not None)
         assert running.process.poll() is None, running.said()
         yield running
     finally:
@@ -235,16 +251,17 @@ def test_up_restarts_what_dies_and_ctrl_c_stops_all(tmp_path: Path) -> None:
         assert "PostgreSQL 1" in said
         for name in ("postgres", "cache", "api-1", "api-2"):
             assert running.pid(name)
-        assert client.post(f"{running.url}/banks", json={"name": "one"}).status_code == 201
-        assert client.post(f"{running.url}/banks", json={"name": "two"}).status_code == 201
+        key = running.key()
+        assert client.post(f"{running.url}/banks", json={"name": "one"}, headers=key).status_code == 201
+        assert client.post(f"{running.url}/banks", json={"name": "two"}, headers=key).status_code == 201
         body = payment(sender="one", receiver="two")
-        assert client.post(f"{running.url}/transaction", json=body).status_code == 201
+        assert client.post(f"{running.url}/transaction", json=body, headers=key).status_code == 201
         for name in ("api-1", "cache", "postgres"):
             os.kill(running.pid(name), signal.SIGKILL)
             wait_for(f"{name} runs again", partial(running.says, f"{name} runs again"))
             wait_for(
                 "payments go on",
-                lambda: client.post(f"{running.url}/transaction", json=body).status_code == 201,
+                lambda: client.post(f"{running.url}/transaction", json=body, headers=key).status_code == 201,
             )
         pids = [running.pid(name) for name in ("postgres", "cache", "api-1", "api-2")]
         data = tmp_path
@@ -257,7 +274,8 @@ def test_up_restarts_what_dies_and_ctrl_c_stops_all(tmp_path: Path) -> None:
             with pytest.raises(ProcessLookupError):
                 os.kill(pid, 0)
     with up(data) as again:
-        assert client.get(f"{again.url}/transaction").json()["sender"]["bank"] == "one"
+        assert client.get(f"{again.url}/transaction", headers=key).json()["sender"]["bank"] == "one"
+        assert "polka_" not in again.said()
 
 
 def socket_of(running: Up) -> str:
@@ -305,7 +323,25 @@ def test_a_second_up_in_the_same_folder_or_on_the_same_port(tmp_path: Path) -> N
 def test_up_over_a_given_database(tmp_path: Path, empty_database_url: str) -> None:
     with up(tmp_path, POLKA_DATABASE_URL=empty_database_url) as running:
         assert "PostgreSQL as given" in running.said()
-        assert client.get(f"{running.url}/banks").json() == {"banks": [], "next": None}
+        assert client.get(f"{running.url}/banks", headers=running.key()).json() == {"banks": [], "next": None}
+
+
+def test_up_without_keys_warns(tmp_path: Path, empty_database_url: str) -> None:
+    with up(tmp_path, POLKA_DATABASE_URL=empty_database_url, POLKA_NO_AUTH="true") as running:
+        assert "everybody on this machine is an operator" in running.said()
+        assert "polka_" not in running.said()
+        assert client.get(f"{running.url}/banks", headers=bearer("nothing")).status_code == 200
+
+
+def test_spam_with_a_key_that_is_none_says_so(services: Services) -> None:
+    api = services.api().ready()
+    for key in ([], ["--key=polka_wrong"]):
+        done = polka("spam", f"--url={api.url}", "--transactions=5", *key)
+        assert done.returncode == 1
+        assert "POLKA_KEY" in done.stderr
+    done = polka("spam", f"--url={api.url}", "--transactions=5", POLKA_KEY=KEY)
+    assert "5 of 5 payments" in done.stderr
+    assert KEY not in done.stderr + done.stdout
 
 
 def test_apis_share_the_port_and_the_load(tmp_path: Path, database_url: str) -> None:

@@ -306,6 +306,30 @@ async def test_an_impatient_caller_in_the_queue_is_told_that_nothing_was_recorde
     assert [row["amount"] for row in await stored(connection)] == [1, 2, 3]
 
 
+async def test_a_full_queue_takes_no_more_and_forgets_nobody(
+    start: Apis, database_url: str, connection: asyncpg.Connection
+) -> None:
+    posting = await start(queue_payments_max=3)
+    accepted(await posting.post(pay(1), None, 5))
+    await connection.execute("BEGIN; LOCK TABLE transactions IN SHARE MODE")
+    in_commit = asyncio.create_task(posting.post(pay(2), key(2), 10))
+    await until_waiting(database_url)
+    queued = [asyncio.create_task(posting.post(pay(n), key(n), 10)) for n in (3, 4, 5)]
+    await asyncio.sleep(0)
+    for _ in range(3):
+        over = await posting.post(pay(6), key(6), 10)
+        assert isinstance(over, Refused)
+        assert over.refusal is Refusal.OVERLOADED
+    again = asyncio.create_task(posting.post(pay(3), key(3), 10))
+    await connection.execute("COMMIT")
+    for outcome in await asyncio.gather(in_commit, *queued, again):
+        accepted(outcome)
+    assert not accepted(await posting.post(pay(6), key(6), 5)).replayed
+    assert [row["amount"] for row in await stored(connection)] == [1, 2, 3, 4, 5, 6]
+    for _ in range(20):  # what was refused or is done takes no place
+        accepted(await posting.post(pay(7), None, 5))
+
+
 async def test_one_impatient_caller_cancels_nobody_else(
     start: Apis, database_url: str, connection: asyncpg.Connection
 ) -> None:

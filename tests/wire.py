@@ -34,6 +34,8 @@ class Wire:
         self._open: list[socket.socket] = []
         self._then_refuse = False
         self._refusing = False
+        self.messages = 0
+        """How often a client has sent something."""
         self.struck = threading.Event()
         self.done = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -86,6 +88,7 @@ class Wire:
     def _to_server(self, client: socket.socket, server: socket.socket, cut: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := client.recv(1 << 20):
+                self.messages += 1
                 if fault := self._strikes(data):
                     cut.set()
                     shut(client)

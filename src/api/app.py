@@ -8,12 +8,50 @@ from litestar import Litestar
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
-from api import banks, bulk, cache_client, changes, health, payments, posting, problems, search, transactions
+from api import (
+    access,
+    banks,
+    bulk,
+    cache_client,
+    changes,
+    health,
+    keys,
+    payments,
+    posting,
+    problems,
+    search,
+    transactions,
+)
+from api.access import Access
 from api.banks import KnownBanks
+from api.keyring import open_keyring
+from api.limits import Limits
 from api.payments import FastLane, Payments
 from api.settings import Settings
 from polka import database, exposition, settings
 from polka.exposition import CountRequests
+
+ROUTES = [
+    health.hello,
+    health.live,
+    health.ready,
+    payments.post_transaction,
+    transactions.find_transaction,
+    transactions.get_transaction,
+    bulk.post_transactions,
+    changes.amend_transaction,
+    changes.delete_transaction,
+    transactions.get_history,
+    search.list_transactions,
+    banks.list_banks,
+    banks.open_bank,
+    banks.get_bank,
+    banks.list_accounts,
+    keys.create_key,
+    keys.list_keys,
+    keys.revoke_key,
+    exposition.metrics,
+]
 
 
 @asynccontextmanager
@@ -24,6 +62,7 @@ async def app() -> AsyncIterator[ASGIApp]:
         Failure: a setting is wrong, or the database is not fit.
     """
     chosen = settings.read(Settings, os.environ)
+    settings.check_token(chosen.cache_token, chosen.no_auth)
     await database.check(chosen.database_url, chosen.allow_lossy_database)
     async with (
         database.pool(chosen.database_url, "api", chosen.database_pool_size, chosen.commit_timeout_seconds) as pool,
@@ -33,28 +72,13 @@ async def app() -> AsyncIterator[ASGIApp]:
         ) as search_pool,
         cache_client.connect(chosen) as cache,
         posting.open_posting(chosen, cache) as poster,
+        open_keyring(chosen) as keyring,
     ):
         known_banks = KnownBanks(pool)
+        limits = Limits(chosen.rate_per_second, chosen.rate_burst)
         paying = Payments(poster, known_banks, chosen.request_timeout_seconds)
         litestar = Litestar(
-            route_handlers=[
-                health.hello,
-                health.live,
-                health.ready,
-                payments.post_transaction,
-                transactions.find_transaction,
-                transactions.get_transaction,
-                bulk.post_transactions,
-                changes.amend_transaction,
-                changes.delete_transaction,
-                transactions.get_history,
-                search.list_transactions,
-                banks.list_banks,
-                banks.open_bank,
-                banks.get_bank,
-                banks.list_accounts,
-                exposition.metrics,
-            ],
+            route_handlers=ROUTES,
             exception_handlers=problems.HANDLERS,
             dependencies={
                 "pool": Provide(lambda: pool, sync_to_thread=False),
@@ -63,9 +87,11 @@ async def app() -> AsyncIterator[ASGIApp]:
                 "cache": Provide(lambda: cache, sync_to_thread=False),
                 "known_banks": Provide(lambda: known_banks, sync_to_thread=False),
                 "payments": Provide(lambda: paying, sync_to_thread=False),
+                "limits": Provide(lambda: limits, sync_to_thread=False),
+                "caller": Provide(access.provide_caller),
             },
             request_max_body_size=problems.BODY_BYTES_MAX,
             logging_config=None,
         )
         async with litestar.lifespan():
-            yield CountRequests(FastLane(litestar, paying))
+            yield CountRequests(Access(FastLane(litestar, paying), keyring, limits))

@@ -8,11 +8,13 @@ from litestar import MediaType, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
+from api.access import Needs
 from api.cache_client import CacheClient
 from api.problems import refuse
 from api.refusals import Refusal
 from polka import positions
 from polka.database import Pool
+from polka.keys import Caller, Scope
 from polka.positions import PAGE_MAX
 from polka.transactions import POLKA, AccountId, BankName, is_bank_name
 
@@ -48,16 +50,23 @@ class KnownBanks:
         return True
 
 
-@get("/banks")
+@get("/banks", guards=[Needs(Scope.TRANSACTIONS_READ)])
 async def list_banks(
-    cache: NamedDependency[CacheClient], pool: NamedDependency[Pool], after: After = "", limit: Limit = 100
+    caller: NamedDependency[Caller],
+    cache: NamedDependency[CacheClient],
+    pool: NamedDependency[Pool],
+    after: After = "",
+    limit: Limit = 100,
 ) -> Response[bytes]:
-    """All banks by name, with what each is owed (> 0) or owes (< 0)."""
+    """All banks by name, with what each is owed (> 0) or owes (< 0); for a bank's key that bank alone."""
+    if caller.bank is not None:
+        own = [await position(cache, pool, caller.bank)] if after < caller.bank else []
+        return as_json(msgspec.json.encode({"banks": [msgspec.Raw(bank) for bank in own], "next": None}))
     page = await cache.ask("/balance", {"after": after, "limit": limit})
     return as_json(page or positions.encode(await positions.banks(pool, after, limit)))
 
 
-@post("/banks")
+@post("/banks", guards=[Needs(Scope.BANKS_WRITE)])
 async def open_bank(data: JSONBody[NewBank], pool: NamedDependency[Pool]) -> Response[NewBank]:
     """Open a bank. Its accounts open with their first payments."""
     if data.name == POLKA:
@@ -68,22 +77,23 @@ async def open_bank(data: JSONBody[NewBank], pool: NamedDependency[Pool]) -> Res
     return Response(data, status_code=201, headers={"Location": f"/banks/{quote(data.name)}"})
 
 
-@get("/banks/{name:str}")
+@get("/banks/{name:str}", guards=[Needs(Scope.TRANSACTIONS_READ)])
 async def get_bank(
     name: FromPath[str],
+    caller: NamedDependency[Caller],
     cache: NamedDependency[CacheClient],
     pool: NamedDependency[Pool],
     known_banks: NamedDependency[KnownBanks],
 ) -> Response[bytes]:
     """One bank, with its position in each currency."""
-    await need(known_banks, name)
-    bank = await cache.ask(f"/balance/{quote(name)}")
-    return as_json(bank or positions.encode(await positions.bank(pool, name)))
+    await need(caller, known_banks, name)
+    return as_json(await position(cache, pool, name))
 
 
-@get("/banks/{name:str}/accounts")
+@get("/banks/{name:str}/accounts", guards=[Needs(Scope.TRANSACTIONS_READ)])
 async def list_accounts(
     name: FromPath[str],
+    caller: NamedDependency[Caller],
     cache: NamedDependency[CacheClient],
     pool: NamedDependency[Pool],
     known_banks: NamedDependency[KnownBanks],
@@ -92,7 +102,7 @@ async def list_accounts(
     limit: Limit = 100,
 ) -> Response[bytes]:
     """The bank's accounts by id, or the one that `account` names."""
-    await need(known_banks, name)
+    await need(caller, known_banks, name)
     params: dict[str, str | int] = {"after": after, "limit": limit}
     if account:
         params["account"] = account
@@ -100,9 +110,17 @@ async def list_accounts(
     return as_json(page or positions.encode(await positions.accounts(pool, name, account, after, limit)))
 
 
-async def need(known_banks: KnownBanks, name: str) -> None:
+async def need(caller: Caller, known_banks: KnownBanks, name: str) -> None:
+    """See that there is such a bank; whoever may not look at it does not learn whether there is."""
+    if not caller.acts_for(name):
+        refuse(Refusal.FORBIDDEN, f"The key is one of {caller.bank}, which sees no other bank.")
     if not await known_banks.exists(name):
         refuse(Refusal.NOT_FOUND, f"There is no bank {name}.")
+
+
+async def position(cache: CacheClient, pool: Pool, name: str) -> bytes:
+    bank = await cache.ask(f"/balance/{quote(name)}")
+    return bank or positions.encode(await positions.bank(pool, name))
 
 
 def as_json(body: bytes) -> Response[bytes]:

@@ -1,5 +1,6 @@
 """Many payments in one request: `POST /transactions`, all or nothing, or each by itself."""
 
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -8,13 +9,16 @@ from litestar import Request, Response, post
 from litestar.di import NamedDependency
 
 from api import problems
+from api.access import Needs
 from api.answers import as_response, certain, count, encode
 from api.batches import Outcome
+from api.limits import Limits
 from api.operations import Bulk, Pay, fingerprint_of
 from api.payments import Payments, check
 from api.problems import RefusedError
 from api.refusals import ItemRefused, Refusal, Refused
 from api.requests import read_body, read_head
+from polka.keys import Caller, Scope
 from polka.transactions import Payment
 
 ITEMS_MAX = 1_000
@@ -23,30 +27,33 @@ MODES = ("atomic", "each")
 MESSAGE_PACK = ("application/msgpack", "application/vnd.msgpack", "application/x-msgpack")
 
 
-@post("/transactions")
-async def post_transactions(request: Request[Any, Any, Any], payments: NamedDependency[Payments]) -> Response[bytes]:
+@post("/transactions", guards=[Needs(Scope.TRANSACTIONS_WRITE)])
+async def post_transactions(
+    request: Request[Any, Any, Any], payments: NamedDependency[Payments], limits: NamedDependency[Limits]
+) -> Response[bytes]:
     """Make up to 1,000 payments: with `mode=atomic` all or none, with `mode=each` those that are not refused.
 
     The payments that are made are committed together. 201 if all of them are; with `mode=each` else 207, and a
     result for each.
     """
-    outcome = await certain(pay_many(request, payments))
+    outcome = await certain(pay_many(request, payments, limits))
     count("bulk", outcome)
     return as_response(encode(outcome, 201))
 
 
-async def pay_many(request: Request[Any, Any, Any], payments: Payments) -> Outcome:
-    scope = request.scope
-    head = read_head(scope["headers"], scope["query_string"], payments.request_timeout_seconds, ("mode",))
+async def pay_many(request: Request[Any, Any, Any], payments: Payments, limits: Limits) -> Outcome:
+    head = read_head(request.scope, payments.request_timeout_seconds, ("mode",))
     mode = head.parameters.get("mode", MODES[0])
     if mode not in MODES:
         problems.refuse(Refusal.INVALID, f"mode: must be {' or '.join(MODES)}.", "mode")
     body = await read_body(request.receive, BODY_BYTES_MAX)
     items = read_items(body, MESSAGE_PACK_FORM if head.content_type in MESSAGE_PACK else JSON_FORM)
+    if no := limits.take(head.caller.id, len(items) - 1, time.monotonic_ns()):  # one is taken with the request
+        return no
     fingerprint = fingerprint_of(mode, [item.stored() if isinstance(item, Refused) else item for item in items])
     if head.key and (known := await head.in_time(payments.posting.known(head.key, fingerprint))):
         return known
-    checked = await head.in_time(check_items(payments, items))
+    checked = await head.in_time(check_items(payments, head.caller, items))
     refused = [item for item in checked if isinstance(item, Refused)]
     if refused and mode == "atomic":
         return await payments.posting.refuse(fingerprint, head.key, items_refused(checked), head.seconds_left)
@@ -55,13 +62,13 @@ async def pay_many(request: Request[Any, Any, Any], payments: Payments) -> Outco
     return await payments.posting.post(Bulk(checked, fingerprint), head.key, head.seconds_left)
 
 
-async def check_items(payments: Payments, items: Iterable[Payment | Refused]) -> list[Pay | Refused]:
+async def check_items(payments: Payments, caller: Caller, items: Iterable[Payment | Refused]) -> list[Pay | Refused]:
     checked: list[Pay | Refused] = []
     for item in items:
         if isinstance(item, Refused):
             checked.append(item)
         else:
-            checked.append(check(item) or await payments.unknown_bank(item) or Pay(item))
+            checked.append(check(item, caller) or await payments.unknown_bank(item) or Pay(item))
     return checked
 
 

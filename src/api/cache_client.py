@@ -60,6 +60,8 @@ class CacheClient:
         except httpx.HTTPError as error:
             log.warning("the cache does not answer: %r", error)
             return None
+        if response.status_code == 401:
+            log.error("the cache does not take our token: see that POLKA_CACHE_TOKEN is the same for both")
         return response.content if response.is_success else None
 
 
@@ -75,6 +77,10 @@ async def connect(settings: Settings) -> AsyncIterator[CacheClient]:
         max_keepalive_connections=settings.cache_connections_max,
     )
     async with httpx.AsyncClient(
-        base_url=settings.cache_url, timeout=timeout, limits=limits, trust_env=False
+        base_url=settings.cache_url,
+        headers={"Authorization": f"Bearer {settings.cache_token}"} if settings.cache_token else None,
+        timeout=timeout,
+        limits=limits,
+        trust_env=False,
     ) as client:
         yield CacheClient(client, settings.cache_spacing_seconds)

@@ -9,15 +9,17 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from api import problems
+from api.access import Needs
 from api.answers import as_response, certain, count, encode
 from api.batches import Outcome
 from api.operations import Change, fingerprint_of
 from api.payments import Payments, check
 from api.problems import RefusedError
 from api.refusals import Refusal, Refused
-from api.requests import CALLER, Head, read_body, read_head
+from api.requests import Head, read_body, read_head
 from api.transactions import no_transaction, read_transaction
 from polka.database import Pool
+from polka.keys import Scope
 from polka.transactions import Amendment, Reference, Transaction, amended
 
 PARAMETERS = ("reason",)
@@ -25,7 +27,7 @@ FIXED = ("amount", "currency")
 """What no amendment changes: it would be another payment."""
 
 
-@delete("/transaction/{transaction_id:str}", status_code=200)
+@delete("/transaction/{transaction_id:str}", status_code=200, guards=[Needs(Scope.TRANSACTIONS_WRITE)])
 async def delete_transaction(
     request: Request[Any, Any, Any],
     transaction_id: FromPath[str],
@@ -43,7 +45,7 @@ async def delete_transaction(
     return as_response(encode(outcome, 200))
 
 
-@patch("/transaction/{transaction_id:str}")
+@patch("/transaction/{transaction_id:str}", guards=[Needs(Scope.TRANSACTIONS_WRITE)])
 async def amend_transaction(
     request: Request[Any, Any, Any],
     transaction_id: FromPath[str],
@@ -58,7 +60,7 @@ async def amend_transaction(
 
         async def amend(transaction: Transaction) -> Transaction | Refused:
             new = amended(transaction, amendment)
-            return check(new) or await payments.unknown_bank(new) or new
+            return check(new, head.caller) or await payments.unknown_bank(new) or new
 
         return await change(payments, pool, head, transaction_id, ("PATCH", transaction_id, amendment), amend)
 
@@ -78,22 +80,24 @@ async def change(
     """Replace the newest version of the payment by what is made of it, if nobody else does so at the same time."""
     reason = read_reason(head)
     fingerprint = fingerprint_of(*request, reason)
-    old = await head.in_time(read_transaction(pool, transaction_id))
+    old = await head.in_time(read_transaction(pool, transaction_id, head.caller))
     if old is None:
         return await payments.posting.refuse(fingerprint, head.key, no_transaction(transaction_id), head.seconds_left)
-    new: Transaction | Refused | None = refused_version(old, head.if_match)
+    new: Transaction | Refused | None = refused_change(old, head)
     if new is None:
         new = await head.in_time(make(old))
     if isinstance(new, Refused):
         return await payments.posting.refuse(fingerprint, head.key, new, head.seconds_left)
-    operation = Change(old, new, fingerprint, CALLER, reason)
+    operation = Change(old, new, fingerprint, head.caller.name, reason)
     return await payments.posting.post(operation, head.key, head.seconds_left)
 
 
-def refused_version(transaction: Transaction, if_match: int | None) -> Refused | None:
+def refused_change(transaction: Transaction, head: Head) -> Refused | None:
+    if not head.caller.acts_for(transaction.sender.bank):
+        return Refused(Refusal.FORBIDDEN, f"The key changes only what {head.caller.bank} sent.")
     if transaction.status == "deleted":
         return Refused(Refusal.DELETED, f"Payment {transaction.id} was deleted at {transaction.changed_at}.")
-    if if_match is not None and if_match != transaction.version:
+    if head.if_match is not None and head.if_match != transaction.version:
         return Refused(Refusal.STALE_VERSION, f"The payment is in version {transaction.version}.", "If-Match")
     return None
 
@@ -103,9 +107,7 @@ async def deleted(transaction: Transaction) -> Transaction:
 
 
 def head_of(request: Request[Any, Any, Any], payments: Payments) -> Head:
-    return read_head(
-        request.scope["headers"], request.scope["query_string"], payments.request_timeout_seconds, PARAMETERS
-    )
+    return read_head(request.scope, payments.request_timeout_seconds, PARAMETERS)
 
 
 def read_amendment(body: bytes) -> Amendment:

@@ -5,9 +5,10 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, post
 from litestar.di import NamedDependency
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, Send
 
 from api import problems
+from api.access import Needs, lacking
 from api.answers import Answer, as_response, certain, count, encode
 from api.banks import KnownBanks
 from api.batches import Outcome
@@ -16,6 +17,7 @@ from api.posting import Posting
 from api.problems import FORMS, RefusedError
 from api.refusals import Refusal, Refused
 from api.requests import read_body, read_head
+from polka.keys import Caller, Scope
 from polka.money import is_currency
 from polka.transactions import Payment, Transaction, is_account_id
 
@@ -28,16 +30,16 @@ class Payments:
         self.request_timeout_seconds = request_timeout_seconds
         self._known_banks = known_banks
 
-    async def answer(self, scope: Scope, receive: Receive) -> Answer:
+    async def answer(self, scope: Any, receive: Receive) -> Answer:
         """The answer to a `POST /transaction` that has not been read yet."""
         outcome = await certain(self._pay(scope, receive))
         count("payment", outcome)
         return encode(outcome, 201)
 
     async def _pay(self, scope: Any, receive: Receive) -> Outcome:
-        head = read_head(scope["headers"], scope["query_string"], self.request_timeout_seconds)
+        head = read_head(scope, self.request_timeout_seconds)
         payment = read_payment(await read_body(receive))
-        if no := check(payment):
+        if no := check(payment, head.caller):
             return no
         if not self.knows_banks(payment) and (no := await head.in_time(self.unknown_bank(payment))):
             return await self.posting.refuse(fingerprint_of(payment), head.key, no, head.seconds_left)
@@ -55,8 +57,10 @@ class Payments:
         return None
 
 
-def check(payment: Payment | Transaction) -> Refused | None:
-    """What is wrong with the payment by itself, in the order of precedence."""
+def check(payment: Payment | Transaction, caller: Caller) -> Refused | None:
+    """What is wrong with the payment by itself or as this caller's, in the order of precedence."""
+    if not caller.acts_for(payment.sender.bank):
+        return Refused(Refusal.FORBIDDEN, f"sender.bank: the key sends for {caller.bank} alone.", "sender.bank")
     for field, party in (("sender", payment.sender), ("receiver", payment.receiver)):
         if not is_account_id(party.account):
             return Refused(Refusal.INVALID, f"{field}.account: {FORMS['account']}.", f"{field}.account")
@@ -77,7 +81,7 @@ def read_payment(body: bytes) -> Payment:
 decode = msgspec.json.Decoder(Payment).decode
 
 
-@post("/transaction")
+@post("/transaction", guards=[Needs(Scope.TRANSACTIONS_WRITE)])
 async def post_transaction(request: Request[Any, Any, Any], payments: NamedDependency[Payments]) -> Response[bytes]:
     """Make a payment: 201 once it is durable."""
     return as_response(await payments.answer(request.scope, request.receive))
@@ -95,6 +99,9 @@ class FastLane:
             await self._app(scope, receive, send)
             return
         scope["path_template"] = "/transaction"
-        status, headers, body = await self._payments.answer(scope, receive)
+        if refused := lacking(scope["caller"], Scope.TRANSACTIONS_WRITE):
+            status, headers, body = problems.encode(refused)
+        else:
+            status, headers, body = await self._payments.answer(scope, receive)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})

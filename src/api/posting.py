@@ -63,13 +63,14 @@ class Posting:
         self._cache = cache
         self._connection: Connection | None = None
         self._queue: deque[Pending] = deque()
+        self._queued_payments = 0
         self._arrived = asyncio.Event()
         self._in_flight: dict[Key, Pending] = {}
         self._changing: set[str] = set()
         self._recent: OrderedDict[Key, Answer] = OrderedDict()
         self._committing = asyncio.Lock()
         self._settling: set[asyncio.Task[None]] = set()
-        metrics.QUEUE.set_function(lambda: len(self._queue))
+        metrics.QUEUE.set_function(lambda: self._queued_payments)
 
     async def post(self, operation: Operation, key: Key | None, timeout_seconds: float) -> Outcome:
         """The operation's outcome, once it is certain or the time is up."""
@@ -80,6 +81,8 @@ class Posting:
             if same.fingerprint != pending.fingerprint:
                 return KEY_REUSED
             return as_replay(await self._wait(same, timeout_seconds))
+        if self._queue and self._queued_payments + operation.size > self._settings.queue_payments_max:
+            return OVERLOADED
         if isinstance(operation, Change):
             if operation.old.id in self._changing:
                 return await self.refuse(operation.fingerprint, key, CHANGED_MEANWHILE, timeout_seconds)
@@ -87,6 +90,7 @@ class Posting:
         if key:
             self._in_flight[key] = pending
         self._queue.append(pending)
+        self._queued_payments += operation.size
         self._arrived.set()
         return await self._wait(pending, timeout_seconds)
 
@@ -184,6 +188,7 @@ class Posting:
         size = 0
         while self._queue and (not size or size + self._queue[0].operation.size <= self._settings.batch_size_max):
             pending = self._queue.popleft()
+            self._queued_payments -= pending.operation.size
             if pending.waiters:
                 collected.append(pending)
                 size += pending.operation.size
@@ -306,6 +311,7 @@ class Posting:
             await asyncio.sleep(RETRY_SECONDS / 10)  # whatever stopped it may still be there
         if remaining:
             self._queue.extendleft(reversed(remaining))
+            self._queued_payments += sum(pending.operation.size for pending in remaining)
             self._arrived.set()
 
     async def _single_out(self, connection: Connection, batch: Batch, error: Exception) -> None:
@@ -343,6 +349,7 @@ def as_replay(outcome: Outcome) -> Outcome:
 
 KEY_REUSED = Refused(Refusal.KEY_REUSED, "This Idempotency-Key was used with another body.", field="Idempotency-Key")
 DATABASE_AWAY = Refused(Refusal.DATABASE_AWAY, "Nothing was recorded by this attempt; try again.")
+OVERLOADED = Refused(Refusal.OVERLOADED, "The queue is full: nothing was recorded by this attempt; try again.")
 TIMEOUT = Refused(Refusal.TIMEOUT, "The request was still queued: nothing was recorded by this attempt.")
 OUTCOME_UNKNOWN_IN_TIME = Refused(
     Refusal.OUTCOME_UNKNOWN_IN_TIME,

@@ -81,6 +81,7 @@ def encode(refused: Refused) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
     if (seconds := RETRY_AFTER_SECONDS.get(refused.refusal)) is not None:
         headers.append((b"retry-after", str(seconds).encode()))
+    headers += [(name.encode(), value.encode()) for name, value in refused.headers]
     return document.status, headers, body
 
 

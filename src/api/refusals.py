@@ -17,6 +17,9 @@ class Kind(msgspec.Struct, frozen=True):
 class Refusal(Enum):
     """In the order of precedence: of several reasons the first is told."""
 
+    UNAUTHORIZED = Kind(401, "unauthorized", "A valid key is needed")
+    RATE_LIMITED = Kind(429, "rate_limited", "There are too many requests")
+    FORBIDDEN = Kind(403, "forbidden", "The key does not allow this")
     MALFORMED = Kind(400, "malformed", "The request cannot be read")
     INVALID = Kind(400, "invalid", "The request is not valid")
     NOT_FOUND = Kind(404, "not_found", "There is no such thing here")
@@ -30,6 +33,7 @@ class Refusal(Enum):
     ITEMS_REFUSED = Kind(422, "items_refused", "Items of the request are refused, so none was taken")
     DELETED = Kind(410, "deleted", "The payment is deleted")
     CONFLICT = Kind(409, "conflict", "It is not as the request takes it to be")
+    OVERLOADED = Kind(503, "overloaded", "There is more to do than can be done")
     DATABASE_AWAY = Kind(503, "database_away", "The database does not answer")
     TIMEOUT = Kind(504, "timeout", "The time ran out")
     OUTCOME_UNKNOWN = Kind(503, "outcome_unknown", "The outcome is unknown")
@@ -37,7 +41,7 @@ class Refusal(Enum):
     INTERNAL = Kind(500, "internal", "Polka has failed")
 
 
-RETRY_AFTER_SECONDS = {Refusal.DATABASE_AWAY: 1, Refusal.OUTCOME_UNKNOWN: 1}
+RETRY_AFTER_SECONDS = {Refusal.OVERLOADED: 1, Refusal.DATABASE_AWAY: 1, Refusal.OUTCOME_UNKNOWN: 1}
 
 
 class ItemRefused(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -50,12 +54,13 @@ class ItemRefused(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """A no, with the fact behind it, the field that it is about, and the items, where a request has several."""
+    """A no: the fact behind it, the field that it is about, its items where a request has several, and headers."""
 
     refusal: Refusal
     detail: str
     field: str | None = None
     items: list[ItemRefused] | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
     def stored(self) -> dict[str, Any]:
         """As the row of an idempotency key keeps it."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Collection, Iterable
+from collections.abc import Awaitable, Collection
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
@@ -14,10 +14,10 @@ from api.posting import TIMEOUT
 from api.problems import BODY_BYTES_MAX, RefusedError, refuse, too_large
 from api.refusals import Refusal
 from polka import duration
+from polka.keys import Caller
 
 T = TypeVar("T")
 
-CALLER = "anonymous"
 KEY_LENGTH_MAX = 255
 TIMEOUT_SECONDS_MAX = 300.0
 ETAG = re.compile(r'"(\d{1,9})"')
@@ -29,6 +29,7 @@ class Head(msgspec.Struct):
     `deadline`, in the event loop's time, is when the caller stops waiting.
     """
 
+    caller: Caller
     deadline: float
     key: Key | None = None
     if_match: int | None = None
@@ -56,28 +57,26 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def read_head(
-    headers: Iterable[tuple[bytes, bytes]], query: bytes, timeout_seconds: float, parameters: Collection[str] = ()
-) -> Head:
-    """From the request's headers and query, which may have these parameters, each once.
+def read_head(scope: Any, timeout_seconds: float, parameters: Collection[str] = ()) -> Head:
+    """From the request's ASGI scope: its caller, its headers and its query, which may have these parameters, each once.
 
     Raises:
         RefusedError: one of them is not as it must be, or unknown.
     """
-    head = Head(now() + timeout_seconds)
-    for name, value in headers:
+    head = Head(scope["caller"], now() + timeout_seconds)
+    for name, value in scope["headers"]:
         if name == b"idempotency-key":
             if head.key:
                 refuse(Refusal.INVALID, "Idempotency-Key: is given more than once.", "Idempotency-Key")
-            head.key = (CALLER, read_key(value))
+            head.key = (head.caller.name, read_key(value))
         elif name == b"content-type":
             head.content_type = value.decode("latin-1").partition(";")[0].strip().lower()
         elif name == b"request-timeout":
             head.deadline = now() + read_timeout(value.decode("latin-1"), "Request-Timeout")
         elif name == b"if-match":
             head.if_match = read_version(value.decode("latin-1"))
-    if query:
-        read_query(head, query, parameters)
+    if scope["query_string"]:
+        read_query(head, scope["query_string"], parameters)
     return head
 
 

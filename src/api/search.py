@@ -14,10 +14,12 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
+from api.access import Needs
 from api.commits import transaction_of
 from api.problems import refuse
 from api.refusals import Refusal
 from polka.database import Pool
+from polka.keys import Caller, Scope
 from polka.money import AMOUNT_MAX
 from polka.transactions import BANK_NAME, Transaction
 
@@ -76,18 +78,21 @@ class Page(msgspec.Struct, frozen=True):
     next: str | None
 
 
-@get("/transactions")
+@get("/transactions", guards=[Needs(Scope.TRANSACTIONS_READ)])
 async def list_transactions(
-    request: Request[Any, Any, Any], search: NamedDependency[Search], search_pool: NamedDependency[Pool]
+    request: Request[Any, Any, Any],
+    caller: NamedDependency[Caller],
+    search: NamedDependency[Search],
+    search_pool: NamedDependency[Pool],
 ) -> Response[Page]:
-    """Find transactions, the newest first.
+    """Find transactions, the newest first; a bank's key finds those that the bank took part in.
 
     A page looks at 10,000 transactions at most. If few of them match, it is short, or even empty: as long as there
     is a `next`, going on may find more. What is committed meanwhile neither hides nor doubles what was there.
     """
     query = list(request.query_params.multi_items())
     check_names([name for name, _ in query])
-    page = await find(search_pool, search)
+    page = await find(search_pool, search, caller.bank)
     if page.next is None:
         return Response(page)
     following = urlencode([*((name, value) for name, value in query if name != "cursor"), ("cursor", page.next)])

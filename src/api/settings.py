@@ -4,14 +4,24 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from polka.settings import AllowLossyDatabase, Count, DatabaseUrl, Seconds
+from polka.settings import AllowLossyDatabase, CacheToken, Count, DatabaseUrl, NoAuth, Seconds
 
 
 class Settings(Struct, frozen=True):
     database_url: DatabaseUrl
     cache_url: Annotated[str, Meta(description="Where the cache listens.")] = "http://127.0.0.1:8100"
+    cache_token: CacheToken = None
+    no_auth: NoAuth = False
+    keys_poll_seconds: Annotated[
+        Seconds, Meta(description="From one look for new and revoked keys to the next; NOTIFY tells of them sooner.")
+    ] = 0.3
+    rate_per_second: Annotated[Count, Meta(description="Requests a second of one key, in each process.")] = 20_000
+    rate_burst: Annotated[Count, Meta(description="Requests of one key at once, in each process.")] = 40_000
     allow_lossy_database: AllowLossyDatabase = False
     batch_size_max: Annotated[Count, Meta(le=4096, description="Payments in one commit, at most.")] = 512
+    queue_payments_max: Annotated[
+        Count, Meta(description="Payments that wait for a commit, at most; more are refused as `overloaded`.")
+    ] = 4096
     commit_timeout_seconds: Annotated[
         Seconds, Meta(description="Bounds one commit; what a caller waits is bounded by its own timeout.")
     ] = 5.0

@@ -11,19 +11,30 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
 from api import answers, commits
+from api.access import Needs
 from api.batches import Accepted
 from api.commits import transaction_of
+from api.operations import Key
 from api.problems import RefusedError, refuse
 from api.refusals import Refusal, Refused
-from api.requests import CALLER, KEY_LENGTH_MAX
+from api.requests import KEY_LENGTH_MAX
 from polka.database import Pool
+from polka.keys import Caller, Scope
 from polka.transactions import OldVersion, Transaction
 
 TRANSACTION = """
-SELECT t.*, b.posted_at FROM transactions t JOIN batches b ON b.id = t.batch WHERE t.id = $1
+SELECT t.*, b.posted_at FROM transactions t JOIN batches b ON b.id = t.batch
+WHERE t.id = $1 AND ($2::text IS NULL OR $2 IN (t.sender_bank, t.receiver_bank))
 """
 LATEST = """
 SELECT t.*, b.posted_at FROM transactions t JOIN batches b ON b.id = t.batch ORDER BY t.id DESC LIMIT 1
+"""
+LATEST_OF_BANK = """
+SELECT t.*, b.posted_at FROM (
+    (SELECT * FROM transactions WHERE sender_bank = $1 ORDER BY id DESC LIMIT 1)
+    UNION ALL
+    (SELECT * FROM transactions WHERE receiver_bank = $1 ORDER BY id DESC LIMIT 1)
+) t JOIN batches b ON b.id = t.batch ORDER BY t.id DESC LIMIT 1
 """
 VERSIONS = """
 SELECT v.*, b.posted_at FROM transaction_versions v JOIN batches b ON b.id = v.batch
@@ -39,23 +50,24 @@ class History(msgspec.Struct, frozen=True):
     old_versions: Sequence[OldVersion]
 
 
-@get("/transaction")
+@get("/transaction", guards=[Needs(Scope.TRANSACTIONS_READ)])
 async def find_transaction(
+    caller: NamedDependency[Caller],
     pool: NamedDependency[Pool],
     idempotency_key: Annotated[str | None, QueryParameter(max_length=KEY_LENGTH_MAX)] = None,
 ) -> Response[bytes]:
-    """The latest transaction; with `idempotency_key`, what became of the request that bore it."""
+    """The latest transaction; with `idempotency_key`, what became of the caller's request that bore it."""
     if idempotency_key is not None:
-        return await find_answer(pool, idempotency_key)
-    row = await pool.fetchrow(LATEST)
+        return await find_answer(pool, (caller.name, idempotency_key))
+    row = await (pool.fetchrow(LATEST_OF_BANK, caller.bank) if caller.bank else pool.fetchrow(LATEST))
     if row is None:
         refuse(Refusal.NOT_FOUND, "There is no transaction yet.")
     return as_json(transaction_of(row))
 
 
-async def find_answer(pool: Pool, idempotency_key: str) -> Response[bytes]:
+async def find_answer(pool: Pool, key: Key) -> Response[bytes]:
     """The first answer of the key, with what is known by now of the batch's posting."""
-    known = await commits.answers(pool, [(CALLER, idempotency_key)])
+    known = await commits.answers(pool, [key])
     if not known:
         refuse(Refusal.NOT_FOUND, "No request with this idempotency key was recorded.", "idempotency_key")
     match known.popitem()[1].outcome:
@@ -68,28 +80,36 @@ async def find_answer(pool: Pool, idempotency_key: str) -> Response[bytes]:
             return answers.as_response(answers.encode(Accepted(results), 200))
 
 
-@get("/transaction/{transaction_id:str}")
-async def get_transaction(transaction_id: FromPath[str], pool: NamedDependency[Pool]) -> Response[bytes]:
+@get("/transaction/{transaction_id:str}", guards=[Needs(Scope.TRANSACTIONS_READ)])
+async def get_transaction(
+    transaction_id: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
+) -> Response[bytes]:
     """One transaction in its newest version, with its batch and when that was posted."""
-    if (transaction := await read_transaction(pool, transaction_id)) is None:
+    if (transaction := await read_transaction(pool, transaction_id, caller)) is None:
         raise RefusedError(no_transaction(transaction_id))
     return as_json(transaction)
 
 
-@get("/transaction/{transaction_id:str}/history")
-async def get_history(transaction_id: FromPath[str], pool: NamedDependency[Pool]) -> History:
-    """All versions of a payment, who replaced each of them, when and why."""
+@get("/transaction/{transaction_id:str}/history", guards=[Needs(Scope.TRANSACTIONS_READ)])
+async def get_history(
+    transaction_id: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
+) -> History:
+    """All versions of a payment, who replaced each of them, when and why; a bank sees those that it took part in."""
     found = read_id(transaction_id)
     rows = await pool.fetch(VERSIONS, found) if found else []
-    if not rows:
+    if not rows or not sees(caller, rows[0]):
         raise RefusedError(no_transaction(transaction_id))
-    return History(transaction_of(rows[0]), [old_version_of(row) for row in rows[1:]])
+    return History(transaction_of(rows[0]), [old_version_of(row) for row in rows[1:] if sees(caller, row)])
 
 
-async def read_transaction(pool: Pool, transaction_id: str) -> Transaction | None:
-    """The newest version, if there is such a transaction."""
+def sees(caller: Caller, row: asyncpg.Record) -> bool:
+    return caller.sees(row["sender_bank"], row["receiver_bank"])
+
+
+async def read_transaction(pool: Pool, transaction_id: str, caller: Caller) -> Transaction | None:
+    """The newest version, if there is such a transaction that the caller may see."""
     found = read_id(transaction_id)
-    row = await pool.fetchrow(TRANSACTION, found) if found else None
+    row = await pool.fetchrow(TRANSACTION, found, caller.bank) if found else None
     return transaction_of(row) if row else None
 
 

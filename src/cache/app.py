@@ -9,6 +9,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.types import ASGIApp
 
 from cache import balances
+from cache.access import Access
 from cache.flush import OutdatedError
 from cache.keeper import Keeper
 from cache.pruning import prune_keys
@@ -27,6 +28,7 @@ async def app() -> AsyncIterator[ASGIApp]:
         Failure: a setting is wrong, the database is not fit, or another cache has taken over.
     """
     chosen = settings.read(Settings, os.environ)
+    settings.check_token(chosen.cache_token, chosen.no_auth)
     await database.check(chosen.database_url, chosen.allow_lossy_database)
     try:
         async with database.pool(chosen.database_url, "cache", 4, chosen.flush_timeout_seconds) as pool:
@@ -50,7 +52,7 @@ async def app() -> AsyncIterator[ASGIApp]:
                     openapi_config=None,
                 )
                 async with litestar.lifespan():
-                    yield CountRequests(litestar)
+                    yield CountRequests(Access(litestar, chosen.cache_token) if chosen.cache_token else litestar)
     except OutdatedError:
         raise OutdatedFailure("Another cache has taken over; this one has written nothing since, and ends.") from None
 

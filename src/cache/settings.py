@@ -4,11 +4,13 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from polka.settings import AllowLossyDatabase, Count, DatabaseUrl, Seconds
+from polka.settings import AllowLossyDatabase, CacheToken, Count, DatabaseUrl, NoAuth, Seconds
 
 
 class Settings(Struct, frozen=True):
     database_url: DatabaseUrl
+    cache_token: CacheToken = None
+    no_auth: NoAuth = False
     allow_lossy_database: AllowLossyDatabase = False
     flush_seconds: Annotated[Seconds, Meta(description="From one flush to the next.")] = 1.0
     flush_payments_max: Annotated[

@@ -151,7 +151,7 @@ class Audit(msgspec.Struct, frozen=True):
         return not any(self.differences.values())
 
 
-async def audit(database_url: str, cache_url: str | None = None) -> Audit:
+async def audit(database_url: str, cache_url: str | None = None, cache_token: str | None = None) -> Audit:
     """Check everything in one snapshot; with a cache, its answers too.
 
     Raises:
@@ -164,7 +164,7 @@ async def audit(database_url: str, cache_url: str | None = None) -> Audit:
             counts = dict(await connection.fetchrow(COUNTS))
             differences = {name: await look(connection, query) for name, query in CHECKS.items()}
         if cache_url:
-            differences[CACHE_CHECK] = await ask_cache(connection, cache_url)
+            differences[CACHE_CHECK] = await ask_cache(connection, cache_url, cache_token)
     finally:
         await connection.close()
     return Audit(counts, differences)
@@ -179,9 +179,10 @@ async def look(connection: Connection, query: str) -> list[Difference]:
     return [Difference(row["subject"], int(row["expected"]), int(row["found"])) for row in rows]
 
 
-async def ask_cache(connection: Connection, cache_url: str) -> list[Difference]:
+async def ask_cache(connection: Connection, cache_url: str, cache_token: str | None) -> list[Difference]:
     """Compare at a flush that the cache and the database both have; under load that takes a few tries."""
-    async with httpx.AsyncClient(base_url=cache_url, timeout=CACHE_SECONDS, trust_env=False) as client:
+    headers = {"Authorization": f"Bearer {cache_token}"} if cache_token else None
+    async with httpx.AsyncClient(base_url=cache_url, headers=headers, timeout=CACHE_SECONDS, trust_env=False) as client:
         for _ in range(CACHE_TRIES):
             try:
                 answered = await balances_of_cache(client)

@@ -1,24 +1,33 @@
 """The command `polka`: every part by itself, and all of it at once."""
 
 import asyncio
+import ipaddress
 import os
 import signal
+import socket
 import sys
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
 import click
 from rich.console import Console
 
-from polka import __version__, audit, demo, migrate, postgres, seed, server
+from polka import __version__, api_keys, audit, database, demo, migrate, postgres, seed, server
+from polka.api_keys import ApiKey
 from polka.audit import Audit
+from polka.database import Connection
 from polka.failure import Failure
+from polka.keys import DEFAULT_SCOPES, NewKey, Scope
 from polka.spam import Spam
+from polka.transactions import is_bank_name
 from polka.up import Layout, Running, up
 
 console = Console(highlight=False)
 DIFFERENCES_SHOWN = 20
+
+T = TypeVar("T")
 
 database_option = click.option(
     "--database-url", envvar="POLKA_DATABASE_URL", show_envvar=True, help="Postgres, as postgresql://…"
@@ -36,6 +45,10 @@ lossy_option = click.option(
     is_flag=True,
     envvar="POLKA_ALLOW_LOSSY_DATABASE",
     help="For play: take it with fsync off.",
+)
+
+no_auth_option = click.option(
+    "--no-auth", is_flag=True, envvar="POLKA_NO_AUTH", help="For play: no keys, everybody is an operator."
 )
 
 
@@ -63,40 +76,77 @@ def main() -> None:
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of Polka's own Postgres.")
 @database_option
 @lossy_option
+@no_auth_option
 def run_up(
-    apis: int, port: int, cache_port: int, data: Path | None, database_url: str | None, allow_lossy_database: bool
+    apis: int,
+    port: int,
+    cache_port: int,
+    data: Path | None,
+    database_url: str | None,
+    allow_lossy_database: bool,
+    no_auth: bool,
 ) -> None:
     """Everything on this machine: Postgres, the cache and several apis behind one port."""
     folder = data or postgres.data_folder()
-    layout = Layout(apis, port, cache_port, folder, database_url, allow_lossy_database)
+    layout = Layout(apis, port, cache_port, folder, database_url, allow_lossy_database, no_auth)
     run(stay_up(layout), interrupted=0)
 
 
 async def stay_up(layout: Layout) -> None:
     async with up(layout, say) as running:
         show(running)
+        if layout.no_auth:
+            say("[red]No keys are asked for: everybody on this machine is an operator.[/]")
+        elif key := await with_database(running.database_url, first_key):
+            say(f"An operator's key, shown this once: {key}")
+            say(f"  curl -H 'Authorization: Bearer {key}' {layout.url}/banks")
         say("Ctrl-C stops them all.")
         await asyncio.Event().wait()
+
+
+async def first_key(connection: Connection) -> str | None:
+    """An operator's key, if there is no key yet."""
+    return None if await api_keys.exist(connection) else await api_keys.create_operators(connection, "first")
 
 
 @main.command("api")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--shared-port", type=click.IntRange(1, 65535), help="A second port, which several apis share.")
-def run_api(host: str, port: int, shared_port: int | None) -> None:
+@no_auth_option
+def run_api(host: str, port: int, shared_port: int | None, no_auth: bool) -> None:
     """One api process, as in a container."""
     sockets = [server.listen(host, port)]
     if shared_port:
         sockets.append(server.listen(host, shared_port, shared=True))
+    if no_auth:
+        ask_for_no_keys(sockets)
     server.run("api.app:app", sockets)
 
 
 @main.command("cache")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8100, show_default=True, type=click.IntRange(1, 65535))
-def run_cache(host: str, port: int) -> None:
+@no_auth_option
+def run_cache(host: str, port: int, no_auth: bool) -> None:
     """The ledger cache, as in a container: one process. Of two, the later one takes over."""
-    server.run("cache.app:app", [server.listen(host, port)])
+    sockets = [server.listen(host, port)]
+    if no_auth:
+        ask_for_no_keys(sockets)
+    server.run("cache.app:app", sockets)
+
+
+def ask_for_no_keys(sockets: Iterable[socket.socket]) -> None:
+    """Set what the flag stands for, where nobody can come from outside.
+
+    Raises:
+        Failure: a socket is open to other machines.
+    """
+    for bound in sockets:
+        host = bound.getsockname()[0]
+        if not ipaddress.ip_address(host).is_loopback:
+            raise Failure(f"Without keys it may listen on this machine alone, not on {host}.")
+    os.environ["POLKA_NO_AUTH"] = "true"
 
 
 @main.command("migrate")
@@ -124,12 +174,74 @@ def run_seed(banks: int, accounts: int, database_url: str) -> None:
     say(f"There are {banks:,} banks and {accounts:,} accounts.")
 
 
+@main.group("keys")
+def keys_group() -> None:
+    """API keys: who may call the api, and what for."""
+
+
+@keys_group.command("create")
+@click.option("--name", required=True, help="For people, to tell keys apart.")
+@click.option("--bank", help="The bank that it acts for; without one it is an operator's.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice([scope.value for scope in Scope]),
+    default=[scope.value for scope in DEFAULT_SCOPES],
+    show_default=True,
+    help="What it may do; may be repeated.",
+)
+@needed_database_option
+def run_keys_create(name: str, bank: str | None, scopes: tuple[str, ...], database_url: str) -> None:
+    """Make a key and print it: only its hash is kept."""
+    if not is_bank_name(name):
+        raise Failure("A key's name is 1 to 64 letters, digits, spaces, dots, hyphens or underscores.")
+    new = NewKey(name, bank, tuple(Scope(scope) for scope in scopes))
+    if refused := new.refused_scopes():
+        raise Failure(f"A bank's key cannot have the scope {refused[0]}.")
+    key = api_keys.new_key()
+    made = run(with_database(database_url, lambda connection: api_keys.create(connection, key, new)))
+    if made is None:
+        raise Failure(f"There is no bank {bank}.")
+    click.echo(f"Key {made.id} for {made.bank or 'operators'}: {', '.join(made.scopes)}. Shown this once:", err=True)
+    click.echo(key)
+
+
+@keys_group.command("list")
+@needed_database_option
+def run_keys_list(database_url: str) -> None:
+    """All keys, the revoked ones too."""
+    show_keys(run(with_database(database_url, api_keys.listed)))
+
+
+@keys_group.command("revoke")
+@click.argument("id")
+@needed_database_option
+def run_keys_revoke(id: str, database_url: str) -> None:
+    """Have a key refused, by every api within a second."""
+    try:
+        wanted = UUID(id)
+    except ValueError:
+        raise Failure("A key's id is as `polka keys list` shows it.") from None
+    revoked = run(with_database(database_url, lambda connection: api_keys.revoke(connection, wanted)))
+    if revoked is None:
+        raise Failure(f"There is no key with the id {wanted}.")
+    say(f"Key {revoked.id}, {revoked.name}, is revoked.")
+
+
+async def with_database(url: str, work: Callable[[Connection], Awaitable[T]]) -> T:
+    await database.check(url, allow_lossy=True)
+    async with database.session(url) as connection:
+        return await work(connection)
+
+
 @main.command("audit")
 @click.option("--cache-url", envvar="POLKA_CACHE_URL", show_envvar=True, help="Compare this cache's answers too.")
+@click.option("--cache-token", envvar="POLKA_CACHE_TOKEN", show_envvar=True, help="What the cache asks for.")
 @needed_database_option
-def run_audit(cache_url: str | None, database_url: str) -> None:
+def run_audit(cache_url: str | None, cache_token: str | None, database_url: str) -> None:
     """Prove every balance from the transactions; exit 1 if anything differs."""
-    done = run(audit.audit(database_url, cache_url))
+    done = run(audit.audit(database_url, cache_url, cache_token))
     show_audit(done)
     sys.exit(0 if done.is_clean else 1)
 
@@ -149,6 +261,7 @@ def run_audit(cache_url: str | None, database_url: str) -> None:
 @click.option("--client-timeout", default=15.0, show_default=True, type=click.FloatRange(0, min_open=True))
 @click.option("--connect-timeout", default=5.0, show_default=True, type=click.FloatRange(0, min_open=True))
 @click.option("--pool", default=0, show_default=True, help="Connections that the workers share; 0: one each.")
+@click.option("--key", envvar="POLKA_KEY", show_envvar=True, help="The API key to send, polka_….")
 @click.option("--header", multiple=True, help="`Name: value` to send along; may be repeated.")
 @click.option("--progress", default="line", show_default=True, type=click.Choice(["line", "lines", "none"]))
 def run_spam(
@@ -157,16 +270,18 @@ def run_spam(
     processes: int,
     web: bool,
     web_port: int,
+    key: str | None,
     header: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Load a Polka with random payments; exit 0 only if all of them were accepted."""
     words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     words += [f"--header={line}" for line in header]
-    command = Spam(url, max_workers, processes, words, web_port if web else None).command()
+    spam = Spam(url, max_workers, processes, words, web_port if web else None, key)
+    command = spam.command()
     if web:
         say(f"Locust's page: http://127.0.0.1:{web_port}")
-    os.execv(command[0], command)  # noqa: S606  # Locust takes this process over, and its signals
+    os.execve(command[0], command, spam.environ())  # noqa: S606  # Locust takes this process over, and its signals
 
 
 @main.command("demo")
@@ -179,9 +294,6 @@ def run_demo(transactions: int, apis: int, max_workers: int, database_url: str |
     all_accepted, done = run(demo.demo(transactions, apis, max_workers, database_url, say, show))
     show_audit(done)
     sys.exit(0 if all_accepted and done.is_clean else 1)
-
-
-T = TypeVar("T")
 
 
 def run(work: Coroutine[Any, Any, T], interrupted: int = 130) -> T:
@@ -209,6 +321,16 @@ def show(running: Running) -> None:
     for process in running.processes:
         say(f"{process.name:<10}  {process.pid or '-':<8}  {process.address}")
     say(f"Polka is at {running.layout.url}")
+
+
+def show_keys(keys: Iterable[ApiKey]) -> None:
+    rows = [("id", "name", "bank", "scopes", "made", "revoked")]
+    for key in keys:
+        made, revoked = (f"{at:%Y-%m-%d %H:%M}" if at else "-" for at in (key.created_at, key.revoked_at))
+        rows.append((key.id, key.name, key.bank or "-", " ".join(key.scopes), made, revoked))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def show_audit(done: Audit) -> None:

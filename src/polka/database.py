@@ -107,6 +107,20 @@ async def reach(url: str) -> Connection:
         raise Failure(f"The database does not answer: {reason.splitlines()[0]}") from error
 
 
+@asynccontextmanager
+async def session(url: str) -> AsyncIterator[Connection]:
+    """A session for a command.
+
+    Raises:
+        Failure: the database does not answer.
+    """
+    connection = await reach(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
 async def check_durable(connection: Connection, allow_lossy: bool) -> None:
     version = connection.get_server_version().major
     if version < VERSION_MIN:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from polka import audit, database, seed
+from polka import api_keys, audit, database, seed
 from polka.audit import Audit
 from polka.failure import Failure
 from polka.spam import Spam
@@ -39,11 +39,15 @@ async def demo(
             show(running)
             await seed.seed(running.database_url, BANKS, ACCOUNTS)
             say(f"Sending {transactions:,} payments with {max_workers} workers …")
+            async with database.session(running.database_url) as connection:
+                key = await api_keys.create_operators(connection, "demo")
             options = [f"--transactions={transactions}", f"--accounts={ACCOUNTS // BANKS}", "--skew=0.7"]
+            spam = Spam(layout.url, max_workers, 1, options, key=key)
             spamming = await asyncio.create_subprocess_exec(
-                *Spam(layout.url, max_workers, 1, options).command(),
+                *spam.command(),
                 cwd=folder,
                 stdin=asyncio.subprocess.DEVNULL,
+                env=spam.environ(),
             )
             try:
                 all_accepted = await spamming.wait() == 0
@@ -51,7 +55,7 @@ async def demo(
                 spamming.terminate()
                 raise
             await posted(running.database_url)
-            return all_accepted, await audit.audit(running.database_url, layout.cache_url)
+            return all_accepted, await audit.audit(running.database_url, layout.cache_url, running.cache_token)
 
 
 def free_layout(apis: int, folder: Path, database_url: str | None) -> Layout:

@@ -14,6 +14,11 @@ S = TypeVar("S", bound=msgspec.Struct)
 Seconds = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
 DatabaseUrl = Annotated[str, Meta(description="Postgres, as `postgresql://user:password@host:port/name`.")]
+CacheToken = Annotated[
+    Annotated[str, Meta(min_length=16)] | None,
+    Meta(description="The secret that the cache asks apis for; needed unless `POLKA_NO_AUTH` is set."),
+]
+NoAuth = Annotated[bool, Meta(description="Ask nobody for keys: everybody is an operator. For local play only.")]
 AllowLossyDatabase = Annotated[
     bool, Meta(description="Take a database with `fsync` or `synchronous_commit` off. For play only.")
 ]
@@ -34,6 +39,16 @@ def read(kind: type[S], environ: Mapping[str, str]) -> S:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
         raise Failure(explain(str(error))) from None
+
+
+def check_token(cache_token: str | None, no_auth: bool) -> None:
+    """A secret has no default, and is only left out on purpose.
+
+    Raises:
+        Failure: there is neither a token nor `no_auth`.
+    """
+    if cache_token is None and not no_auth:
+        raise Failure(f"{variable('cache_token')} is not set.")
 
 
 def variable(field: str) -> str:

@@ -1,6 +1,7 @@
 """How `polka spam` starts Locust: in a process of its own, because it patches whatever imports it."""
 
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,13 +12,18 @@ from polka.failure import Failure
 
 @dataclass(frozen=True)
 class Spam:
-    """What to send, and how. `options` are the locustfile's own, as words."""
+    """What to send, and how. `options` are the locustfile's own, as words; `key` is the api key that it sends."""
 
     url: str
     max_workers: int
     processes: int
     options: Sequence[str] = ()
     web_port: int | None = None
+    key: str | None = None
+
+    def environ(self) -> dict[str, str]:
+        """The environment of Locust. The key is in it, because others can read a command line."""
+        return {**os.environ, **({"POLKA_KEY": self.key} if self.key else {})}
 
     def command(self) -> list[str]:
         """The command line of Locust.

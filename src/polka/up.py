@@ -2,6 +2,8 @@
 
 import asyncio
 import fcntl
+import os
+import secrets
 import signal
 import sys
 import time
@@ -37,6 +39,7 @@ class Layout:
     folder: Path
     database_url: str | None = None
     allow_lossy: bool = False
+    no_auth: bool = False
 
     @property
     def api_ports(self) -> list[int]:
@@ -59,6 +62,7 @@ class Running:
 
     layout: Layout
     database_url: str
+    cache_token: str
     processes: list[Process] = field(default_factory=list)
 
 
@@ -72,7 +76,8 @@ async def up(layout: Layout, say: Say) -> AsyncIterator[Running]:
     check_ports(layout)
     with locked(layout.folder):
         own = None if layout.database_url else postgres.Server(postgres.locate(), layout.folder)
-        running = Running(layout, own.url if own else layout.database_url or "")
+        token = os.environ.get("POLKA_CACHE_TOKEN") or secrets.token_hex()
+        running = Running(layout, own.url if own else layout.database_url or "", token)
         keepers: list[asyncio.Task[None]] = []
         try:
             if own:
@@ -82,7 +87,7 @@ async def up(layout: Layout, say: Say) -> AsyncIterator[Running]:
             else:
                 say(f"PostgreSQL as given: {server_part(running.database_url)}")
             await migrate.migrate(running.database_url, layout.allow_lossy)
-            for process in services(layout, running.database_url):
+            for process in services(running):
                 await start(process, running)
             keepers += [asyncio.create_task(keep_running(process, say)) for process in running.processes]
             yield running
@@ -117,9 +122,15 @@ def server_part(url: str) -> str:
     return f"{parts.hostname or parts.query}{parts.path}"
 
 
-def services(layout: Layout, database_url: str) -> list[Process]:
+def services(running: Running) -> list[Process]:
     """The cache, and then the apis."""
-    environ = {"POLKA_DATABASE_URL": database_url, "POLKA_CACHE_URL": layout.cache_url}
+    layout = running.layout
+    environ = {
+        "POLKA_DATABASE_URL": running.database_url,
+        "POLKA_CACHE_URL": layout.cache_url,
+        "POLKA_CACHE_TOKEN": running.cache_token,
+        "POLKA_NO_AUTH": str(layout.no_auth).lower(),
+    }
     polka = [sys.executable, "-m", "polka"]
     cache = Process(
         "cache",

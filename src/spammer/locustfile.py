@@ -5,6 +5,7 @@ Each process counts its own tally and sends it to the master; whoever sees that 
 
 import json
 import logging
+import os
 import sys
 import time
 import uuid
@@ -26,7 +27,7 @@ REPORT_SECONDS = 0.25
 HELLO_SECONDS = 5.0
 PAGE = 500
 NO_ANSWER = "no_answer"
-TRY_AGAIN = {NO_ANSWER, "outcome_unknown", "timeout", "database_away"}
+TRY_AGAIN = {NO_ANSWER, "outcome_unknown", "timeout", "database_away", "overloaded", "rate_limited"}
 PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.1, 2.0
 NOT_ALL_WELL = 1
 
@@ -120,7 +121,7 @@ def prepare_users(run: Run) -> bool:
     """Make the plan and the users' client as the options say; whether that went well."""
     options = run.options
     Payer.network_timeout, Payer.connection_timeout = options.client_timeout, options.connect_timeout
-    Payer.default_headers = dict(split_header(line) for line in options.header)
+    Payer.default_headers = headers(options)
     if options.pool:
         Payer.client_pool = HTTPClientPool(
             concurrency=options.pool,
@@ -249,13 +250,23 @@ def bank_names(environment: Environment) -> list[str]:
 
 
 def get(environment: Environment, path: str, params: dict[str, Any] | None = None) -> requests.Response:
-    response = requests.get(address(environment) + path, params=params, timeout=HELLO_SECONDS)
+    sent = headers(environment.parsed_options)
+    response = requests.get(address(environment) + path, params=params, headers=sent, timeout=HELLO_SECONDS)
+    if response.status_code == 401:
+        raise ValueError("the api asks for a key that is valid: give one with --key, or as POLKA_KEY.")
     response.raise_for_status()
     return response
 
 
 def address(environment: Environment) -> str:
     return (environment.host or Payer.host).rstrip("/")
+
+
+def headers(options: Any) -> dict[str, str]:
+    """What goes along with every request. The key comes from the environment: options are shown and sent around."""
+    key = os.environ.get("POLKA_KEY")
+    own = {"Authorization": f"Bearer {key}"} if key else {}
+    return own | dict(split_header(line) for line in options.header)
 
 
 def split_header(line: str) -> tuple[str, str]:

@@ -1,0 +1,106 @@
+"""Who may do what: every request is a known caller's within its limits, and each route says which scope it needs."""
+
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from litestar.types import ASGIApp, Receive, Send
+
+from api import problems
+from api.keyring import Keyring
+from api.limits import Limits
+from api.problems import RefusedError
+from api.refusals import Refusal, Refused
+from polka import keys
+from polka.keys import Caller, Scope
+
+OPEN = re.compile(r"/(hello|health|metrics|schema)(/|\Z)")
+"""What needs no key."""
+
+EVERYBODY = Caller("everybody", None, frozenset(Scope))
+"""The caller where no keys are asked for (POLKA_NO_AUTH)."""
+
+NO_KEY = Refused(
+    Refusal.UNAUTHORIZED,
+    "Send a key along, as `Authorization: Bearer polka_…`.",
+    headers=(("www-authenticate", 'Bearer realm="polka"'),),
+)
+UNKNOWN_KEY = Refused(
+    Refusal.UNAUTHORIZED,
+    "The key is not valid.",
+    headers=(("www-authenticate", 'Bearer realm="polka", error="invalid_token"'),),
+)
+KEYS_UNREADABLE = Refused(Refusal.DATABASE_AWAY, "The key could not be checked: nothing was done. Try again.")
+
+
+class Access:
+    """Lets requests pass that bear a known key, as `scope["caller"]`. Without a keyring everybody is an operator."""
+
+    def __init__(self, app: ASGIApp, keyring: Keyring | None, limits: Limits) -> None:
+        self._app = app
+        self._keyring = keyring
+        self._limits = limits
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not OPEN.match(scope["path"]) and (refused := await self._admit(scope)):
+            status, headers, body = problems.encode(refused)
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": body, "more_body": False})
+            return
+        await self._app(scope, receive, send)
+
+    async def _admit(self, scope: Any) -> Refused | None:
+        """Why the request may not pass, the same for a key that never was and for a revoked one."""
+        if self._keyring is None:
+            caller = EVERYBODY
+        else:
+            key = keys.bearer_token(scope["headers"])
+            if key is None:
+                return NO_KEY
+            found = self._keyring.find(key)
+            if found is None:
+                if not await self._keyring.look():
+                    return KEYS_UNREADABLE
+                found = self._keyring.find(key)
+            if found is None:
+                return UNKNOWN_KEY
+            caller = found
+        scope["caller"] = caller
+        return self._limits.take(caller.id, 1, time.monotonic_ns())
+
+
+@dataclass(frozen=True)
+class Needs:
+    """A route's guard: the caller's key must have this scope."""
+
+    scope: Scope
+
+    async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        if refused := lacking(caller_of(connection), self.scope):
+            raise RefusedError(refused)
+
+
+def lacking(caller: Caller, scope: Scope) -> Refused | None:
+    """The refusal of a caller that does not have the scope."""
+    if scope in caller.scopes:
+        return None
+    challenge = f'Bearer realm="polka", error="insufficient_scope", scope="{scope.value}"'
+    return Refused(
+        Refusal.FORBIDDEN,
+        f"The key needs the scope {scope.value} for this.",
+        headers=(("www-authenticate", challenge),),
+    )
+
+
+def caller_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
+    scope: Any = connection.scope
+    caller: Caller = scope["caller"]
+    return caller
+
+
+async def provide_caller(request: Request[Any, Any, Any]) -> Caller:
+    return caller_of(request)

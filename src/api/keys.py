@@ -1,0 +1,75 @@
+"""API keys for operators: making one, seeing which there are, revoking one (`/keys…`)."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from litestar import Response, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
+
+from api.access import Needs
+from api.problems import refuse
+from api.refusals import Refusal
+from polka import api_keys
+from polka.api_keys import ApiKey
+from polka.database import Pool
+from polka.keys import NewKey, Scope
+from polka.positions import PAGE_MAX
+
+
+class MadeKey(msgspec.Struct, frozen=True):
+    """A key that was just made: the one time that `key`, which callers send, is told."""
+
+    key: str
+    id: str
+    name: str
+    bank: str | None
+    scopes: list[str]
+    created_at: datetime
+
+
+class ApiKeys(msgspec.Struct, frozen=True):
+    """A page of keys in the order in which they were made; `next` is the `after` of the page behind it."""
+
+    keys: list[ApiKey]
+    next: str | None
+
+
+@post("/keys", guards=[Needs(Scope.OPERATE)])
+async def create_key(data: JSONBody[NewKey], pool: NamedDependency[Pool]) -> Response[MadeKey]:
+    """Make a key. It is told this once; only its hash is kept."""
+    if refused := data.refused_scopes():
+        refuse(Refusal.INVALID, f"scopes: a bank's key cannot have {refused[0]}.", "scopes")
+    key = api_keys.new_key()
+    made = await api_keys.create(pool, key, data)
+    if made is None:
+        refuse(Refusal.UNKNOWN_BANK, f"bank: there is no bank {data.bank}.", "bank")
+    told = MadeKey(key, made.id, made.name, made.bank, made.scopes, made.created_at)
+    return Response(told, status_code=201, headers={"Cache-Control": "no-store"})
+
+
+@get("/keys", guards=[Needs(Scope.OPERATE)])
+async def list_keys(
+    pool: NamedDependency[Pool],
+    after: Annotated[UUID, QueryParameter(description="Answer what was made after the key with this id.")] = (
+        api_keys.FIRST_ID
+    ),
+    limit: Annotated[int, QueryParameter(description="The most to answer.", ge=1, le=PAGE_MAX)] = 100,
+) -> ApiKeys:
+    """All keys, the revoked ones too."""
+    page = await api_keys.listed(pool, after, limit)
+    return ApiKeys(page, page[-1].id if len(page) == limit else None)
+
+
+@delete("/keys/{key_id:str}", status_code=200, guards=[Needs(Scope.OPERATE)])
+async def revoke_key(key_id: FromPath[str], pool: NamedDependency[Pool]) -> ApiKey:
+    """Have a key refused, by every api within a second. One that was revoked before stays so."""
+    try:
+        revoked = await api_keys.revoke(pool, UUID(key_id))
+    except ValueError:
+        revoked = None
+    if revoked is None:
+        refuse(Refusal.NOT_FOUND, "There is no key with this id.")
+    return revoked

@@ -1,0 +1,84 @@
+"""API keys: how one is made, hashed and read, and the caller whom it stands for. Only hashes of keys are stored."""
+
+import hashlib
+from collections.abc import Iterable
+from enum import Enum
+from typing import Annotated
+
+import msgspec
+
+from polka.transactions import BANK_NAME, POLKA, BankName
+
+PREFIX = "polka_"
+RANDOM_BYTES = 20
+
+
+class Scope(Enum):
+    """What a key may do."""
+
+    TRANSACTIONS_WRITE = "transactions:write"
+    TRANSACTIONS_READ = "transactions:read"
+    BANKS_WRITE = "banks:write"
+    OPERATE = "operate"
+
+
+BANK_SCOPES = frozenset({Scope.TRANSACTIONS_WRITE, Scope.TRANSACTIONS_READ})
+"""All that a bank's key may do; the other scopes are for Polka's operators."""
+DEFAULT_SCOPES = (Scope.TRANSACTIONS_WRITE, Scope.TRANSACTIONS_READ)
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Whom a key stands for: one bank, or, without a bank, Polka's operators."""
+
+    id: str
+    bank: str | None
+    scopes: frozenset[Scope]
+
+    @property
+    def name(self) -> str:
+        """Under which a caller's idempotency keys and changes are recorded, whichever of its keys it uses."""
+        return self.bank or POLKA
+
+    def acts_for(self, bank: str) -> bool:
+        """Whether the caller may send, amend and delete as this bank, and see all that it has."""
+        return self.bank is None or self.bank == bank
+
+    def sees(self, sender_bank: str, receiver_bank: str) -> bool:
+        return self.bank is None or self.bank in (sender_bank, receiver_bank)
+
+
+def caller_of(id: str, bank: str | None, scopes: Iterable[str]) -> Caller:
+    """The caller of a stored key. What its row gives a bank's key beyond a bank's scopes does not count."""
+    given = set(scopes)  # it may hold a scope that only a newer Polka knows
+    granted = frozenset(scope for scope in Scope if scope.value in given)
+    return Caller(id, bank, granted if bank is None else granted & BANK_SCOPES)
+
+
+class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A key to be made: with a bank it acts for that bank alone, without one for Polka's operators."""
+
+    name: Annotated[str, msgspec.Meta(pattern=BANK_NAME, description="For people, to tell keys apart.")]
+    bank: BankName | None = None
+    scopes: Annotated[tuple[Scope, ...], msgspec.Meta(min_length=1, max_length=len(Scope))] = DEFAULT_SCOPES
+
+    def refused_scopes(self) -> list[str]:
+        """Those that a bank's key cannot have."""
+        return sorted(scope.value for scope in self.scopes if self.bank is not None and scope not in BANK_SCOPES)
+
+
+def key_of(random: bytes) -> str:
+    """The key that 20 random bytes make."""
+    return PREFIX + random.hex()
+
+
+def hash_of(key: bytes) -> bytes:
+    """What is stored and looked up in a key's place. Keys are random: no salt, no slow hash."""
+    return hashlib.sha256(key).digest()
+
+
+def bearer_token(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """The token of `Authorization: Bearer …` (RFC 6750); None where there is no such header."""
+    for name, value in headers:
+        if name == b"authorization":
+            return value[7:].strip() if value[:7].lower() == b"bearer " else None
+    return None

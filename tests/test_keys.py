@@ -1,0 +1,548 @@
+"""Who may do what: every route against every kind of key, and what a key reaches, sees and costs."""
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+import pytest
+import uuid_utils
+
+from api.app import ROUTES
+from api.keyring import SPACING_SECONDS
+from conftest import Running
+from front_door import fetch, refused
+from polka import api_keys, keys, postgres
+from polka.keys import Scope
+from services import CACHE_TOKEN, KEY, Services, bearer, client, payment, wait_for
+from test_commands import one_line
+from test_commands import polka as command
+from wire import Wire
+
+SEND, READ, BANKS, OPERATE = Scope
+KINDS = ["no key", "an unknown key", "a revoked key"]
+KINDS += [f"{owner}'s {scope.value}" for owner in ("bank1", "polka") for scope in Scope]
+
+
+async def insert(url: str, key: str, bank: str | None, *scopes: Scope, revoked: bool = False) -> None:
+    """Straight into the table: no check of what such a key may have, and nobody is told."""
+    connection = await asyncpg.connect(url)
+    await connection.execute(
+        "INSERT INTO api_keys (id, hash, name, bank, scopes, revoked_at) VALUES ($1, $2, 'x', $3, $4, $5)",
+        uuid_utils.uuid7(),
+        keys.hash_of(key.encode()),
+        bank,
+        [scope.value for scope in scopes],
+        await connection.fetchval("SELECT now()") if revoked else None,
+    )
+    await connection.close()
+
+
+@pytest.fixture(scope="module")
+def headers(polka: Running) -> dict[str, dict[str, str]]:
+    """A header with a key of each kind."""
+    made: dict[str, dict[str, str]] = {"no key": {}}
+    for kind in KINDS[1:]:
+        key = api_keys.new_key()
+        made[kind] = bearer(key)
+        owner, _, scope = kind.partition("'s ")
+        if scope:
+            asyncio.run(insert(polka.database_url, key, None if owner == "polka" else owner, Scope(scope)))
+        elif kind == "a revoked key":
+            asyncio.run(insert(polka.database_url, key, None, *Scope, revoked=True))
+    return made
+
+
+def send(method: str, url: str, headers: dict[str, str], body: Any = None) -> httpx.Response:
+    """A request that bears these headers, and no key but what is in them."""
+    request = client.build_request(method, url, json=body, headers=headers)
+    if "Authorization" not in headers:
+        del request.headers["Authorization"]
+    return client.send(request)
+
+
+def new_key(url: str, *scopes: Scope, bank: str | None = None) -> str:
+    """A key as an operator makes it."""
+    body = {"name": "a test", "bank": bank, "scopes": [scope.value for scope in scopes or (SEND, READ)]}
+    response = client.post(f"{url}/keys", json=body)
+    assert response.status_code == 201, response.text
+    return str(response.json()["key"])
+
+
+def key_of_bank(url: str, bank: str) -> dict[str, str]:
+    return bearer(new_key(url, bank=bank))
+
+
+def new_payment(polka: Running, sender: str, receiver: str) -> str:
+    response = client.post(f"{polka.url}/transaction", json=payment(sender=sender, receiver=receiver))
+    return str(response.json()["id"])
+
+
+def of_payment(suffix: str = "", sender: str = "bank1", receiver: str = "bank2") -> Callable[[Running], str]:
+    """The path of a payment that was just made."""
+    return lambda polka: f"/transaction/{new_payment(polka, sender, receiver)}{suffix}"
+
+
+def of_key(polka: Running) -> str:
+    return f"/keys/{client.post(f'{polka.url}/keys', json={'name': 'to be revoked'}).json()['id']}"
+
+
+def at(path: str) -> Callable[[Running], str]:
+    return lambda _: path
+
+
+def bank_body() -> dict[str, str]:
+    return {"name": f"of {uuid_utils.uuid7()}"}
+
+
+Row = tuple[Scope | None, Callable[[Running], str], Any, int, int]
+"""The scope that the route needs, a request, and its status for operators and for bank1 where they have the scope."""
+TABLE: dict[tuple[str, str], Row] = {
+    ("GET", "/hello"): (None, at("/hello"), None, 200, 200),
+    ("GET", "/health/live"): (None, at("/health/live"), None, 200, 200),
+    ("GET", "/health/ready"): (None, at("/health/ready"), None, 200, 200),
+    ("GET", "/metrics"): (None, at("/metrics"), None, 200, 200),
+    ("POST", "/transaction"): (SEND, at("/transaction"), payment, 201, 201),
+    ("GET", "/transaction"): (READ, at("/transaction"), None, 200, 200),
+    ("GET", "/transaction/{transaction_id:str}"): (READ, of_payment(), None, 200, 200),
+    ("GET", "/transaction/{transaction_id:str}/history"): (READ, of_payment("/history"), None, 200, 200),
+    ("PATCH", "/transaction/{transaction_id:str}"): (SEND, of_payment(), lambda: {"reference": "new"}, 200, 200),
+    ("DELETE", "/transaction/{transaction_id:str}"): (SEND, of_payment(), None, 200, 200),
+    ("POST", "/transactions"): (SEND, at("/transactions"), lambda: [payment(), payment()], 201, 201),
+    ("GET", "/transactions"): (READ, at("/transactions"), None, 200, 200),
+    ("GET", "/banks"): (READ, at("/banks"), None, 200, 200),
+    ("POST", "/banks"): (BANKS, at("/banks"), bank_body, 201, 403),
+    ("GET", "/banks/{name:str}"): (READ, at("/banks/bank1"), None, 200, 200),
+    ("GET", "/banks/{name:str}/accounts"): (READ, at("/banks/bank1/accounts"), None, 200, 200),
+    ("POST", "/keys"): (OPERATE, at("/keys"), lambda: {"name": "new"}, 201, 403),
+    ("GET", "/keys"): (OPERATE, at("/keys"), None, 200, 403),
+    ("DELETE", "/keys/{key_id:str}"): (OPERATE, of_key, None, 200, 403),
+}
+OTHERS: dict[tuple[str, str], Row] = {
+    ("POST", "past the fast lane"): (SEND, at("/transaction/"), payment, 201, 201),
+    ("POST", "for another bank"): (SEND, at("/transaction"), lambda: payment(sender="bank3"), 201, 403),
+    ("GET", "of another bank"): (READ, at("/banks/bank3"), None, 200, 403),
+    ("GET", "of no bank"): (READ, at("/banks/nobody"), None, 404, 403),
+    ("GET", "another bank's accounts"): (READ, at("/banks/bank3/accounts"), None, 200, 403),
+    ("GET", "others' payment"): (READ, of_payment(sender="bank3", receiver="bank4"), None, 200, 404),
+    ("GET", "others' history"): (READ, of_payment("/history", sender="bank3", receiver="bank4"), None, 200, 404),
+    ("DELETE", "others' payment"): (SEND, of_payment(sender="bank3", receiver="bank4"), None, 200, 404),
+    ("PATCH", "others' payment"): (
+        SEND,
+        of_payment(sender="bank3", receiver="bank4"),
+        lambda: {"reference": "new"},
+        200,
+        404,
+    ),
+    ("GET", "what it received"): (READ, of_payment(sender="bank3", receiver="bank1"), None, 200, 200),
+    ("DELETE", "what it received"): (SEND, of_payment(sender="bank3", receiver="bank1"), None, 200, 403),
+    ("PATCH", "what it received"): (
+        SEND,
+        of_payment(sender="bank3", receiver="bank1"),
+        lambda: {"reference": "new"},
+        200,
+        403,
+    ),
+    ("PATCH", "to another sender"): (SEND, of_payment(), lambda: {"sender": {"bank": "bank3"}}, 200, 403),
+    ("POST", "many, one for another bank"): (
+        SEND,
+        at("/transactions"),
+        lambda: [payment(), payment(sender="bank3")],
+        201,
+        422,
+    ),
+    ("GET", "what is nowhere"): (READ, at("/nothing"), None, 404, 404),
+    ("GET", "the schema"): (None, at("/schema/openapi.json"), None, 200, 200),
+}
+
+
+def test_the_table_has_every_route_of_the_app() -> None:
+    routes = {(method, path) for route in ROUTES for path in route.paths for method in route.http_methods}
+    assert routes == TABLE.keys()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("method", "route"), [*TABLE, *OTHERS], ids=str)
+def test_what_each_kind_of_key_may_do(
+    polka: Running, headers: dict[str, dict[str, str]], method: str, route: str, kind: str
+) -> None:
+    scope, path, body, for_operators, for_bank = (TABLE | OTHERS)[method, route]
+    url = f"{polka.url}{path(polka)}"
+    response = send(method, url, headers[kind], body() if body else None)
+    owner, _, had = kind.partition("'s ")
+    if scope is None:
+        assert response.status_code == for_operators
+    elif not had:
+        refused(response, 401, "unauthorized")
+    elif had == scope.value or route == "what is nowhere":
+        expected = for_operators if owner == "polka" else for_bank
+        assert response.status_code == expected, response.text
+    else:
+        refused(response, 403, "forbidden")
+        assert response.headers["www-authenticate"] == (
+            f'Bearer realm="polka", error="insufficient_scope", scope="{scope.value}"'
+        )
+
+
+def test_a_refused_caller_is_told_how_to_ask_and_not_whether_the_key_ever_was(
+    polka: Running, headers: dict[str, dict[str, str]]
+) -> None:
+    url = f"{polka.url}/transaction"
+    without = send("GET", url, {})
+    assert without.headers["www-authenticate"] == 'Bearer realm="polka"'
+    assert send("GET", url, {"Authorization": "Basic cG9sa2E6cG9sa2E="}).headers["www-authenticate"] == (
+        'Bearer realm="polka"'
+    )
+    unknown, revoked = (send("GET", url, headers[kind]) for kind in ("an unknown key", "a revoked key"))
+    assert unknown.headers["www-authenticate"] == 'Bearer realm="polka", error="invalid_token"'
+    assert unknown.content == revoked.content
+    assert {**unknown.headers, "date": ""} == {**revoked.headers, "date": ""}
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_the_name_of_the_scheme_may_be_in_any_case(polka: Running, scheme: str) -> None:
+    key = new_key(polka.url)
+    assert send("GET", f"{polka.url}/banks", {"Authorization": f"{scheme} {key}"}).status_code == 200
+
+
+@pytest.mark.parametrize("wrong", ["{key}0", "{short}", "Polka_{bare}", "{bare}", "{key} {key}", "polka_", "\u00e9"])
+def test_what_is_nearly_a_key_is_none(polka: Running, wrong: str) -> None:
+    key = new_key(polka.url)
+    text = wrong.format(key=key, short=key[:-1], bare=key.removeprefix("polka_"))
+    sent: Any = {"Authorization": f"Bearer {text}".encode("latin-1")}
+    refused(send("GET", f"{polka.url}/banks", sent), 401, "unauthorized")
+
+
+def test_a_key_is_told_once_and_only_its_hash_is_kept(polka: Running) -> None:
+    response = client.post(f"{polka.url}/keys", json={"name": "once", "bank": "bank1"})
+    made = response.json()
+    assert response.headers["cache-control"] == "no-store"
+    assert (made["name"], made["bank"]) == ("once", "bank1")
+    assert made["scopes"] == ["transactions:write", "transactions:read"]
+    assert UUID(made["id"]).version == 7
+    key = made.pop("key")
+    assert keys.PREFIX + bytes.fromhex(key.removeprefix("polka_")).hex() == key
+    listed = all_keys(polka.url)
+    assert listed[-1] == made | {"revoked_at": None}
+    assert key.removeprefix("polka_") not in str(fetch(polka.database_url, "SELECT * FROM api_keys"))
+
+
+def all_keys(url: str) -> list[dict[str, Any]]:
+    """By pages of three."""
+    found: list[dict[str, Any]] = []
+    params: dict[str, str] = {"limit": "3"}
+    while True:
+        page = client.get(f"{url}/keys", params=params).json()
+        assert len(page["keys"]) <= 3
+        found += page["keys"]
+        if page["next"] is None:
+            return found
+        params["after"] = page["next"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "field"),
+    [
+        ({"name": "x", "bank": "nobody"}, 422, "unknown_bank", "bank"),
+        ({"name": "x", "bank": "polka"}, 422, "unknown_bank", "bank"),
+        ({"name": "x", "bank": "bank1", "scopes": ["operate"]}, 400, "invalid", "scopes"),
+        ({"name": "x", "bank": "bank1", "scopes": ["transactions:read", "banks:write"]}, 400, "invalid", "scopes"),
+        ({"name": "x", "scopes": []}, 400, "invalid", "scopes"),
+        ({"name": "x", "scopes": ["everything"]}, 400, "invalid", "scopes[0]"),
+        ({"name": ""}, 400, "invalid", "name"),
+        ({"name": "x\n"}, 400, "invalid", "name"),
+        ({}, 400, "invalid", "name"),
+        ({"name": "x", "key": "polka_mine"}, 400, "invalid", "key"),
+    ],
+)
+def test_a_key_that_cannot_be_made(polka: Running, body: Any, status: int, code: str, field: str) -> None:
+    before = fetch(polka.database_url, "SELECT count(*) FROM api_keys")
+    assert refused(client.post(f"{polka.url}/keys", json=body), status, code)["field"] == field
+    assert fetch(polka.database_url, "SELECT count(*) FROM api_keys") == before
+
+
+def test_a_key_is_revoked_once(polka: Running) -> None:
+    path = of_key(polka)
+    first = client.delete(f"{polka.url}{path}").json()
+    assert first["revoked_at"]
+    assert client.delete(f"{polka.url}{path}").json() == first
+    for nobody in ("x", "01900000-0000-7000-8000-000000000000"):
+        refused(client.delete(f"{polka.url}/keys/{nobody}"), 404, "not_found")
+
+
+def test_keys_are_made_listed_and_revoked_from_the_command_line(polka: Running) -> None:
+    database = {"POLKA_DATABASE_URL": polka.database_url}
+    made = command("keys", "create", "--name=from a terminal", "--bank=bank7", "--scope=transactions:read", **database)
+    assert made.returncode == 0, made.stderr
+    key = made.stdout.strip()
+    assert key.removeprefix("polka_") not in made.stderr
+    banks = send("GET", f"{polka.url}/banks", bearer(key)).json()["banks"]
+    assert [bank["name"] for bank in banks] == ["bank7"]
+    (line,) = [line for line in command("keys", "list", **database).stdout.splitlines() if "from a terminal" in line]
+    assert "bank7" in line
+    assert "transactions:read" in line
+    assert key not in line
+    assert "is revoked" in command("keys", "revoke", line.split()[0], **database).stdout
+    for api in polka.apis:
+        wait_for("it is refused", is_refused(api.url, bearer(key)), 1)
+
+
+def is_refused(url: str, headers: dict[str, str]) -> Callable[[], bool]:
+    return lambda: send("GET", f"{url}/banks", headers).status_code == 401
+
+
+def test_what_the_command_line_says_of_keys_that_cannot_be(polka: Running) -> None:
+    database = {"POLKA_DATABASE_URL": polka.database_url}
+    assert one_line(command("keys", "create", "--name=x", "--bank=nobody", **database)) == "There is no bank nobody."
+    assert "operate" in one_line(command("keys", "create", "--name=x", "--bank=bank1", "--scope=operate", **database))
+    assert "name" in one_line(command("keys", "create", "--name=", **database))
+    assert "scope" in one_line(command("keys", "create", "--name=x", "--scope=all", **database))
+    nobody = "01900000-0000-7000-8000-000000000000"
+    assert one_line(command("keys", "revoke", nobody, **database)) == f"There is no key with the id {nobody}."
+    key = api_keys.new_key()
+    assert key not in one_line(command("keys", "revoke", key, **database))
+
+
+NEVER = {"POLKA_KEYS_POLL_SECONDS": "3600"}
+REVOKE = "UPDATE api_keys SET revoked_at = now() WHERE hash = $1"
+OUR_SESSIONS = "FROM pg_stat_activity WHERE application_name = 'polka api keys' AND datname = current_database()"
+
+
+def test_a_revocation_is_told_to_every_api_at_once(services: Services) -> None:
+    """By NOTIFY alone: nobody polls here."""
+    apis = [services.api(**NEVER).ready() for _ in range(2)]
+    made = client.post(f"{apis[0].url}/keys", json={"name": "x"}).json()
+    for api in apis:
+        assert send("GET", f"{api.url}/banks", bearer(made["key"])).status_code == 200
+    assert client.delete(f"{apis[0].url}/keys/{made['id']}").status_code == 200
+    for api in apis:
+        wait_for("it is refused", is_refused(api.url, bearer(made["key"])), 1)
+
+
+@pytest.mark.parametrize("listening", ["which hears nothing", "which is ended", "which is frozen"])
+def test_a_revocation_reaches_every_api_within_a_second_without_being_told(services: Services, listening: str) -> None:
+    """By the poll alone, whatever became of the session: nobody is notified here."""
+    apis = [services.api().ready() for _ in range(2)]
+    key = new_key(apis[0].url)
+    for api in apis:
+        assert send("GET", f"{api.url}/banks", bearer(key)).status_code == 200
+
+    async def revoke() -> list[int]:
+        connection = await asyncpg.connect(services.database_url)
+        sessions = [row["pid"] for row in await connection.fetch(f"SELECT pid {OUR_SESSIONS}")]
+        assert len(sessions) == 2
+        if listening == "which is ended":
+            assert await connection.fetchval(f"SELECT count(pg_terminate_backend(pid)) {OUR_SESSIONS}") == 2
+        elif listening == "which is frozen":
+            for pid in sessions:
+                os.kill(pid, signal.SIGSTOP)
+        await connection.execute(REVOKE, keys.hash_of(key.encode()))
+        await connection.close()
+        return sessions
+
+    sessions = asyncio.run(revoke())
+    deadline = time.monotonic() + 1
+    try:
+        for api in apis:
+            wait_for("it is refused", is_refused(api.url, bearer(key)), deadline - time.monotonic())
+    finally:
+        if listening == "which is frozen":
+            for pid in sessions:
+                os.kill(pid, signal.SIGCONT)
+
+
+def test_a_key_works_as_soon_as_it_is_made_even_if_nobody_was_told(services: Services) -> None:
+    api = services.api(**NEVER).ready()
+    key = api_keys.new_key()
+    assert send("GET", f"{api.url}/banks", bearer(key)).status_code == 401
+    asyncio.run(insert(services.database_url, key, None, READ))
+    assert send("GET", f"{api.url}/banks", bearer(key)).status_code == 200
+
+
+def test_a_flood_of_unknown_keys_is_no_flood_of_queries(services: Services, wire: Wire) -> None:
+    services.database_url = wire.url
+    api = services.api(**NEVER).ready()
+
+    async def try_keys(many: httpx.AsyncClient) -> set[int]:
+        return {(await many.get(f"{api.url}/banks", headers=bearer(api_keys.new_key()))).status_code for _ in range(20)}
+
+    async def flood() -> list[set[int]]:
+        async with httpx.AsyncClient(trust_env=False, verify=False) as many:
+            return await asyncio.gather(*(try_keys(many) for _ in range(20)))
+
+    messages, began = wire.messages, time.monotonic()
+    assert asyncio.run(flood()) == [{401}] * 20
+    looks = (time.monotonic() - began) / SPACING_SECONDS
+    assert wire.messages - messages <= looks + 5
+
+
+def test_a_known_key_costs_no_query(services: Services, wire: Wire) -> None:
+    services.cache().ready()
+    services.database_url = wire.url
+    key = bearer(made := api_keys.new_key())
+    asyncio.run(insert(services.database_url, made, "bank1", READ))
+    api = services.api(**NEVER).ready()
+    assert send("GET", f"{api.url}/banks/bank1", key).status_code == 200
+    before = wire.messages
+    for _ in range(100):
+        assert send("GET", f"{api.url}/banks/bank1", key).status_code == 200
+    assert wire.messages == before
+    wire.refuse()
+    wire.cut()
+    assert send("GET", f"{api.url}/banks/bank1", key).status_code == 200
+    unreadable = send("GET", f"{api.url}/banks/bank1", bearer(api_keys.new_key()))
+    assert "could not be checked" in refused(unreadable, 503, "database_away")["detail"]
+    wire.accept()
+    wait_for("keys are read again", is_refused(api.url, bearer(api_keys.new_key())))
+
+
+def test_idempotency_keys_are_each_callers_own(polka: Running) -> None:
+    def pay(headers: dict[str, str], sender: str, api: int = 0) -> dict[str, Any]:
+        url = f"{polka.apis[api].url}/transaction"
+        response = send("POST", url, headers | {"Idempotency-Key": "the same"}, payment(sender=sender))
+        assert response.status_code == 201, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    ours, theirs, operators = (
+        key_of_bank(polka.url, "bank5"),
+        key_of_bank(polka.url, "bank6"),
+        bearer(new_key(polka.url)),
+    )
+    first = pay(ours, "bank5")
+    assert pay(theirs, "bank6")["id"] != first["id"]
+    assert pay(operators, "bank5")["id"] != first["id"]
+    another_of_ours = key_of_bank(polka.url, "bank5")
+    assert pay(another_of_ours, "bank5", api=1) == first
+    for headers, sender in ((another_of_ours, "bank5"), (theirs, "bank6")):
+        found = send("GET", f"{polka.url}/transaction", headers, None).url
+        found = send("GET", f"{found}?idempotency_key=the%20same", headers).json()
+        assert found["sender"]["bank"] == sender
+
+
+def test_a_key_sends_for_its_own_bank_alone_and_nothing_is_recorded(polka: Running) -> None:
+    headers = key_of_bank(polka.url, "bank5") | {"Idempotency-Key": "not mine"}
+    count = "SELECT count(*) FROM idempotency_keys WHERE key = 'not mine'"
+    problem = refused(send("POST", f"{polka.url}/transaction", headers, payment(sender="bank6")), 403, "forbidden")
+    assert problem["field"] == "sender.bank"
+    assert fetch(polka.database_url, count) == [(0,)]
+    assert send("POST", f"{polka.url}/transaction", headers, payment(sender="bank5")).status_code == 201
+
+
+def test_the_latest_transaction_of_a_bank_is_its_own(polka: Running) -> None:
+    headers = key_of_bank(polka.url, "bank8")
+    url = f"{polka.url}/transaction"
+    refused(send("GET", url, headers), 404, "not_found")
+    sent = new_payment(polka, "bank8", "bank9")
+    new_payment(polka, "bank9", "bank10")
+    assert send("GET", url, headers).json()["id"] == sent
+    received = new_payment(polka, "bank9", "bank8")
+    new_payment(polka, "bank9", "bank10")
+    assert send("GET", url, headers).json()["id"] == received
+
+
+def test_a_bank_sees_the_versions_that_it_took_part_in(polka: Running) -> None:
+    path = f"{polka.url}/transaction/{new_payment(polka, 'bank1', 'bank2')}"
+    assert client.patch(path, json={"receiver": {"bank": "bank3"}}).status_code == 200
+    assert client.patch(path, json={"reference": "for bank3"}).status_code == 200
+    history = send("GET", f"{path}/history", key_of_bank(polka.url, "bank3")).json()
+    assert history["transaction"]["version"] == 3
+    assert [old["transaction"]["version"] for old in history["old_versions"]] == [2]
+    assert len(send("GET", f"{path}/history", key_of_bank(polka.url, "bank1")).json()["old_versions"]) == 2
+
+
+def test_a_bank_has_itself_for_the_list_of_banks(polka: Running) -> None:
+    headers = key_of_bank(polka.url, "bank5")
+    page = send("GET", f"{polka.url}/banks", headers).json()
+    assert page["banks"] == [send("GET", f"{polka.url}/banks/bank5", headers).json()]
+    assert page["next"] is None
+    assert send("GET", f"{polka.url}/banks?after=bank5", headers).json() == {"banks": [], "next": None}
+
+
+def test_a_key_has_a_limit_and_is_told_when_to_come_back(services: Services) -> None:
+    api = services.api(POLKA_RATE_PER_SECOND="2", POLKA_RATE_BURST="3").ready()
+    ours, others = (key_of_bank(api.url, bank) for bank in ("bank1", "bank2"))
+    url = f"{api.url}/transaction"
+    answers = [send("POST", url, ours, payment()) for _ in range(10)]
+    assert [answer.status_code for answer in answers[:3]] == [201] * 3
+    over = next(answer for answer in answers if answer.status_code != 201)
+    refused(over, 429, "rate_limited")
+    assert over.headers["retry-after"] == "1"
+    assert over.headers["ratelimit-policy"] == '"default";q=3;w=2'
+    assert over.headers["ratelimit"] == '"default";r=0;t=1'
+    assert send("POST", url, others, payment(sender="bank2", receiver="bank1")).status_code == 201
+    wait_for("it may come back", lambda: send("POST", url, ours, payment()).status_code == 201)
+
+
+def test_a_bulk_request_counts_by_its_payments(services: Services) -> None:
+    api = services.api(POLKA_RATE_PER_SECOND="1", POLKA_RATE_BURST="100").ready()
+    key = key_of_bank(api.url, "bank1")
+    assert send("POST", f"{api.url}/transactions", key, [payment() for _ in range(90)]).status_code == 201
+    over = send("POST", f"{api.url}/transactions", key, [payment() for _ in range(90)])
+    refused(over, 429, "rate_limited")
+    assert over.headers["retry-after"] == "80"
+    assert fetch(services.database_url, "SELECT count(*) FROM transactions") == [(90,)]
+
+
+def test_without_auth_everybody_is_an_operator_and_the_log_warns(services: Services) -> None:
+    api = services.api(POLKA_NO_AUTH="true").ready()
+    assert send("POST", f"{api.url}/banks", {}, {"name": "anybody"}).status_code == 201
+    assert send("POST", f"{api.url}/transaction", {}, payment()).status_code == 201
+    assert send("GET", f"{api.url}/keys", bearer("polka_wrong")).status_code == 200
+    assert "EVERYBODY IS AN OPERATOR" in api.log.read_text()
+
+
+@pytest.mark.parametrize("service", ["api", "cache"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "127.0.0.1", "localhost"])
+def test_without_auth_it_listens_to_this_machine_alone(database_url: str, service: str, host: str) -> None:
+    if host == "::" and not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    words = [service, f"--host={host}", f"--port={port}", "--no-auth"]
+    said = one_line(command(*words, POLKA_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none"))
+    assert said.startswith(
+        "Without keys it may listen on this machine alone"
+        if ":" in host or host[0] == "0"
+        else "The database does not answer"
+    )
+
+
+def test_no_key_is_ever_in_a_log_or_an_error(server: postgres.Server, services: Services, wire: Wire) -> None:
+    """Good and bad keys, in their place and out of it, also while the database goes away."""
+    services.database_url = wire.url
+    cache, api = services.cache().ready(), services.api().ready()
+    made = client.post(f"{api.url}/keys", json={"name": "x"}).json()
+    secrets = {"good": made["key"], "unknown": api_keys.new_key(), "revoked": new_key(api.url)}
+    ids = {found["name"]: found["id"] for found in all_keys(api.url)}
+    client.delete(f"{api.url}/keys/{ids['a test']}")
+    answers: list[httpx.Response] = []
+
+    def use_all() -> None:
+        for secret in secrets.values():
+            for sent in (bearer(secret), {"Authorization": secret}, {"Authorization": f"Basic {secret}"}):
+                answers.append(send("POST", f"{api.url}/transaction", sent, payment(reference="x")))
+                answers.append(send("GET", f"{api.url}/banks", sent))
+                answers.append(send("GET", f"{cache.url}/balance", sent))
+            answers.append(client.delete(f"{api.url}/keys/{secret}"))
+            answers.append(client.post(f"{api.url}/keys", json={"name": "x", "key": secret}))
+
+    use_all()
+    wire.refuse()
+    wire.cut()
+    use_all()
+    wire.accept()
+    wait_for("it is ready", api.is_ready)
+    answers.append(send("GET", f"{api.url}/keys", bearer(secrets["good"])))
+    assert {answer.status_code for answer in answers} >= {201, 200, 400, 401, 403, 404, 503}
+    told = [answer.text + str(answer.headers) for answer in answers]
+    logs = [log.read_text() for log in (cache.log, api.log, server.log)]
+    assert "could not be read" in logs[1]
+    for secret in (*secrets.values(), CACHE_TOKEN, KEY):
+        assert not [text for text in told + logs if secret.removeprefix("polka_") in text]
