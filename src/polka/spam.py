@@ -2,12 +2,18 @@
 
 import importlib.util
 import os
+import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from polka.failure import Failure
+
+STOP_SECONDS = 30
+"""What a run that is stopped early waits for its last payments."""
+WEB_STOP_SECONDS = 2
+"""The same under Locust's page, where worker processes always wait this long before their next run."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +48,18 @@ class Spam:
             f"--host={self.url}",
             f"--users={self.max_workers}",
             f"--spawn-rate={self.max_workers}",
-            *([f"--processes={self.processes}"] if self.processes > 1 else []),
-            "--stop-timeout=30",
+            *(split_over(self.processes) if self.processes > 1 else []),
+            f"--stop-timeout={STOP_SECONDS if self.web_port is None else WEB_STOP_SECONDS}",
             "--loglevel=ERROR",
             *self.options,
         ]
+
+
+def split_over(processes: int) -> list[str]:
+    """Words for a master and its workers on this machine, over a port of their own: another spammer has another."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    return [
+        *(f"--processes={processes}", "--master-bind-host=127.0.0.1"),
+        *(f"--master-bind-port={port}", f"--master-port={port}"),
+    ]

@@ -6,6 +6,7 @@ Each process counts its own tally and sends it to the master; whoever sees that 
 import json
 import logging
 import os
+import signal
 import sys
 import time
 import uuid
@@ -19,7 +20,7 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
-from spammer.plan import Plan, Tickets, plan
+from spammer.plan import Tickets, plan
 from spammer.tally import ACCEPTED, Tally, progress, summary
 
 TALLY = "polka_tally"
@@ -27,8 +28,9 @@ REPORT_SECONDS = 0.25
 HELLO_SECONDS = 5.0
 PAGE = 500
 NO_ANSWER = "no_answer"
-TRY_AGAIN = {NO_ANSWER, "outcome_unknown", "timeout", "database_away", "overloaded", "rate_limited"}
+TOO_MANY_REQUESTS, SERVER_ERROR = 429, 500
 PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.1, 2.0
+WORKER_SILENT_SECONDS = 3.0
 NOT_ALL_WELL = 1
 
 
@@ -47,23 +49,21 @@ def add_options(parser: Any) -> None:
     add("--header", action="append", default=[], help="`Name: value` to send along; may be repeated.")
     add("--progress", choices=["line", "lines", "none"], default="line", help="One line rewritten, or many.")
     add("--run-name", default="", help="Part of each idempotency key; a repeated name repeats its run.")
-    add("--workers-ready", type=int, default=1, include_in_web_ui=False, help="Set by the master itself.")
 
 
 class Run:
-    """One run, as one process knows it."""
+    """One run, as one process knows it; `plan` is None where it cannot start."""
 
     def __init__(self, environment: Environment, runner: Runner, options: Any) -> None:
         self.environment = environment
         self.runner = runner
         self.options = options
-        self.began = time.monotonic()
         self.tally = Tally()
         self.others: dict[str, Tally] = {}
         self.is_over = False
-        self.plan: Plan | None = None
-        worker = runner.worker_index if isinstance(runner, WorkerRunner) else 0
-        self.tickets = Tickets(options.transactions, worker, options.workers_ready, options.rate)
+        self.plan = plan(options.seed, options.banks, options.accounts, options.skew) if options.banks else None
+        self.tickets = tickets(runner, options)
+        self.began = time.monotonic()
         self._warned: set[str] = set()
 
     @property
@@ -77,80 +77,136 @@ class Run:
             total.add(part)
         return total
 
-    def warn(self, code: str, text: str) -> None:
-        """Say it once for each kind of answer."""
-        if code not in self._warned:
-            self._warned.add(code)
-            say(f"\nwarning: {code}: {text}")
+    def report(self, runner: WorkerRunner) -> None:
+        """Tell the master."""
+        runner.send_message(TALLY, {"run": self.options.run_id, **self.tally.to_message()})
+
+    def warn(self, total: Tally) -> None:
+        """Say once for each kind of answer what the first one said."""
+        for code, detail in total.details.items():
+            if code not in self._warned:
+                self._warned.add(code)
+                say(f"\nwarning: {code}: {detail}")
 
 
-run: Run
+run: Run | None = None
 
 
 @events.init.add_listener
 def prepare(environment: Environment, runner: Runner, **_: Any) -> None:
-    """See that somebody is there before anything starts; the exit code is 0 only after a run that went well."""
+    """The exit code is 0 only after a run that went well."""
     logging.getLogger("locust.stats_logger").setLevel(logging.CRITICAL)
     environment.process_exit_code = NOT_ALL_WELL
+    # Ctrl-C would break into whichever user is at work, with a traceback: it is taken as SIGTERM instead.
+    gevent.signal_handler(signal.SIGINT, os.kill, os.getpid(), signal.SIGTERM)
     if isinstance(runner, MasterRunner):
-        runner.register_message(TALLY, lambda msg, **_: run.others.update({msg.node_id: Tally.of(msg.data)}))
+        runner.register_message(TALLY, hear)
     options = environment.parsed_options
-    if options is not None and options.headless and not isinstance(runner, WorkerRunner):
-        try:
-            get(environment, "/hello")
-        except requests.RequestException as error:
-            sys.exit(f"Nobody answers at {address(environment)}: {error}")
+    if isinstance(runner, WorkerRunner) and options is not None and options.processes:
+        gevent.spawn(end_with_master, runner, os.getppid())
+
+
+def end_with_master(runner: Runner, master: int) -> None:
+    """A worker process whose master is gone does not go on alone."""
+    while os.getppid() == master:
+        gevent.sleep(REPORT_SECONDS)
+    runner.quit()
+
+
+def hear(msg: Any, **_: Any) -> None:
+    """A worker's tally, which may be of a run before."""
+    if run and msg.data["run"] == run.options.run_id:
+        run.others[msg.node_id] = Tally.of(msg.data)
 
 
 @events.test_start.add_listener
-def begin(environment: Environment, runner: Runner | None = None, **_: Any) -> None:
+def begin(environment: Environment, **_: Any) -> None:
     global run
     runner, options = environment.runner, environment.parsed_options
     if runner is None or options is None:
         raise RuntimeError("a run has a runner and options")
-    if isinstance(runner, MasterRunner):
-        options.workers_ready = len(runner.clients.ready)
+    environment.process_exit_code = NOT_ALL_WELL
     if not isinstance(runner, WorkerRunner):
-        options.run_name = options.run_name or uuid.uuid4().hex[:12]
+        set_out(environment, runner, options)
+    prepare_users(options)
     run = Run(environment, runner, options)
-    if isinstance(runner, MasterRunner) or prepare_users(run):
-        gevent.spawn(watch, run)
+    gevent.spawn(watch, run)
 
 
-def prepare_users(run: Run) -> bool:
-    """Make the plan and the users' client as the options say; whether that went well."""
-    options = run.options
+def set_out(environment: Environment, runner: Runner, options: Any) -> None:
+    """Settle what all processes need to know: workers get these options. Without banks there is no run."""
+    options.run_id = options.run_name or uuid.uuid4().hex[:12]
+    options.workers = present(runner) if isinstance(runner, MasterRunner) else []
+    options.banks = []
+    if isinstance(runner, MasterRunner) and runner.target_user_count < len(options.workers):
+        say(f"The run cannot start: {len(options.workers)} processes need as many workers, or some would idle.")
+        return
+    try:
+        get(environment, "/hello")
+        banks = bank_names(environment)
+        plan(options.seed, banks, options.accounts, options.skew)
+    except requests.RequestException as error:
+        say(f"Nobody answers at {address(environment)}: {reason(error)}")
+    except ValueError as error:
+        say(f"The run cannot start: {error}")
+    else:
+        options.banks = banks
+
+
+def present(runner: MasterRunner) -> list[str]:
+    """The ids of the worker processes that are there; one that has ended a run comes back a moment later."""
+    clients = runner.clients
+    return sorted(client.id for client in (*clients.ready, *clients.spawning, *clients.running))
+
+
+def tickets(runner: Runner, options: Any) -> Tickets:
+    """This process's share of the payments: none for a worker that came after the start."""
+    if not isinstance(runner, WorkerRunner):
+        return Tickets(options.transactions, 0, 1, options.rate)
+    if runner.client_id not in options.workers:
+        return Tickets(0, 0, 1, options.rate)
+    return Tickets(options.transactions, options.workers.index(runner.client_id), len(options.workers), options.rate)
+
+
+def prepare_users(options: Any) -> None:
+    """Make the users' client as the options say."""
     Payer.network_timeout, Payer.connection_timeout = options.client_timeout, options.connect_timeout
-    Payer.default_headers = headers(options)
+    Payer.default_headers = headers_of(options)
+    Payer.client_pool = None
     if options.pool:
         Payer.client_pool = HTTPClientPool(
             concurrency=options.pool,
             network_timeout=options.client_timeout,
             connection_timeout=options.connect_timeout,
         )
-    try:
-        run.plan = plan(options.seed, bank_names(run.environment), options.accounts, options.skew)
-    except (requests.RequestException, ValueError) as error:
-        say(f"The run cannot start: {error}")
-        gevent.spawn(end, run)
-        return False
-    return True
 
 
 def watch(run: Run) -> None:
     """Report while it runs, and end it when all payments have ended."""
-    ticks = 0
+    ticks, silent_ticks = 0, 0
     while not run.is_over:
         gevent.sleep(REPORT_SECONDS)
         ticks += 1
         if isinstance(run.runner, WorkerRunner):
-            run.runner.send_message(TALLY, run.tally.to_message())
+            run.report(run.runner)
             continue
         total = run.total()
-        if total.ended >= run.options.transactions:
+        run.warn(total)
+        silent_ticks = silent_ticks + 1 if lacks_workers(run) else 0
+        if run.plan is None:
+            run.is_over = True
+            end(run)
+        elif total.ended >= run.options.transactions:
             conclude(run, total)
+        elif silent_ticks * REPORT_SECONDS > WORKER_SILENT_SECONDS:
+            say("\nA worker process has died, and its share of the payments is not sent.")
+            end(run)
         elif ticks % round(1 / REPORT_SECONDS) == 0:
             show_progress(run, total)
+
+
+def lacks_workers(run: Run) -> bool:
+    return isinstance(run.runner, MasterRunner) and not set(run.options.workers) <= set(present(run.runner))
 
 
 def conclude(run: Run, total: Tally) -> None:
@@ -172,10 +228,15 @@ def end(run: Run) -> None:
 
 @events.test_stop.add_listener
 def stopped(environment: Environment, **_: Any) -> None:
+    if run is None:
+        return
     if isinstance(environment.runner, WorkerRunner):
-        environment.runner.send_message(TALLY, run.tally.to_message())
+        run.report(environment.runner)
     elif not run.is_over:
+        run.warn(run.total())
         say("\nStopped early.\n" + summary(run.total(), run.options.transactions, run.seconds))
+        if run.options.headless:
+            gevent.spawn(end, run)  # Locust, which stops a run that has lost all its workers, would stay
     run.is_over = True
 
 
@@ -195,48 +256,50 @@ class Payer(FastHttpUser):
 
     @task
     def pay(self) -> None:
-        ticket = run.tickets.take()
-        if ticket is None or run.plan is None:
+        if run is None or run.plan is None or (ticket := run.tickets.take()) is None:
             raise StopUser
         number, due_seconds = ticket
         gevent.sleep(max(0.0, due_seconds - run.seconds))
         began = due_seconds if run.options.rate else run.seconds  # late is late, also where the spammer is
-        outcome, attempts = self.send(json.dumps(run.plan.payment(number)), f"{run.options.run_name}-{number}")
+        outcome, attempts = self.send(run, json.dumps(run.plan.payment(number)), f"{run.options.run_id}-{number}")
         run.tally.count(outcome, run.seconds - began, attempts)
 
-    def send(self, body: str, key: str) -> tuple[str, int]:
+    def send(self, run: Run, body: str, key: str) -> tuple[str, int]:
         """Send the payment until its outcome is certain; the outcome, and the attempts that it took."""
         for attempt in range(run.options.retries + 1):
-            code, detail = self.attempt(body, key)
-            if code == ACCEPTED:
-                return code, attempt + 1
-            run.warn(code, detail)
-            if code not in TRY_AGAIN:
-                return code, attempt + 1
-            gevent.sleep(min(PAUSE_SECONDS_MIN * 2**attempt, PAUSE_SECONDS_MAX))
+            if attempt:
+                gevent.sleep(min(PAUSE_SECONDS_MIN * 2 ** (attempt - 1), PAUSE_SECONDS_MAX))
+            code, detail, is_certain = self.attempt(body, key)
+            if code != ACCEPTED:
+                run.tally.note(code, detail)
+            if is_certain:
+                break
         return code, attempt + 1
 
-    def attempt(self, body: str, key: str) -> tuple[str, str]:
-        """One request: `accepted`, or the problem's code, and what it says."""
+    def attempt(self, body: str, key: str) -> tuple[str, str, bool]:
+        """One request: `accepted` or the problem's code, what it says, and whether the payment has ended with it."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}
         with self.client.post("/transaction", data=body, headers=headers, catch_response=True) as response:
             if response.status_code == 201:
                 response.success()
-                return ACCEPTED, ""
+                return ACCEPTED, "", True
             if not response.status_code:
                 response.failure(NO_ANSWER)
-                return NO_ANSWER, repr(response.error)
+                return NO_ANSWER, repr(response.error), False
             code, detail = problem(response)
             response.failure(code)
-            return code, detail
+            return code, detail, TOO_MANY_REQUESTS != response.status_code < SERVER_ERROR
 
 
 def problem(response: Any) -> tuple[str, str]:
+    """The code and the detail of a problem document; of any other answer its status and how it begins."""
     try:
         document = json.loads(response.text)
-        return document["code"], document["detail"]
+        if isinstance(document["code"], str):
+            return document["code"], str(document["detail"])
     except (ValueError, KeyError, TypeError):
-        return f"status_{response.status_code}", (response.text or "")[:200]
+        pass
+    return f"status_{response.status_code}", (response.text or "")[:200]
 
 
 def bank_names(environment: Environment) -> list[str]:
@@ -250,28 +313,30 @@ def bank_names(environment: Environment) -> list[str]:
 
 
 def get(environment: Environment, path: str, params: dict[str, Any] | None = None) -> requests.Response:
-    sent = headers(environment.parsed_options)
-    response = requests.get(address(environment) + path, params=params, headers=sent, timeout=HELLO_SECONDS)
+    headers = headers_of(environment.parsed_options)
+    response = requests.get(address(environment) + path, params=params, headers=headers, timeout=HELLO_SECONDS)
     if response.status_code == 401:
         raise ValueError("the api asks for a key that is valid: give one with --key, or as POLKA_KEY.")
     response.raise_for_status()
     return response
 
 
+def reason(error: requests.RequestException) -> str:
+    """What is wrong, out of what requests and urllib3 wrap around it."""
+    inner = str(getattr(error.args[0], "reason", error) if error.args else error)
+    return inner.partition("): ")[2] or inner
+
+
 def address(environment: Environment) -> str:
     return (environment.host or Payer.host).rstrip("/")
 
 
-def headers(options: Any) -> dict[str, str]:
+def headers_of(options: Any) -> dict[str, str]:
     """What goes along with every request. The key comes from the environment: options are shown and sent around."""
     key = os.environ.get("POLKA_KEY")
     own = {"Authorization": f"Bearer {key}"} if key else {}
-    return own | dict(split_header(line) for line in options.header)
-
-
-def split_header(line: str) -> tuple[str, str]:
-    name, _, value = line.partition(":")
-    return name.strip(), value.strip()
+    split = (line.partition(":") for line in options.header)
+    return own | {name.strip(): value.strip() for name, _, value in split}
 
 
 def say(text: str) -> None:

@@ -51,10 +51,12 @@ def plan(seed: int, banks: Sequence[str], accounts: int, skew: float) -> Plan:
     """A plan over these banks, with this many accounts at each.
 
     Raises:
-        ValueError: there are fewer than two banks.
+        ValueError: there are fewer than two banks, or no accounts.
     """
     if len(banks) < 2:
         raise ValueError(f"There are {len(banks)} banks, a payment needs two: open some with `polka seed`.")
+    if accounts < 1:
+        raise ValueError("A payment needs accounts: at least one at each bank.")
     return Plan(seed, banks, Ranks(len(banks), skew), Ranks(accounts, skew))
 
 

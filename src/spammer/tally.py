@@ -10,11 +10,15 @@ ACCEPTED = "accepted"
 
 @dataclass
 class Tally:
-    """Payments that ended, by outcome; attempts beyond the first; and how many took how long."""
+    """Payments that ended, by outcome; attempts beyond the first; and how many took how long.
+
+    `details` is what the first answer of each kind that was not a yes has said.
+    """
 
     outcomes: Counter[str] = field(default_factory=Counter)
     milliseconds: Counter[int] = field(default_factory=Counter)
     retries: int = 0
+    details: dict[str, str] = field(default_factory=dict)
 
     @property
     def ended(self) -> int:
@@ -25,10 +29,14 @@ class Tally:
         self.milliseconds[rounded(seconds * 1000)] += 1
         self.retries += attempts - 1
 
+    def note(self, code: str, detail: str) -> None:
+        self.details.setdefault(code, detail)
+
     def add(self, other: "Tally") -> None:
         self.outcomes += other.outcomes
         self.milliseconds += other.milliseconds
         self.retries += other.retries
+        self.details = other.details | self.details
 
     def percentile(self, share: float) -> int:
         """The milliseconds within which this share of the payments ended (nearest rank); 0 if none did."""
@@ -44,11 +52,14 @@ class Tally:
             "outcomes": dict(self.outcomes),
             "milliseconds": dict(self.milliseconds),
             "retries": self.retries,
+            "details": self.details,
         }
 
     @classmethod
     def of(cls, message: dict[str, Any]) -> "Tally":
-        return cls(Counter(message["outcomes"]), Counter(message["milliseconds"]), message["retries"])
+        return cls(
+            Counter(message["outcomes"]), Counter(message["milliseconds"]), message["retries"], message["details"]
+        )
 
 
 def rounded(milliseconds: float) -> int:
