@@ -1,0 +1,107 @@
+"""A door before a real api: it passes requests on, and loses or replaces answers where the test says so."""
+
+import contextlib
+import json
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from enum import Enum
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+
+
+class Loss(Enum):
+    """What becomes of the answer, after the api has done what it was asked for."""
+
+    CUT = "the connection ends without one"
+    HELD = "it never comes, and the connection stays open"
+
+
+Answer = tuple[int, str]
+"""A status and a body, given in the api's place."""
+
+
+class Door(ThreadingHTTPServer):
+    """`disturb` says for the nth POST, from 0, what is done to it; None where nothing is."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, api_url: str, disturb: Callable[[int], Loss | Answer | None]) -> None:
+        super().__init__(("127.0.0.1", 0), Passing)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.api = httpx.Client(base_url=api_url, trust_env=False, verify=False)
+        self.keys: Counter[str] = Counter()
+        """How often each idempotency key came."""
+        self.headers: list[dict[str, str]] = []
+        self.closing = threading.Event()
+        self._disturb = disturb
+        self._posts = 0
+        self._lock = threading.Lock()
+
+    def disturbance(self, headers: dict[str, str]) -> Loss | Answer | None:
+        with self._lock:
+            number, self._posts = self._posts, self._posts + 1
+            self.headers.append(headers)
+            self.keys[headers["idempotency-key"]] += 1
+        return self._disturb(number)
+
+
+class Passing(BaseHTTPRequestHandler):
+    """One client's connection."""
+
+    protocol_version = "HTTP/1.1"
+    server: Door
+
+    def do_GET(self) -> None:
+        self.answer(*self.passed_on(b""))
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        match self.server.disturbance({name.lower(): value for name, value in self.headers.items()}):
+            case None:
+                self.answer(*self.passed_on(body))
+            case Loss() as loss:
+                self.passed_on(body)
+                if loss is Loss.HELD:
+                    self.server.closing.wait(30)
+                self.close_connection = True
+                with contextlib.suppress(OSError):
+                    self.connection.shutdown(socket.SHUT_RDWR)
+            case status, text:
+                self.answer(status, text.encode())
+
+    def passed_on(self, body: bytes) -> tuple[int, bytes]:
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+        response = self.server.api.request(self.command, self.path, content=body, headers=headers)
+        return response.status_code, response.content
+
+    def answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@contextlib.contextmanager
+def door(api_url: str, disturb: Callable[[int], Loss | Answer | None] = lambda _: None) -> Iterator[Door]:
+    opened = Door(api_url, disturb)
+    thread = threading.Thread(target=opened.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield opened
+    finally:
+        opened.closing.set()
+        opened.shutdown()
+        thread.join()
+        opened.server_close()
+        opened.api.close()
+
+
+def problem(code: str, detail: str = "It is told here.") -> str:
+    return json.dumps({"code": code, "detail": detail})

@@ -1,0 +1,429 @@
+"""The spammer: which payments it draws, how it counts, and as a command that sends exactly N to a real Polka."""
+
+import asyncio
+import math
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import spammer
+from conftest import Running, execute
+from door import Answer, Loss, door, problem
+from services import Services, client, free_port, wait_for
+from spammer.plan import Plan, Tickets, plan
+from spammer.tally import ACCEPTED, Tally, rounded, summary
+
+BANKS = [f"bank{n}" for n in range(1, 11)]
+
+
+def plans() -> st.SearchStrategy[Plan]:
+    return st.builds(
+        plan,
+        st.integers(),
+        st.integers(2, 30).map(lambda count: [f"bank{n}" for n in range(count)]),
+        st.integers(1, 2000),
+        st.floats(0, 3),
+    )
+
+
+@given(st.integers(), st.integers(0, 10**9), st.floats(0, 3))
+def test_the_same_seed_and_number_draw_the_same_payment(seed: int, number: int, skew: float) -> None:
+    one, other = plan(seed, BANKS, 50, skew), plan(seed, BANKS, 50, skew)
+    one.payment(number + 1)
+    other.payment(number // 2)
+    assert one.payment(number) == other.payment(number)
+
+
+def test_another_seed_or_number_draws_another_payment() -> None:
+    drawn = {str(plan(seed, BANKS, 1000, 0).payment(number)) for seed in range(10) for number in range(100)}
+    assert len(drawn) > 990
+
+
+@given(plans(), st.integers(0, 10**9))
+def test_a_payment_is_between_two_banks_of_the_plan(plan: Plan, number: int) -> None:
+    payment = plan.payment(number)
+    sender, receiver = payment["sender"]["bank"], payment["receiver"]["bank"]
+    assert sender != receiver
+    assert {sender, receiver} <= set(plan.banks)
+    assert 1 <= payment["amount"] <= 10**15
+
+
+def test_a_plan_needs_two_banks() -> None:
+    for banks in ([], ["only"]):
+        with pytest.raises(ValueError, match="a payment needs two"):
+            plan(1, banks, 50, 0)
+
+
+def test_skew_makes_hot_banks_and_no_skew_makes_none() -> None:
+    def shares(skew: float) -> list[float]:
+        drawn = plan(1, BANKS, 50, skew)
+        counted = Counter(drawn.payment(number)["sender"]["bank"] for number in range(5_000))
+        return [counted[bank] / 5_000 for bank in BANKS]
+
+    assert all(0.08 < share < 0.12 for share in shares(0))
+    hot = shares(1)
+    zipf = [1 / rank / sum(1 / n for n in range(1, 11)) for rank in range(1, 11)]
+    assert all(abs(share - expected) < 0.03 for share, expected in zip(hot, zipf, strict=True)), hot
+
+
+@given(st.integers(0, 300), st.integers(1, 12), st.floats(0, 1000))
+def test_tickets_are_handed_out_once_each_over_all_workers(total: int, workers: int, rate: float) -> None:
+    taken = []
+    for worker in range(workers):
+        tickets = Tickets(total, worker, workers, rate)
+        while ticket := tickets.take():
+            number, due_seconds = ticket
+            assert due_seconds == (number / rate if rate else 0)
+            taken.append(number)
+        assert tickets.take() is None
+    assert sorted(taken) == list(range(total))
+
+
+Endings = list[tuple[str, float, int]]
+
+
+def endings() -> st.SearchStrategy[Endings]:
+    ending = st.tuples(st.sampled_from([ACCEPTED, "timeout", "no_answer"]), st.floats(0, 100), st.integers(1, 5))
+    return st.lists(ending, max_size=60)
+
+
+def tally_of(endings: Endings) -> Tally:
+    tally = Tally()
+    for outcome, seconds, attempts in endings:
+        tally.count(outcome, seconds, attempts)
+    return tally
+
+
+@given(st.lists(endings(), max_size=4), st.floats(0.01, 1))
+def test_tallies_of_several_processes_add_up(parts: list[Endings], share: float) -> None:
+    total = Tally()
+    for part in parts:
+        total.add(Tally.of(tally_of(part).to_message()))
+    everything = [ending for part in parts for ending in part]
+    assert total == tally_of(everything)
+    assert total.ended == len(everything)
+    assert total.outcomes == Counter(outcome for outcome, _, _ in everything)
+    assert total.retries == sum(attempts - 1 for _, _, attempts in everything)
+
+
+@given(endings(), st.floats(0.01, 1))
+def test_a_percentile_is_the_nearest_rank_of_all_latencies(endings: Endings, share: float) -> None:
+    latencies = sorted(rounded(seconds * 1000) for _, seconds, _ in endings)
+    expected = latencies[max(1, math.ceil(share * len(latencies))) - 1] if latencies else 0
+    assert tally_of(endings).percentile(share) == expected
+
+
+@given(st.floats(0, 10**9))
+def test_latencies_are_kept_to_two_digits(milliseconds: float) -> None:
+    kept = rounded(milliseconds)
+    assert kept >= 1
+    assert abs(kept - milliseconds) <= max(1, milliseconds * 0.0501)
+
+
+def test_the_summary_says_rate_percentiles_and_outcomes() -> None:
+    tally = tally_of([(ACCEPTED, 0.01, 1)] * 97 + [("timeout", 1.5, 3)] * 3)
+    assert summary(tally, 120, 5).splitlines() == [
+        "100 of 120 payments in 5.0 s: 20 a second",
+        "latency  p50 10 ms  p95 10 ms  p99 1,500 ms",
+        "        97  accepted",
+        "         3  timeout",
+        "         6  sent again with the same key",
+    ]
+
+
+SPAM = [sys.executable, "-m", "polka", "spam", "--progress=none"]
+
+
+def spam(url: str, *words: str, transactions: int = 100) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*SPAM, f"--url={url}", f"--transactions={transactions}", "--max-workers=10", *words],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+@contextmanager
+def spamming(log: Path, url: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A spammer that the test looks after while it runs."""
+    with log.open("wb") as output:
+        process = subprocess.Popen([*SPAM, f"--url={url}", *words], stdout=output, stderr=output)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(30)
+
+
+def fetch(polka: Running, query: str) -> Any:
+    async def ask() -> Any:
+        connection = await asyncpg.connect(polka.database_url)
+        try:
+            return await connection.fetchval(query)
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())
+
+
+def stored(polka: Running) -> int:
+    count: int = fetch(polka, "SELECT count(*) FROM transactions")
+    return count
+
+
+def said(done: subprocess.CompletedProcess[str], pattern: str) -> str:
+    found = re.search(pattern, done.stderr)
+    assert found, done.stderr
+    return found[1]
+
+
+def test_exactly_n_payments_arrive(polka: Running) -> None:
+    before = stored(polka)
+    done = spam(polka.url, transactions=301)
+    assert done.returncode == 0, done.stderr
+    assert "301 of 301 payments" in done.stderr
+    assert said(done, r"(\d+)  accepted") == "301"
+    assert stored(polka) == before + 301
+
+
+def test_it_is_a_plain_locustfile(polka: Running, tmp_path: Path) -> None:
+    before = stored(polka)
+    file = Path(str(spammer.__file__)).with_name("locustfile.py")
+    words = ["--headless", "--users=5", "--spawn-rate=5", "--transactions=77", "--pool=3", "--skew=1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "locust", f"--locustfile={file}", f"--host={polka.url}", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "77 of 77 payments" in done.stderr
+    assert stored(polka) == before + 77
+
+
+def test_fewer_workers_than_processes_is_one_clear_line(polka: Running) -> None:
+    done = spam(polka.url, "--max-workers=1", "--processes=2")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ["The run cannot start: 2 processes need as many workers, or some would idle."]
+
+
+def test_two_spammers_of_two_processes_each_send_exactly_n_at_once(polka: Running) -> None:
+    before = stored(polka)
+    with ThreadPoolExecutor() as threads:
+        runs = [threads.submit(spam, polka.url, "--processes=2", transactions=count) for count in (50, 70)]
+    for run, count in zip(runs, (50, 70), strict=True):
+        assert run.result().returncode == 0, run.result().stderr
+        assert f"{count} of {count} payments" in run.result().stderr
+    assert stored(polka) == before + 120
+
+
+def test_a_rate_is_kept(polka: Running) -> None:
+    done = spam(polka.url, "--rate=100", transactions=150)
+    assert done.returncode == 0, done.stderr
+    assert 1.4 <= float(said(done, r"150 of 150 payments in (\S+) s")) < 6
+
+
+def test_latency_in_an_open_loop_counts_from_the_scheduled_start(polka: Running, tmp_path: Path) -> None:
+    """Two workers send one slow payment each while an api is frozen; a hundred are late for it."""
+    before, log = stored(polka), tmp_path / "log"
+    words = ["--max-workers=2", "--rate=100", "--transactions=250"]
+    with spamming(log, polka.url, *words) as process:
+        wait_for("it has begun", lambda: stored(polka) > before + 20)
+        with polka.apis[0].frozen():
+            time.sleep(1)  # not a wait for anything: this is how long it is frozen
+        assert process.wait(60) == 0, log.read_text()
+    found = re.search(r"p95 ([\d,]+) ms", log.read_text())
+    assert found, log.read_text()
+    assert int(found[1].replace(",", "")) >= 500
+    assert stored(polka) == before + 250
+
+
+UNKNOWN: list[Loss | Answer | None] = [
+    Loss.CUT,
+    (503, problem("outcome_unknown")),
+    Loss.HELD,
+    (502, "<h1>Bad gateway</h1>"),
+    (504, problem("timeout")),
+    (429, problem("overloaded")),
+    *[None] * 6,
+]
+
+
+def test_unknown_outcomes_are_sent_again_with_the_same_key_until_all_n_are_accepted(
+    polka: Running,
+) -> None:
+    before = stored(polka)
+    with door(polka.url, lambda number: UNKNOWN[number % len(UNKNOWN)]) as entrance:
+        done = spam(entrance.url, "--client-timeout=0.5", transactions=40)
+    assert done.returncode == 0, done.stderr
+    assert stored(polka) == before + 40
+    assert len(entrance.keys) == 40
+    assert int(said(done, r"(\d+)  sent again with the same key")) == entrance.keys.total() - 40 >= 6
+    assert warned(done) == ["no_answer", "outcome_unknown", "overloaded", "status_502", "timeout"]
+
+
+def warned(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """The kinds of answers that were warned about, each as often as it was."""
+    return sorted(re.findall(r"^warning: (\w+): ", done.stderr, re.MULTILINE))
+
+
+NO: list[Answer | None] = [
+    None,
+    (422, problem("unknown_bank", "There is no bank X.")),
+    (422, problem("same_account")),
+    (418, "I am a teapot"),
+    (400, "[1]"),
+    (400, '{"code": 5, "detail": []}'),
+]
+
+
+def test_each_kind_of_error_answer_is_warned_about_once_and_counted(polka: Running) -> None:
+    """Also where several processes see them."""
+    before = stored(polka)
+    with door(polka.url, lambda number: NO[number % len(NO)]) as entrance:
+        done = spam(entrance.url, "--processes=2", "--header=X-Run: a: b", transactions=60)
+    assert done.returncode == 1
+    assert stored(polka) == before + 10
+    assert entrance.keys.total() == len(entrance.keys) == 60  # these are certain: nothing is sent again
+    assert warned(done) == ["same_account", "status_400", "status_418", "unknown_bank"]
+    assert "warning: unknown_bank: There is no bank X." in done.stderr
+    assert "60 of 60 payments" in done.stderr
+    assert said(done, r"(\d+)  accepted") == "10"
+    assert said(done, r"(\d+)  unknown_bank") == "10"
+    assert said(done, r"(\d+)  status_400") == "20"
+    assert {headers["x-run"] for headers in entrance.headers} == {"a: b"}
+
+
+def test_what_stays_unknown_after_all_retries_is_not_accepted(polka: Running) -> None:
+    with door(polka.url, lambda _: Loss.CUT) as entrance:
+        done = spam(entrance.url, "--retries=1", transactions=5)
+    assert done.returncode == 1
+    assert sorted(entrance.keys.values()) == [2] * 5
+    assert said(done, r"(\d+)  no_answer") == "5"
+
+
+@pytest.mark.parametrize(
+    ("url", "fact", "processes"),
+    [
+        ("http://127.0.0.1:{port}", "Connection refused", 1),
+        ("http://127.0.0.1:{port}", "Connection refused", 2),
+        ("http://nobody.invalid", "nobody.invalid", 1),
+        ("nonsense", "Invalid URL", 1),
+    ],
+)
+def test_a_wrong_host_is_one_clear_line(url: str, fact: str, processes: int) -> None:
+    url = url.format(port=free_port())
+    done = spam(url, f"--processes={processes}")
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith(f"Nobody answers at {url}: ")
+    assert fact in line
+    assert len(line) < 150
+
+
+def test_a_polka_without_banks_is_one_clear_line(services: Services) -> None:
+    api = services.api().ready()
+    asyncio.run(execute(services.database_url, "DELETE FROM banks"))
+    done = spam(api.url)
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert line == "The run cannot start: There are 0 banks, a payment needs two: open some with `polka seed`."
+
+
+@pytest.mark.parametrize(("number", "processes"), [(signal.SIGINT, 1), (signal.SIGTERM, 2)])
+def test_a_run_that_is_stopped_early_says_so_and_has_failed(
+    polka: Running, tmp_path: Path, number: signal.Signals, processes: int
+) -> None:
+    before, log = stored(polka), tmp_path / "log"
+    with spamming(log, polka.url, f"--processes={processes}", "--rate=200", "--transactions=100000") as process:
+        wait_for("it has begun", lambda: stored(polka) > before)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(number)
+        assert process.wait(30) == 1, log.read_text()
+    assert "Stopped early." in log.read_text()
+    assert "Traceback" not in log.read_text()
+    assert len(family) == (0 if processes == 1 else 2)
+    assert not psutil.wait_procs(family, 10)[1]
+
+
+def test_a_run_that_loses_a_worker_process_or_all_of_them_ends_and_has_failed(polka: Running, tmp_path: Path) -> None:
+    words = ["--processes=2", "--rate=200", "--transactions=100000", "--progress=lines"]
+    logs = [tmp_path / "one", tmp_path / "all"]
+    with spamming(logs[0], polka.url, *words) as loses_one, spamming(logs[1], polka.url, *words) as loses_all:
+        wait_for(
+            "both have begun", lambda: all(re.search(r"(?m)^[1-9]\d* of 100,000", log.read_text()) for log in logs)
+        )
+        one, *_ = psutil.Process(loses_one.pid).children()
+        for worker in (one, *psutil.Process(loses_all.pid).children()):
+            worker.kill()
+        for process, log in zip((loses_one, loses_all), logs, strict=True):
+            assert process.wait(30) == 1, log.read_text()
+            assert "Stopped early." in log.read_text()
+            assert "Traceback" not in log.read_text()
+    assert "A worker process has died" in logs[0].read_text()
+
+
+def test_a_killed_run_leaves_nobody_behind(polka: Running, tmp_path: Path) -> None:
+    before = stored(polka)
+    with spamming(tmp_path / "log", polka.url, "--processes=2", "--rate=200", "--transactions=100000") as process:
+        wait_for("it has begun", lambda: stored(polka) > before)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        assert not psutil.wait_procs(family, 10)[1]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_web_page_starts_runs_of_exactly_n_payments(polka: Running, tmp_path: Path, processes: int) -> None:
+    before, port, log = stored(polka), free_port(), tmp_path / "log"
+    page = f"http://127.0.0.1:{port}"
+    words = ["--web", f"--web-port={port}", f"--processes={processes}", "--transactions=40"]
+    with spamming(log, polka.url, *words) as process:
+        wait_for("the page is served", lambda: "Locust" in client.get(page).raise_for_status().text)
+        wait_for("all workers are there", lambda: workers(page) == processes)
+        start_a_run(page)
+        wait_for("the first has ended", lambda: "40 of 40 payments" in log.read_text())
+        wait_for("it stands still", lambda: status(page)["state"] == "stopped")
+        assert stored(polka) == before + 40
+        wait_for("all workers are there again", lambda: workers(page) == processes)
+        start_a_run(page, transactions="60", rate="200")
+        wait_for("the second has ended", lambda: "60 of 60 payments" in log.read_text())
+        wait_for("it stands still", lambda: status(page)["state"] == "stopped")
+        assert stored(polka) == before + 100
+        wait_for("all workers are there again", lambda: workers(page) == processes)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0, log.read_text()
+        assert not psutil.wait_procs(family, 10)[1]
+
+
+def start_a_run(page: str, **form: str) -> None:
+    """As the page's button does."""
+    started = client.post(f"{page}/swarm", data={"user_count": "4", "spawn_rate": "4", **form}).json()
+    assert started["success"], started
+
+
+def status(page: str) -> dict[str, Any]:
+    found: dict[str, Any] = client.get(f"{page}/stats/requests").json()
+    return found
+
+
+def workers(page: str) -> int:
+    return len(status(page).get("workers", [])) or 1
