@@ -18,7 +18,7 @@ class Settings(Struct, frozen=True):
     rate_per_second: Annotated[Count, Meta(description="Requests a second of one key, in each process.")] = 20_000
     rate_burst: Annotated[Count, Meta(description="Requests of one key at once, in each process.")] = 40_000
     allow_lossy_database: AllowLossyDatabase = False
-    batch_size_max: Annotated[Count, Meta(le=4096, description="Payments in one commit, at most.")] = 512
+    batch_size_max: Annotated[int, Meta(ge=1, le=4096, description="Payments in one commit, at most.")] = 512
     queue_payments_max: Annotated[
         Count, Meta(description="Payments that wait for a commit, at most; more are refused as `overloaded`.")
     ] = 4096
@@ -41,6 +41,6 @@ class Settings(Struct, frozen=True):
     cache_connect_timeout_seconds: Annotated[Seconds, Meta(description="Bounds connecting to the cache.")] = 0.5
     cache_spacing_seconds: Annotated[
         float,
-        Meta(ge=0, description="From one POST /balance to the next, at least: batches between go together."),
+        Meta(ge=0, le=60, description="From one POST /balance to the next, at least: batches between go together."),
     ] = 0.05
     cache_connections_max: Annotated[Count, Meta(description="Connections of one process to the cache.")] = 4

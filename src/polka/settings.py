@@ -11,8 +11,9 @@ from polka.failure import Failure
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-Seconds = Annotated[float, Meta(gt=0)]
-Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0.001, le=2_000_000)]
+"""A timeout that Postgres can have too: it counts milliseconds in 31 bits, and takes 0 for none."""
+Count = Annotated[int, Meta(ge=1, le=10**9)]
 DatabaseUrl = Annotated[str, Meta(description="Postgres, as `postgresql://user:password@host:port/name`.")]
 CacheToken = Annotated[
     Annotated[str, Meta(min_length=16)] | None,
