@@ -7,6 +7,7 @@ SHELL := bash
 
 BIN := .venv/bin
 KILLS ?= 1000
+EXAMPLES ?= 500
 SEED ?= 1
 TESTS ?=
 BENCH ?=
@@ -36,6 +37,9 @@ format: .venv/installed ## Format the code
 crash: .venv/installed ## Kill and freeze processes under load; KILLS=1000 SEED=1
 	$(BIN)/python tests/crash.py --kills $(KILLS) --seed $(SEED)
 
+fuzz: .venv/installed ## Send the api all kinds of requests; EXAMPLES=500 SEED=1
+	$(BIN)/python tests/fuzz.py --examples $(EXAMPLES) --seed $(SEED)
+
 bench: .venv/installed ## Measure, write bench/RESULTS.md; BENCH="posting --quick" picks some
 	$(BIN)/python -m bench $(BENCH)
 
@@ -56,4 +60,4 @@ lock: .venv/installed ## Choose the versions of all dependencies anew
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-.PHONY: help demo up test lint format crash bench docs lock
+.PHONY: help demo up test lint format crash fuzz bench docs lock

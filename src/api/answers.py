@@ -8,6 +8,7 @@ from litestar import Response
 
 from api import metrics, problems
 from api.batches import Outcome
+from api.operations import Results
 from api.posting import DATABASE_AWAY
 from api.problems import RefusedError
 from api.refusals import Problem, Refused, problem
@@ -54,15 +55,19 @@ def encode(outcome: Outcome, status: int) -> Answer:
         return problems.encode(outcome)
     result = outcome.result
     if isinstance(result, list):
-        items = [item_result(item) for item in result]
-        status = 201 if all(item.problem is None for item in items) else 207
-        body, headers = to_json(BulkResult(items)), [JSON]
+        done = bulk_result(result)
+        status = 201 if all(item.problem is None for item in done.results) else 207
+        body, headers = to_json(done), [JSON]
     else:
         body, headers = to_json(result), [JSON, (b"etag", etag(result).encode())]
     headers.append((b"content-length", b"%d" % len(body)))
     if outcome.replayed:
         headers.append((b"idempotency-replayed", b"true"))
     return status, headers, body
+
+
+def bulk_result(results: Results) -> BulkResult:
+    return BulkResult([item_result(item) for item in results])
 
 
 def item_result(item: Transaction | Refused) -> ItemResult:

@@ -16,6 +16,7 @@ from api import (
     changes,
     health,
     keys,
+    openapi,
     payments,
     posting,
     problems,
@@ -91,6 +92,7 @@ async def app() -> AsyncIterator[ASGIApp]:
                 "caller": Provide(access.provide_caller),
             },
             request_max_body_size=problems.BODY_BYTES_MAX,
+            openapi_config=openapi.CONFIG,
             logging_config=None,
         )
         async with litestar.lifespan():

@@ -12,7 +12,6 @@ from litestar.params import FromPath, QueryParameter
 
 from api import answers, commits
 from api.access import Needs
-from api.batches import Accepted
 from api.commits import transaction_of
 from api.operations import Key
 from api.problems import RefusedError, refuse
@@ -77,7 +76,7 @@ async def find_answer(pool: Pool, key: Key) -> Response[bytes]:
             posted_at = await pool.fetchval(POSTED_AT, transaction.batch)
             return as_json(msgspec.structs.replace(transaction, posted_at=posted_at))
         case results:
-            return answers.as_response(answers.encode(Accepted(results), 200))
+            return Response(answers.to_json(answers.bulk_result(results)), media_type=MediaType.JSON)
 
 
 @get("/transaction/{transaction_id:str}", guards=[Needs(Scope.TRANSACTIONS_READ)])

@@ -1,0 +1,172 @@
+"""What Litestar cannot see of the routes, whose handlers read and answer bytes: bodies, examples and refusals."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from api import bulk
+from api.answers import BulkResult
+from api.banks import NewBank
+from api.keys import ApiKeys, MadeKey
+from api.refusals import Refusal
+from api.search import Page
+from api.transactions import History
+from polka.api_keys import ApiKey
+from polka.keys import NewKey
+from polka.positions import Accounts, Bank, Banks
+from polka.transactions import Amendment, Payment, Transaction
+
+ID = "01a20c40-3dd1-72dd-9254-465d9e99dece"
+PAYMENT_EXAMPLE = {
+    "sender": {"bank": "bank1", "account": "ACC1"},
+    "receiver": {"bank": "bank2", "account": "ACC1"},
+    "amount": 1250,
+    "currency": "USD",
+    "reference": "Rent, March",
+}
+TRANSACTION_EXAMPLE = {
+    "id": ID,
+    "version": 1,
+    "status": "accepted",
+    **PAYMENT_EXAMPLE,
+    "batch": "01a20c40-3dd3-737c-aac3-f1c826b4bce9",
+    "created_at": "2026-11-24T06:31:06.451962Z",
+    "changed_at": None,
+    "posted_at": None,
+}
+DELETED_EXAMPLE = TRANSACTION_EXAMPLE | {
+    "version": 2,
+    "status": "deleted",
+    "batch": "01a20c41-0b5e-7d9a-8f0e-5a3c5f1f6d11",
+    "changed_at": "2026-11-24T06:31:58.110732Z",
+}
+AMENDMENT_EXAMPLE = {"receiver": {"account": "ACC2"}, "reference": "Rent, March (corrected)"}
+AMENDED_EXAMPLE = DELETED_EXAMPLE | {
+    "status": "accepted",
+    "receiver": {"bank": "bank2", "account": "ACC2"},
+    "reference": "Rent, March (corrected)",
+}
+BULK_EXAMPLE = {"results": [{"status": 201, "transaction": TRANSACTION_EXAMPLE}]}
+BANK_EXAMPLE = {
+    "name": "bank1",
+    "balances": [{"currency": "USD", "posted": -1250, "pending": 0}],
+    "as_of": {"flush": 7, "time": "2026-11-24T06:31:07.467561Z"},
+}
+
+
+class Described(msgspec.Struct, frozen=True):
+    """What Litestar cannot see of a route: its bodies, the headers and parameters that it reads, its refusals."""
+
+    answers: Mapping[int, tuple[Any, Any]]
+    """By status: the type of the body (of several types, one of them), and an example of it."""
+    body: tuple[Any, Any] | None = None
+    refusals: Sequence[Refusal] = ()
+    parameters: Sequence[str] = ()
+    message_pack: bool = False
+
+
+WRITES = (
+    Refusal.MALFORMED,
+    Refusal.TOO_LARGE,
+    Refusal.KEY_REUSED,
+    Refusal.OVERLOADED,
+    Refusal.DATABASE_AWAY,
+    Refusal.OUTCOME_UNKNOWN,
+    Refusal.TIMEOUT,
+    Refusal.OUTCOME_UNKNOWN_IN_TIME,
+)
+PAYS = (*WRITES, Refusal.SAME_ACCOUNT, Refusal.UNKNOWN_BANK)
+CHANGES = (*WRITES, Refusal.NOT_FOUND, Refusal.DELETED, Refusal.STALE_VERSION, Refusal.CONFLICT)
+READS = (Refusal.DATABASE_AWAY,)
+SAVES = (Refusal.MALFORMED, Refusal.TOO_LARGE, Refusal.OUTCOME_UNKNOWN)
+WAITS = ("Idempotency-Key", "Request-Timeout", "timeout")
+
+ROUTES: dict[tuple[str, str], Described] = {
+    ("GET", "/hello"): Described({200: (dict[str, str], {"hello": "polka"})}),
+    ("GET", "/health/live"): Described({200: (dict[str, str], {"status": "live"})}),
+    ("GET", "/health/ready"): Described(
+        {200: (dict[str, str], {"status": "ready"}), 503: (dict[str, str], {"status": "the database does not answer"})}
+    ),
+    ("POST", "/transaction"): Described(
+        {201: (Transaction, TRANSACTION_EXAMPLE)},
+        (Payment, PAYMENT_EXAMPLE),
+        (*PAYS, Refusal.UNKNOWN_CURRENCY),
+        WAITS,
+    ),
+    ("GET", "/transaction"): Described(
+        {200: ((Transaction, BulkResult), TRANSACTION_EXAMPLE)},
+        refusals=(*READS, Refusal.NOT_FOUND, *PAYS, *CHANGES, Refusal.UNKNOWN_CURRENCY, Refusal.ITEMS_REFUSED),
+    ),
+    ("GET", "/transaction/{transaction_id}"): Described(
+        {200: (Transaction, TRANSACTION_EXAMPLE)}, refusals=(*READS, Refusal.NOT_FOUND)
+    ),
+    ("PATCH", "/transaction/{transaction_id}"): Described(
+        {200: (Transaction, AMENDED_EXAMPLE)},
+        (Amendment, AMENDMENT_EXAMPLE),
+        (*CHANGES, *PAYS),
+        (*WAITS, "If-Match", "reason"),
+    ),
+    ("DELETE", "/transaction/{transaction_id}"): Described(
+        {200: (Transaction, DELETED_EXAMPLE)}, None, CHANGES, (*WAITS, "If-Match", "reason")
+    ),
+    ("GET", "/transaction/{transaction_id}/history"): Described(
+        {200: (History, None)}, refusals=(*READS, Refusal.NOT_FOUND)
+    ),
+    ("GET", "/transactions"): Described(
+        {200: (Page, {"transactions": [TRANSACTION_EXAMPLE], "next": None})}, refusals=READS
+    ),
+    ("POST", "/transactions"): Described(
+        {
+            201: (BulkResult, {"results": [{"status": 201, "transaction": TRANSACTION_EXAMPLE}]}),
+            207: (BulkResult, None),
+        },
+        (list[Payment], [PAYMENT_EXAMPLE]),
+        (*WRITES, Refusal.ITEMS_REFUSED),
+        (*WAITS, "mode"),
+        message_pack=True,
+    ),
+    ("GET", "/banks"): Described({200: (Banks, {"banks": [BANK_EXAMPLE], "next": None})}, refusals=READS),
+    ("POST", "/banks"): Described(
+        {201: (NewBank, {"name": "First Bank"})}, (NewBank, {"name": "First Bank"}), (*SAVES, Refusal.CONFLICT)
+    ),
+    ("GET", "/banks/{name}"): Described({200: (Bank, BANK_EXAMPLE)}, refusals=(*READS, Refusal.NOT_FOUND)),
+    ("GET", "/banks/{name}/accounts"): Described({200: (Accounts, None)}, refusals=(*READS, Refusal.NOT_FOUND)),
+    ("POST", "/keys"): Described(
+        {201: (MadeKey, None)},
+        (NewKey, {"name": "till 7", "bank": "bank1", "scopes": ["transactions:write"]}),
+        (*SAVES, Refusal.UNKNOWN_BANK),
+    ),
+    ("GET", "/keys"): Described({200: (ApiKeys, None)}, refusals=READS),
+    ("DELETE", "/keys/{key_id}"): Described(
+        {200: (ApiKey, None)}, refusals=(Refusal.NOT_FOUND, Refusal.OUTCOME_UNKNOWN)
+    ),
+}
+REFUSED_ANYWHERE = (Refusal.INVALID, Refusal.INTERNAL)
+REFUSED_WITH_KEY = (Refusal.UNAUTHORIZED, Refusal.FORBIDDEN, Refusal.RATE_LIMITED, Refusal.DATABASE_AWAY)
+
+DURATION = {"type": "string", "pattern": r"^(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+$", "maxLength": 32, "example": "250ms"}
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "Idempotency-Key": {
+        "in": "header",
+        "description": "The same key with the same request gets the first answer again, for a day.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+    },
+    "Request-Timeout": {"in": "header", "description": "As `timeout`.", "schema": DURATION},
+    "If-Match": {
+        "in": "header",
+        "description": "The version that is meant, as the payment's ETag says it.",
+        "schema": {"type": "string", "pattern": r'^("\d{1,9}"|\*)$'},
+    },
+    "timeout": {"in": "query", "description": "How long you wait, at most 300s.", "schema": DURATION},
+    "reason": {
+        "in": "query",
+        "description": "Why, for the history.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 140, "pattern": r"^[^\x00-\x1f\x7f]+$"},
+    },
+    "mode": {
+        "in": "query",
+        "description": "All payments or none, or each by itself.",
+        "schema": {"type": "string", "enum": list(bulk.MODES), "default": bulk.MODES[0]},
+    },
+}
