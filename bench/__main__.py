@@ -54,8 +54,10 @@ async def measure(names: tuple[str, ...], quick: bool, path: Path | None) -> boo
     for name in names:
         title, run = MEASUREMENTS[name]
         say(f"[bold]{name}[/]: {title}")
+        others = machine.Others()
         findings = await run(quick, say)
-        section = report.section(title, machine.origin() + (" · **quick**" if quick else ""), findings)
+        origin = f"{machine.origin()} · other programs took {others.cores():.2f} cores"
+        section = report.section(title, origin + (" · **quick**" if quick else ""), findings)
         say(section)
         if path:
             report.replace(path, {title: section}, [title for title, _ in MEASUREMENTS.values()])

@@ -1,12 +1,16 @@
-"""When and where something was measured: date, commit, machine and the versions of what has a part in it."""
+"""When and where something was measured: date, commit, machine and what else it did, versions of what has a part."""
 
 import os
 import platform
 import re
+import resource
 import subprocess
+import time
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+
+import psutil
 
 from bench import load
 from polka import postgres
@@ -15,8 +19,28 @@ PACKAGES = ("litestar", "uvicorn", "uvloop", "httptools", "msgspec", "asyncpg", 
 ROOT = Path(__file__).parent.parent
 
 
+class Others:
+    """What runs beside the bench on this machine, from the making of this on."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._before = seconds_of_others()
+
+    def cores(self) -> float:
+        """How many cores it has kept busy, on average. What the bench has started must have ended."""
+        return max(0.0, seconds_of_others() - self._before) / (time.monotonic() - self._began)
+
+
+def seconds_of_others() -> float:
+    """Processor time of all processes, and what other machines on this hardware took, less ours and our children's."""
+    times = psutil.cpu_times()
+    everybody = times.user + times.nice + times.system + getattr(times, "steal", 0.0)
+    ours = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return float(everybody - sum(usage.ru_utime + usage.ru_stime for usage in ours))
+
+
 def origin() -> str:
-    """All of it, in one line of text."""
+    """When and where, in one line of text."""
     parts = [
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         commit(),
