@@ -31,7 +31,8 @@ PROBLEMS = """\
 What the api refuses it answers with a problem document (RFC 9457, `application/problem+json`): `type`, `title`,
 `status`, `code`, `detail`, and `field` where one is at fault. A `code` keeps its meaning for ever, a `detail` is for
 people and may change. A 503 or 504 that says that nothing was recorded speaks of this attempt alone; after an
-`outcome_unknown` the same request with the same `Idempotency-Key` tells the one true result.
+`outcome_unknown` the same request with the same `Idempotency-Key` tells the one true result. A 429 says
+in `Retry-After` when the key's limit allows the next request.
 """
 
 
@@ -77,7 +78,7 @@ def value(kind: Type) -> str:
     match kind:
         case IntType() | FloatType():
             limits = {"above": kind.gt, "from": kind.ge, "below": kind.lt, "to": kind.le}
-            words = [f"{word} {limit:,g}" for word, limit in limits.items() if limit is not None]
+            words = [f"{word} {limit:,}" for word, limit in limits.items() if limit is not None]
             return " ".join(["whole number" if isinstance(kind, IntType) else "number", *words])
         case BoolType():
             return "`true` or `false`"

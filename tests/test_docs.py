@@ -115,9 +115,16 @@ def test_every_polka_command_and_flag_exists(document: Path) -> None:
 
 
 def takes(name: str, options: list[str]) -> bool:
-    """Whether the subcommand takes these options with these values."""
+    """Whether the subcommand, or one below it, takes these options with these values."""
+    command, rest = main.commands[name], list(options)
+    while isinstance(command, click.Group) and rest:
+        if rest[0] not in command.commands:
+            return False
+        command = command.commands[rest.pop(0)]
     try:
-        main.commands[name].make_context(name, list(options))
+        command.make_context(name, rest)
+    except click.exceptions.NoArgsIsHelpError:  # a group by itself
+        return True
     except click.UsageError:
         return False
     return True
