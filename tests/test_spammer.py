@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 import spammer
 from conftest import Running, execute
 from door import Answer, Loss, door, problem
-from services import Services, client, free_port, wait_for
+from services import KEY, Services, client, free_port, wait_for
 from spammer.plan import Plan, Tickets, plan
 from spammer.tally import ACCEPTED, Tally, rounded, summary
 
@@ -146,6 +146,11 @@ def test_the_summary_says_rate_percentiles_and_outcomes() -> None:
 
 
 SPAM = [sys.executable, "-m", "polka", "spam", "--progress=none"]
+
+
+@pytest.fixture(autouse=True)
+def _with_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLKA_KEY", KEY)
 
 
 def spam(url: str, *words: str, transactions: int = 100) -> subprocess.CompletedProcess[str]:

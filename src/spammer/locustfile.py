@@ -10,6 +10,8 @@ import signal
 import sys
 import time
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gevent
@@ -20,6 +22,7 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
+from spammer.mix import NO_MIX, read_mix
 from spammer.plan import Tickets, plan
 from spammer.tally import ACCEPTED, Tally, progress, summary
 
@@ -27,6 +30,8 @@ TALLY = "polka_tally"
 REPORT_SECONDS = 0.25
 HELLO_SECONDS = 5.0
 PAGE = 500
+BULK_MAX = 1_000
+MINE_MAX = 100
 NO_ANSWER = "no_answer"
 TOO_MANY_REQUESTS, SERVER_ERROR = 429, 500
 PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.1, 2.0
@@ -42,6 +47,8 @@ def add_options(parser: Any) -> None:
     add("--skew", type=float, default=0.0, help="Zipf's exponent: with 1 some banks and accounts are hot.")
     add("--accounts", type=int, default=1_000, help="Accounts at each bank.")
     add("--rate", type=float, default=0.0, help="Payments a second (open loop); 0: each user when it can.")
+    add("--mix", default="post=100", help="What goes with payments: post=90,delete=5,patch=3,get=2.")
+    add("--bulk", type=int, default=1, help="Payments in one request; more than 1 go to POST /transactions.")
     add("--retries", type=int, default=20, help="Attempts beyond the first, with the same key.")
     add("--client-timeout", type=float, default=15.0, help="Seconds to wait for an answer.")
     add("--connect-timeout", type=float, default=5.0, help="Seconds to wait for a connection.")
@@ -49,6 +56,19 @@ def add_options(parser: Any) -> None:
     add("--header", action="append", default=[], help="`Name: value` to send along; may be repeated.")
     add("--progress", choices=["line", "lines", "none"], default="line", help="One line rewritten, or many.")
     add("--run-name", default="", help="Part of each idempotency key; a repeated name repeats its run.")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one request asks for."""
+
+    method: str
+    path: str
+    body: Any = None
+
+
+def many(payments: Sequence[Any]) -> Request:
+    return Request("POST", "/transactions", payments)
 
 
 class Run:
@@ -62,6 +82,7 @@ class Run:
         self.others: dict[str, Tally] = {}
         self.is_over = False
         self.plan = plan(options.seed, options.banks, options.accounts, options.skew) if options.banks else None
+        self.mix = read_mix(options.mix) if options.banks else NO_MIX
         self.tickets = tickets(runner, options)
         self.began = time.monotonic()
         self._warned: set[str] = set()
@@ -142,6 +163,7 @@ def set_out(environment: Environment, runner: Runner, options: Any) -> None:
         say(f"The run cannot start: {len(options.workers)} processes need as many workers, or some would idle.")
         return
     try:
+        check_options(options)
         get(environment, "/hello")
         banks = bank_names(environment)
         plan(options.seed, banks, options.accounts, options.skew)
@@ -151,6 +173,19 @@ def set_out(environment: Environment, runner: Runner, options: Any) -> None:
         say(f"The run cannot start: {error}")
     else:
         options.banks = banks
+
+
+def check_options(options: Any) -> None:
+    """See that they can be.
+
+    Raises:
+        ValueError: one of them cannot.
+    """
+    read_mix(options.mix)
+    if not 1 <= options.bulk <= BULK_MAX:
+        raise ValueError(f"--bulk: must be 1 to {BULK_MAX}.")
+    if options.bulk > 1 and options.rate:
+        raise ValueError("--bulk: goes without --rate, whose payments are due one by one.")
 
 
 def present(runner: MasterRunner) -> list[str]:
@@ -214,7 +249,7 @@ def conclude(run: Run, total: Tally) -> None:
     wanted = run.options.transactions
     show_progress(run, total)
     say("\n" + summary(total, wanted, run.seconds))
-    if total.outcomes[ACCEPTED] == wanted:
+    if total.outcomes[ACCEPTED] == wanted and total.others_accepted:
         run.environment.process_exit_code = 0
     end(run)
 
@@ -249,39 +284,72 @@ def show_progress(run: Run, total: Tally) -> None:
 
 
 class Payer(FastHttpUser):
-    """A client that sends one payment after another."""
+    """A client that sends one payment after another, and now and then does something about one of its own."""
 
     host = "http://127.0.0.1:8000"
     concurrency = 1
 
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        self.mine: list[str] = []
+
     @task
     def pay(self) -> None:
-        if run is None or run.plan is None or (ticket := run.tickets.take()) is None:
+        if run is None or run.plan is None or not (tickets := run.tickets.take_many(run.options.bulk)):
             raise StopUser
-        number, due_seconds = ticket
+        number, due_seconds = tickets[0]
         gevent.sleep(max(0.0, due_seconds - run.seconds))
         began = due_seconds if run.options.rate else run.seconds  # late is late, also where the spammer is
-        outcome, attempts = self.send(run, json.dumps(run.plan.payment(number)), f"{run.options.run_id}-{number}")
-        run.tally.count(outcome, run.seconds - began, attempts)
+        payments = [run.plan.payment(number) for number, _ in tickets]
+        request = Request("POST", "/transaction", payments[0]) if run.options.bulk == 1 else many(payments)
+        outcome, attempts = self.send(run, request, f"{run.options.run_id}-{number}")
+        seconds = run.seconds - began
+        for ticket, _ in tickets:
+            for place, operation in enumerate(run.mix.following(run.options.seed, ticket)):
+                self.follow(run, operation, f"{run.options.run_id}-{ticket}-{place}")
+        for _ in tickets:
+            run.tally.count(outcome, seconds, attempts)
+            attempts = 1  # a bulk request is sent again as a whole
 
-    def send(self, run: Run, body: str, key: str) -> tuple[str, int]:
-        """Send the payment until its outcome is certain; the outcome, and the attempts that it took."""
+    def follow(self, run: Run, operation: str, key: str) -> None:
+        """Read, amend or delete the payment that this client has had for longest."""
+        if not self.mine:
+            return
+        path = f"/transaction/{self.mine[0]}"
+        if operation == "get":
+            request = Request("GET", path)
+        elif operation == "patch":
+            request = Request("PATCH", path, {"receiver": {"account": f"AMENDED{key.rpartition('-')[2]}"}})
+        else:
+            request = Request("DELETE", path)
+            self.mine.pop(0)
+        outcome, attempts = self.send(run, request, key)
+        run.tally.count_other(operation, outcome, attempts)
+
+    def send(self, run: Run, request: Request, key: str) -> tuple[str, int]:
+        """Send the request until its outcome is certain; the outcome, and the attempts that it took."""
         for attempt in range(run.options.retries + 1):
             if attempt:
                 gevent.sleep(min(PAUSE_SECONDS_MIN * 2 ** (attempt - 1), PAUSE_SECONDS_MAX))
-            code, detail, is_certain = self.attempt(body, key)
+            code, detail, is_certain = self.attempt(request, key)
             if code != ACCEPTED:
                 run.tally.note(code, detail)
             if is_certain:
                 break
         return code, attempt + 1
 
-    def attempt(self, body: str, key: str) -> tuple[str, str, bool]:
-        """One request: `accepted` or the problem's code, what it says, and whether the payment has ended with it."""
+    def attempt(self, request: Request, key: str) -> tuple[str, str, bool]:
+        """Send once: `accepted` or the problem's code, what it says, and whether the request has ended with it."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}
-        with self.client.post("/transaction", data=body, headers=headers, catch_response=True) as response:
-            if response.status_code == 201:
+        body = None if request.body is None else json.dumps(request.body)
+        name = request.path if request.method == "POST" else f"{request.method} /transaction/{{id}}"
+        with self.client.request(
+            request.method, request.path, data=body, headers=headers, name=name, catch_response=True
+        ) as response:
+            if response.status_code in (200, 201):
                 response.success()
+                if request.method == "POST":
+                    self.remember(response.text)
                 return ACCEPTED, "", True
             if not response.status_code:
                 response.failure(NO_ANSWER)
@@ -289,6 +357,15 @@ class Payer(FastHttpUser):
             code, detail = problem(response)
             response.failure(code)
             return code, detail, TOO_MANY_REQUESTS != response.status_code < SERVER_ERROR
+
+    def remember(self, answer: str) -> None:
+        """Keep the payments that were made, to do something about later, if anything ever is."""
+        if run is None or not run.mix.per_payment:
+            return
+        made = json.loads(answer)
+        transactions = [result["transaction"] for result in made["results"]] if "results" in made else [made]
+        self.mine += [transaction["id"] for transaction in transactions]
+        del self.mine[:-MINE_MAX]
 
 
 def problem(response: Any) -> tuple[str, str]:

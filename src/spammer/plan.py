@@ -4,7 +4,7 @@ import random
 from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Any
 
 AMOUNT_MIN, AMOUNT_MAX = 1, 1_000_000
@@ -80,3 +80,7 @@ class Tickets:
             return None
         self.taken += 1
         return number, number / self.rate if self.rate else 0.0
+
+    def take_many(self, most: int) -> list[tuple[int, float]]:
+        """The next so many, or as many as are left."""
+        return list(islice(iter(self.take, None), most))

@@ -12,13 +12,19 @@ ACCEPTED = "accepted"
 class Tally:
     """Payments that ended, by outcome; attempts beyond the first; and how many took how long.
 
-    `details` is what the first answer of each kind that was not a yes has said.
+    `others` are the operations beside payments, by name and outcome; `details` is what the first answer of each kind
+    that was not a yes has said.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
     milliseconds: Counter[int] = field(default_factory=Counter)
     retries: int = 0
+    others: Counter[str] = field(default_factory=Counter)
     details: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def others_accepted(self) -> bool:
+        return all(name.endswith(ACCEPTED) for name in self.others)
 
     @property
     def ended(self) -> int:
@@ -29,6 +35,10 @@ class Tally:
         self.milliseconds[rounded(seconds * 1000)] += 1
         self.retries += attempts - 1
 
+    def count_other(self, operation: str, outcome: str, attempts: int) -> None:
+        self.others[f"{operation} {outcome}"] += 1
+        self.retries += attempts - 1
+
     def note(self, code: str, detail: str) -> None:
         self.details.setdefault(code, detail)
 
@@ -36,6 +46,7 @@ class Tally:
         self.outcomes += other.outcomes
         self.milliseconds += other.milliseconds
         self.retries += other.retries
+        self.others += other.others
         self.details = other.details | self.details
 
     def percentile(self, share: float) -> int:
@@ -52,13 +63,18 @@ class Tally:
             "outcomes": dict(self.outcomes),
             "milliseconds": dict(self.milliseconds),
             "retries": self.retries,
+            "others": dict(self.others),
             "details": self.details,
         }
 
     @classmethod
     def of(cls, message: dict[str, Any]) -> "Tally":
         return cls(
-            Counter(message["outcomes"]), Counter(message["milliseconds"]), message["retries"], message["details"]
+            Counter(message["outcomes"]),
+            Counter(message["milliseconds"]),
+            message["retries"],
+            Counter(message["others"]),
+            message["details"],
         )
 
 
@@ -88,6 +104,7 @@ def summary(tally: Tally, total: int, seconds: float) -> str:
         f"{tally.ended:,} of {total:,} payments in {seconds:.1f} s: {rate:,.0f} a second",
         f"latency  {latencies(tally)}",
         *(f"{count:>10,}  {outcome}" for outcome, count in tally.outcomes.most_common()),
+        *(f"{count:>10,}  {outcome}" for outcome, count in sorted(tally.others.items())),
         f"{tally.retries:>10,}  sent again with the same key",
     ]
     return "\n".join(lines)
