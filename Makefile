@@ -21,7 +21,7 @@ demo: .venv/installed ## Start everything, send 20,000 payments, prove every bal
 up: .venv/installed ## Start everything and keep it running (Ctrl-C stops it)
 	$(BIN)/polka up
 
-test: .venv/installed ## Run the tests; TESTS="tests/test_ledger.py -k window" picks some
+test: .venv/installed ## Run the tests; TESTS="tests/test_cache.py -k epoch" picks some
 	$(BIN)/pytest $(TESTS)
 
 lint: .venv/installed ## Check style, types and the directions of imports

@@ -18,6 +18,7 @@ import pytest
 
 from committed import commit, transfer
 from conftest import execute
+from polka.demo import free_layout
 from services import CACHE_TOKEN, KEY, Services, bearer, client, free_port, payment, wait_for
 
 POLKA = [sys.executable, "-m", "polka"]
@@ -96,7 +97,7 @@ def test_a_wrong_setting(variable: str, value: str, fact: str) -> None:
 def test_a_port_in_use(name: str, tmp_path: Path, database_url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        data = [f"--data={tmp_path}"] if name == "up" else []
+        data = [f"--data={tmp_path}", f"--cache-port={free_port()}"] if name == "up" else []
         said = one_line(polka(name, f"--port={port}", *data, POLKA_DATABASE_URL=database_url))
     assert said == f"Cannot listen on 127.0.0.1:{port}: Address already in use."
 
@@ -203,9 +204,8 @@ class Up:
     """A `polka up` of the test's own."""
 
     def __init__(self, folder: Path, **environ: str) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.cache_port = free_port()
+        layout = free_layout(2, folder, None)
+        self.port, self.url, self.cache_port = layout.port, layout.url, layout.cache_port
         self.output = folder / "output"
         words = [*POLKA, "up", f"--port={self.port}", f"--cache-port={self.cache_port}", f"--data={folder}"]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("POLKA_")}

@@ -91,6 +91,8 @@ class Wire:
                 self.messages += 1
                 if fault := self._strikes(data):
                     cut.set()
+                    if fault is Fault.LOSE_ANSWER:
+                        server.sendall(data)  # before anything that the client may send once it knows
                     shut(client)
                     if self._then_refuse:
                         self.refuse()
@@ -98,8 +100,8 @@ class Wire:
                     self.struck.set()
                     if fault is Fault.DELAY:
                         self._release.wait()
-                    if fault is not Fault.SWALLOW:
                         server.sendall(data)
+                    if fault is not Fault.SWALLOW:
                         return  # the other thread hears the server out
                     break
                 server.sendall(data)

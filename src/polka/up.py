@@ -130,6 +130,7 @@ def services(running: Running) -> list[Process]:
         "POLKA_CACHE_URL": layout.cache_url,
         "POLKA_CACHE_TOKEN": running.cache_token,
         "POLKA_NO_AUTH": str(layout.no_auth).lower(),
+        "POLKA_ALLOW_LOSSY_DATABASE": str(layout.allow_lossy).lower(),
     }
     polka = [sys.executable, "-m", "polka"]
     cache = Process(
