@@ -84,9 +84,10 @@ def describe(
         "responses": responses(route, kinds, is_open=not needs),
         "security": [{BEARER: []}] if needs else [],
     }
+    text = operation["description"]
+    parts["summary"] = text.partition("\n")[0].partition(":")[0].rstrip(".")
     if needs:
-        text = operation.get("description", "")
-        parts["description"] = f"{text}\n\nThe key needs the scope `{needs[0]}`.".strip()
+        parts["description"] = f"{text}\n\nThe key needs the scope `{needs[0]}`."
     if route.body:
         media = ["application/json"] + (["application/msgpack"] if route.message_pack else [])
         parts["requestBody"] = {"required": True, "content": {form: content(route.body, kinds) for form in media}}
@@ -141,7 +142,9 @@ PAGE = """<!doctype html>
 <body>
 <noscript>The description itself is at <a href="/schema/openapi.json">/schema/openapi.json</a>.</noscript>
 <script id="api-reference" data-url="/schema/openapi.json"
-        data-configuration='{"withDefaultFonts": false, "telemetry": false, "hideClientButton": true}'></script>
+        data-configuration='{"withDefaultFonts": false, "telemetry": false, "hideClientButton": true,
+            "agent": {"disabled": true}, "mcp": {"disabled": true}, "showDeveloperTools": "never",
+            "authentication": {"preferredSecurityScheme": "key"}}'></script>
 <script src="/schema/scalar.js"></script>
 </body>
 </html>
