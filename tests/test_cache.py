@@ -98,7 +98,7 @@ async def test_it_answers_nobody_before_its_first_flush(services: Services, conn
         async with asyncio.timeout(20):
             while not await connection.fetchval(WAITING_FLUSHES):
                 await asyncio.sleep(0.01)
-        assert client.get(f"{cache.url}/balance/bank1").status_code == 503
+        assert cache_client.get(f"{cache.url}/balance/bank1").status_code == 503
     await holder.close()
     cache.ready()
     assert held(cache.url, "bank1") == (-100, 0)
