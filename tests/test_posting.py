@@ -286,6 +286,24 @@ async def test_a_batch_that_goes_again_tells_the_cache_which_one_it_replaces(sta
     ]
 
 
+async def test_the_cache_hears_of_a_failed_batch_of_which_nothing_is_left(start: Apis) -> None:
+    """Its entries would be pending until a tombstone is there."""
+    told: list[dict[str, Any]] = []
+
+    def cache(request: httpx.Request) -> httpx.Response:
+        told.extend(json.loads(request.content))
+        return httpx.Response(200)
+
+    first, second = await start(), await start(cache=cache)
+    accepted(await first.post(pay(), key("taken"), 5))
+    assert accepted(await second.post(pay(), key("taken"), 5)).replayed
+    accepted(await second.post(pay(), key("next"), 5))
+    async with asyncio.timeout(10):
+        while len(told) < 2:
+            await asyncio.sleep(0.01)
+    assert [batch["replaces"] for batch in told] == [[], [told[0]["batch"]]]
+
+
 async def test_an_impatient_caller_in_the_queue_is_told_that_nothing_was_recorded(
     start: Apis, database_url: str, connection: asyncpg.Connection
 ) -> None:

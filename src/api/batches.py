@@ -1,7 +1,7 @@
 """Operations on their way, and the batches that they are committed in."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from uuid_utils import UUID, uuid7
@@ -58,10 +58,10 @@ class Batch:
         self.changes = encode(parts.changes) if parts.changes else b""
         self.bulks = encode(parts.bulks) if parts.bulks else b""
 
-    def telling(self) -> Telling:
-        """The batch as the cache is told of it."""
+    def telling(self, failed: Iterable[UUID]) -> Telling:
+        """The batch as the cache is told of it, and of others that have failed for sure, of which nothing is left."""
         replaced = {str(one.replaces) for one in self.pending if one.replaces}
-        return Telling(str(self.id), msgspec.Raw(self.payload), sorted(replaced))
+        return Telling(str(self.id), msgspec.Raw(self.payload), sorted(replaced.union(map(str, failed))))
 
 
 encode = msgspec.json.Encoder().encode

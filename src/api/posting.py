@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 import asyncpg
+from uuid_utils import UUID
 
 from api import commits, metrics
 from api.batches import Accepted, Batch, Outcome, Pending
@@ -68,6 +69,7 @@ class Posting:
         self._in_flight: dict[Key, Pending] = {}
         self._changing: set[str] = set()
         self._recent: OrderedDict[Key, Answer] = OrderedDict()
+        self._failed: list[UUID] = []
         self._committing = asyncio.Lock()
         self._settling: set[asyncio.Task[None]] = set()
         metrics.QUEUE.set_function(lambda: self._queued_payments)
@@ -197,7 +199,8 @@ class Posting:
         return collected
 
     async def _commit(self, connection: Connection, batch: Batch) -> None:
-        self._cache.tell(batch.telling())
+        self._cache.tell(batch.telling(self._failed))
+        self._failed.clear()
         began = time.perf_counter()
         try:
             with database.bounded(connection, self._settings.commit_timeout_seconds + 1):
@@ -222,7 +225,7 @@ class Posting:
         for pending in batch.pending:
             result = pending.operation.result(name, at)
             self._forget(pending)
-            if pending.key and not isinstance(result, list):
+            if pending.key:
                 self._remember(pending.key, Answer(pending.fingerprint, result))
             pending.answer(Accepted(result))
 
@@ -232,6 +235,8 @@ class Posting:
             pending.answer(outcome)
 
     def _remember(self, key: Key, answer: Answer) -> None:
+        if isinstance(answer.outcome, list):
+            return  # a bulk request's answer is large, and is looked up ahead of it anyway
         self._recent[key] = answer
         if len(self._recent) > self._settings.recent_keys_max:
             self._recent.popitem(last=False)
@@ -313,6 +318,8 @@ class Posting:
             self._queue.extendleft(reversed(remaining))
             self._queued_payments += sum(pending.operation.size for pending in remaining)
             self._arrived.set()
+        else:
+            self._failed.append(batch.id)
 
     async def _single_out(self, connection: Connection, batch: Batch, error: Exception) -> None:
         """The database refuses what an operation says, which its checks should have: that one alone fails."""
