@@ -376,6 +376,18 @@ def test_a_request_in_pieces_and_two_in_one_packet(polka: Running) -> None:
             assert b"201 Created" in read_answer(raw)
 
 
+def test_an_offer_of_http_2_is_passed_over(polka: Running) -> None:
+    """Java's client makes one with its first request."""
+    body = json.dumps(payment(12)).encode()
+    head = (
+        b"POST /transaction HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+        b"Content-Length: %d\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\nUpgrade: h2c\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", int(polka.url.rpartition(":")[2]))) as raw:
+        raw.sendall(head % (KEY.encode(), len(body)) + body)
+        assert b"201 Created" in read_answer(raw)
+
+
 def read_answer(raw: socket.socket) -> bytes:
     answer = b""
     while b"\r\n\r\n" not in answer:

@@ -5,6 +5,7 @@ import gc
 import importlib
 import logging
 import random
+import re
 import signal
 import socket
 import sys
@@ -23,6 +24,7 @@ CONNECTION_REQUESTS_MAX = 500
 CONNECTION_SECONDS_MAX = 60.0
 GRACE_SECONDS = 15
 BACKLOG = 4096
+UPGRADE = re.compile(rb"\r\nupgrade:[ \t]*h2c[ \t]*\r\n", re.IGNORECASE)
 
 
 def run(target: str, sockets: Sequence[socket.socket]) -> None:
@@ -89,6 +91,13 @@ class Connection(HttpToolsProtocol):
         self._requests_left = int(CONNECTION_REQUESTS_MAX * share)
         self._closes_at = self.loop.time() + CONNECTION_SECONDS_MAX * share
         self._together = WrittenTogether(transport, self.loop)
+
+    def data_received(self, data: bytes) -> None:
+        if b"h2c" in data:
+            # Java's own client offers HTTP/2 like this; whoever does not take it up may go on as if it were not there
+            # (RFC 9110, 7.8), but the parser would stop behind the head, and lose the body.
+            data = UPGRADE.sub(rb"\r\n", data, count=1)
+        super().data_received(data)
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
