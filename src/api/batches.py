@@ -25,14 +25,14 @@ Outcome = Accepted | Refused
 class Pending:
     """An operation on its way, and the callers who wait for it (several, if one repeats himself)."""
 
-    __slots__ = ("batch", "fingerprint", "key", "operation", "replaces", "waiters")
+    __slots__ = ("fingerprint", "is_committing", "key", "operation", "replaces", "waiters")
 
     def __init__(self, operation: Operation, key: Key | None) -> None:
         self.operation = operation
         self.key = key
         self.fingerprint = operation.fingerprint if key else ""
         self.waiters: list[asyncio.Future[Outcome]] = []
-        self.batch: Batch | None = None
+        self.is_committing = False  # not the batch itself: in a cycle, both would outlive their answer
         self.replaces: UUID | None = None
 
     def answer(self, outcome: Outcome) -> None:
@@ -51,7 +51,7 @@ class Batch:
         parts = Parts()
         for one in pending:
             one.operation.add_to(parts, one.key, one.fingerprint)
-            one.batch = self
+            one.is_committing = True
         self.size = parts.size
         self.payload = encode(parts.entries)
         self.payments = encode(parts.payments)

@@ -51,6 +51,7 @@ class CacheClient:
                 metrics.TELLS.labels(type(error).__name__).inc()
             else:
                 metrics.TELLS.labels(str(response.status_code)).inc()
+                response.stream = NOTHING  # it and its stream hold each other, and with them all that was sent
             await asyncio.sleep(max(0.0, began + self._spacing_seconds - time.monotonic()))
 
     async def ask(self, path: str, params: Mapping[str, str | int] | None = None) -> bytes | None:
@@ -67,6 +68,7 @@ class CacheClient:
 
 encode = msgspec.json.Encoder().encode
 JSON = {"Content-Type": "application/json"}
+NOTHING = httpx.ByteStream(b"")
 
 
 @asynccontextmanager

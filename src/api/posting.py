@@ -151,7 +151,7 @@ class Posting:
     def _leave(self, pending: Pending, waiter: asyncio.Future[Outcome]) -> Refused:
         """What one caller is told who waits no longer. Where nobody waits, what is not in a commit never will be."""
         pending.waiters.remove(waiter)
-        if pending.batch is not None:
+        if pending.is_committing:
             return OUTCOME_UNKNOWN_IN_TIME
         if not pending.waiters:
             self._forget(pending)
@@ -308,7 +308,7 @@ class Posting:
                 seconds = self._settings.commit_timeout_seconds
                 pending.answer(await self.refuse(pending.fingerprint, key, CHANGED_MEANWHILE, seconds))
             elif pending.waiters:
-                pending.batch, pending.replaces = None, batch.id
+                pending.is_committing, pending.replaces = False, batch.id
                 remaining.append(pending)
             else:
                 self._forget(pending)
