@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bench import load, machine, memory, posting, report, start, stored
+from bench import bulk, load, machine, memory, overload, posting, report, search, start, stored
 from bench.report import Findings
 from polka.failure import Failure
 from polka.up import Say
@@ -17,7 +17,10 @@ Measure = Callable[[bool, Say], Awaitable[Findings]]
 
 MEASUREMENTS: dict[str, tuple[str, Measure]] = {
     "posting": (posting.TITLE, posting.measure),
+    "bulk": (bulk.TITLE, bulk.measure),
+    "overload": (overload.TITLE, overload.measure),
     "stored": (stored.TITLE, stored.measure),
+    "search": (search.TITLE, search.measure),
     "memory": (memory.TITLE, memory.measure),
     "start": (start.TITLE, start.measure),
 }

@@ -1,17 +1,21 @@
-"""Load from wrk: distinct payments on a number of connections, for a time or up to a number."""
+"""Load from wrk: distinct payments, or reads, on a number of connections, for a time or up to a number."""
 
 import asyncio
 import itertools
+import os
 import shutil
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from polka.failure import Failure
 
-SCRIPT = Path(__file__).with_name("payments.lua")
+SCRIPTS = Path(__file__).parent
 SECONDS_MAX = 1800
+WAIT_SECONDS_MAX = 20
+"""What wrk waits for an answer: more than an api lets anybody wait, so that a longer wait is seen and not cut."""
 ENOUGH = "enough\n"
 seeds = itertools.count(1)
 
@@ -27,16 +31,21 @@ class World(msgspec.Struct, frozen=True):
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What a load has come to: how many requests were answered, in how many seconds, and what went wrong."""
+    """What a load has come to: how many requests were answered, in how many seconds, and what went wrong.
+
+    `broken` counts connections, and answers that took longer than wrk waits. `statuses` is empty unless asked for.
+    """
 
     requests: int
     seconds: float
     refused: int
     broken: int
+    wait_seconds_max: float
+    statuses: dict[int, int]
 
 
 class Client:
-    """Sends payments to one address and counts what was answered. No key is sent twice."""
+    """Sends payments to one address and counts what was accepted. No key is sent twice."""
 
     def __init__(self, url: str, world: World, key: str) -> None:
         self.answered = 0
@@ -50,7 +59,8 @@ class Client:
         Raises:
             Failure: any of them was refused, or a connection broke.
         """
-        load = await self._send(connections, seconds, 0)
+        load = all_accepted(self._url, await self._send(connections, seconds))
+        self.answered += load.requests
         return load.requests / load.seconds
 
     async def send(self, payments: int, connections: int) -> None:
@@ -59,42 +69,73 @@ class Client:
         Raises:
             Failure: any of them was refused, or a connection broke.
         """
-        await self._send(connections, SECONDS_MAX, payments)
-
-    async def _send(self, connections: int, seconds: int, payments_max: int) -> Load:
-        world = self._world
-        arguments = [next(seeds), world.banks, world.accounts // world.banks, payments_max, self._key]
-        wrk = await asyncio.create_subprocess_exec(
-            *(program(), "--threads=1", f"--connections={connections}", f"--duration={seconds}s", "--timeout=10s"),
-            *(f"--script={SCRIPT}", f"{self._url}/transaction", "--", *map(str, arguments)),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        try:
-            lines = await self._listen(wrk)
-        except asyncio.CancelledError:
-            wrk.kill()
-            raise
-        if await wrk.wait():
-            raise Failure(f"wrk has failed: {lines[-1] if lines else wrk.returncode}")
-        load = msgspec.json.decode(lines[-1], type=Load)
-        if load.refused or load.broken or not load.requests:
-            raise Failure(
-                f"Of {load.requests:,} requests to {self._url} {load.refused:,} were refused; "
-                f"{load.broken:,} times a connection broke or an answer took too long."
-            )
+        load = all_accepted(self._url, await self._send(connections, SECONDS_MAX, payments))
         self.answered += load.requests
+
+    async def press(self, connections: int, seconds: int) -> Load:
+        """Send for this long, whatever is answered; with the statuses."""
+        load = await self._send(connections, seconds, counts_statuses=True)
+        self.answered += load.statuses.get(201, 0)
         return load
 
-    async def _listen(self, wrk: asyncio.subprocess.Process) -> list[str]:
-        """What wrk says until its end, which it is told when it has sent enough."""
-        lines: list[str] = []
-        while wrk.stdout and (line := (await wrk.stdout.readline()).decode(errors="replace")):
-            if line == ENOUGH:
-                wrk.send_signal(signal.SIGINT)
-            elif line.strip():
-                lines.append(line.strip())
-        return lines
+    async def _send(self, connections: int, seconds: int, payments_max: int = 0, counts_statuses: bool = False) -> Load:
+        world = self._world
+        drawn = [next(seeds), world.banks, world.accounts // world.banks]
+        arguments = [*drawn, self._key, payments_max, int(counts_statuses)]
+        return await run(f"{self._url}/transaction", "payments", connections, seconds, arguments)
+
+
+async def read_rate(url: str, key: str, connections: int, seconds: int) -> float:
+    """GET this for so long; requests answered a second.
+
+    Raises:
+        Failure: any of them was refused, or a connection broke.
+    """
+    load = all_accepted(url, await run(url, "reads", connections, seconds, [key]))
+    return load.requests / load.seconds
+
+
+def all_accepted(url: str, load: Load) -> Load:
+    if load.refused or load.broken or not load.requests:
+        raise Failure(
+            f"Of {load.requests:,} requests to {url} {load.refused:,} were refused; "
+            f"{load.broken:,} times a connection broke or an answer took too long."
+        )
+    return load
+
+
+async def run(url: str, script: str, connections: int, seconds: int, arguments: Sequence[object]) -> Load:
+    """Run wrk with one of the scripts beside this file.
+
+    Raises:
+        Failure: it does not work.
+    """
+    wrk = await asyncio.create_subprocess_exec(
+        *(program(), "--threads=1", f"--connections={connections}", f"--duration={seconds}s"),
+        *(f"--timeout={WAIT_SECONDS_MAX}s", f"--script={SCRIPTS / script}.lua", url, "--", *map(str, arguments)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=os.environ | {"LUA_PATH": f"{SCRIPTS}/?.lua;;"},
+    )
+    try:
+        lines = await listen(wrk)
+    except asyncio.CancelledError:
+        wrk.kill()
+        raise
+    if await wrk.wait():
+        raise Failure(f"wrk has failed: {lines[-1] if lines else wrk.returncode}")
+    return msgspec.json.decode(lines[-1], type=Load)
+
+
+async def listen(wrk: asyncio.subprocess.Process) -> list[str]:
+    """What wrk says until its end, which it is told when it has sent enough."""
+    lines: list[str] = []
+    while wrk.stdout and (line := (await wrk.stdout.readline()).decode(errors="replace")):
+        if line == ENOUGH:
+            wrk.send_signal(signal.SIGINT)
+        elif line.strip():
+            lines.append(line.strip())
+    return lines
 
 
 def program() -> str:

@@ -1,5 +1,9 @@
-"""The yardstick: a Litestar handler that reads a payment's JSON and does nothing, served as Polka serves its api."""
+"""The yardstick: a Litestar handler that reads a payment's JSON and does nothing, served as Polka serves its api.
 
+It stands behind the api's middleware: keys are checked, limits kept and requests counted in the same way.
+"""
+
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,11 +14,15 @@ from litestar import Litestar, post
 from litestar.params import JSONBody
 from litestar.types import ASGIApp
 
+from api.access import Access
 from api.health import live
-from polka import server
+from api.keyring import open_keyring
+from api.limits import Limits
+from api.settings import Settings
+from polka import server, settings
 from polka.exposition import CountRequests
 from polka.processes import Process
-from polka.up import HOST, answers
+from polka.up import HOST, Running, answers
 
 
 @post("/transaction", status_code=201)
@@ -24,16 +32,18 @@ async def do_nothing(data: JSONBody[dict[str, Any]]) -> dict[str, str]:
 
 @asynccontextmanager
 async def app() -> AsyncIterator[ASGIApp]:
+    chosen = settings.read(Settings, os.environ)
     litestar = Litestar(route_handlers=[do_nothing, live], logging_config=None)
-    async with litestar.lifespan():
-        yield CountRequests(litestar)
+    async with open_keyring(chosen) as keyring, litestar.lifespan():
+        yield CountRequests(Access(litestar, keyring, Limits(chosen.rate_per_second, chosen.rate_burst)))
 
 
-def process(port: int) -> Process:
-    """It, as a process of its own on this port."""
+def process(port: int, running: Running) -> Process:
+    """It, as a process of its own on this port, that knows the keys of what runs."""
     url = f"http://{HOST}:{port}"
     command = [sys.executable, "-m", "bench.noop", str(port)]
-    return Process("no-op", command, url, is_ready=partial(answers, f"{url}/health/live"))
+    environ = {"POLKA_DATABASE_URL": running.database_url}
+    return Process("no-op", command, url, is_ready=partial(answers, f"{url}/health/live"), environ=environ)
 
 
 if __name__ == "__main__":

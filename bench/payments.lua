@@ -1,17 +1,22 @@
 -- What wrk sends: payments between random accounts, each with an Idempotency-Key of its own, as clients send them.
--- Arguments: a seed, the banks, the accounts of each bank, how many to send at most (0: until the time is up), and an
--- API key.
+-- Arguments: a seed, the banks, the accounts of each bank, an API key, how many to send at most (0: until the time is
+-- up), and whether to count statuses (0 or 1).
+
+local count_statuses = require("counted")
 
 local HEAD = "POST /transaction HTTP/1.1\r\nHost: polka\r\nContent-Type: application/json\r\n"
 local banks, accounts, left, head
 
 function init(arguments)
    math.randomseed(tonumber(arguments[1]))
-   banks, accounts, left = tonumber(arguments[2]), tonumber(arguments[3]), tonumber(arguments[4])
+   banks, accounts, left = tonumber(arguments[2]), tonumber(arguments[3]), tonumber(arguments[5])
    if left == 0 then
       left = math.huge
    end
-   head = HEAD .. "Authorization: Bearer " .. arguments[5] .. "\r\n"
+   head = HEAD .. "Authorization: Bearer " .. arguments[4] .. "\r\n"
+   if arguments[6] == "1" then
+      count_statuses()
+   end
 end
 
 local BODY = '{"sender":{"bank":"bank%d","account":"ACC%d"},"receiver":{"bank":"bank%d","account":"ACC%d"},'
@@ -38,13 +43,4 @@ function request()
    local receiver = (sender + step - 1) % banks + 1
    local body = string.format(BODY, sender, random(accounts), receiver, random(accounts), random(1000000))
    return head .. "Idempotency-Key: " .. key() .. "\r\nContent-Length: " .. #body .. "\r\n\r\n" .. body
-end
-
-function done(summary, latency)
-   local errors = summary.errors
-   io.write(string.format(
-      '\n{"requests":%d,"seconds":%f,"refused":%d,"broken":%d}\n',
-      summary.requests, summary.duration / 1e6, errors.status,
-      errors.connect + errors.read + errors.write + errors.timeout
-   ))
 end

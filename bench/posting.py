@@ -21,7 +21,7 @@ async def measure(quick: bool, say: Say) -> Findings:
     rounds, seconds = (2, 1) if quick else (7, 4)
     async with polka(say) as running:
         await seed.seed(running.database_url, WORLD.banks, WORLD.accounts)
-        yardstick = noop.process(free_port())
+        yardstick = noop.process(free_port(), running)
         await yardstick.start()
         try:
             key = await new_key(running)
@@ -44,7 +44,7 @@ async def measure(quick: bool, say: Say) -> Findings:
     conditions = (
         f"One api process, its cache and its Postgres run; payments between {WORLD}, each with an Idempotency-Key "
         "of its own and an API key, are answered once they are durable. The no-op is a Litestar `@post` handler that "
-        "reads the same JSON and answers 201 with a small one, behind the same server and the same metrics; it gets "
-        f"the same requests, and asks for no key. {rounds} rounds of {seconds} s a side."
+        "reads the same JSON and answers 201 with a small one, behind the same server and the same middleware, which "
+        f"checks keys, keeps limits and counts; it gets the same requests. {rounds} rounds of {seconds} s a side."
     )
     return Findings(conditions, figures, [proof])
