@@ -90,8 +90,10 @@ async def check(url: str, allow_lossy: bool = False) -> None:
     try:
         await check_durable(connection, allow_lossy)
         revision = await revision_of(connection)
+    except ERRORS as error:
+        raise no_answer(error) from error
     finally:
-        await connection.close()
+        connection.terminate()
     if revision is None or revision < REVISION:
         raise Failure(
             f"The database has schema revision {revision or 'none'}, this Polka needs {REVISION}: run `polka migrate`."
@@ -103,8 +105,12 @@ async def reach(url: str) -> Connection:
     try:
         return await connect(url, "command")
     except (*ERRORS, ValueError) as error:
-        reason = str(error) or type(error).__name__
-        raise Failure(f"The database does not answer: {reason.splitlines()[0]}") from error
+        raise no_answer(error) from error
+
+
+def no_answer(error: Exception) -> Failure:
+    reason = str(error) or type(error).__name__
+    return Failure(f"The database does not answer: {reason.splitlines()[0]}")
 
 
 @asynccontextmanager

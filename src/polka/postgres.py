@@ -184,7 +184,8 @@ class Server(Process):
                 said = self.log.read_bytes()[said_before:].decode(errors="replace").strip()
                 if not PREDECESSOR.search(said) or time.monotonic() > deadline:
                     await self.stop()
-                    raise Failure(f"Postgres did not start: {said.splitlines()[-1]} (more in {self.log})") from None
+                    last = said.splitlines()[-1] if said else "it ended without a word"
+                    raise Failure(f"Postgres did not start: {last} (more in {self.log})") from None
             await asyncio.sleep(0.2)
 
     async def answers(self) -> bool:

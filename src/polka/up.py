@@ -182,7 +182,7 @@ async def keep_running(process: Process, say: Say) -> None:
         pause = min(pause * 2, RESTART_SECONDS_MAX)
         try:
             await process.start()
-        except (Failure, OSError) as failure:
+        except Exception as failure:  # whatever it is: who keeps others running must not end
             say(f"{process.name} did not start: {failure}")
         else:
             say(f"{process.name} runs again, pid {process.pid}")
