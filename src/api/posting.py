@@ -150,7 +150,8 @@ class Posting:
 
     def _leave(self, pending: Pending, waiter: asyncio.Future[Outcome]) -> Refused:
         """What one caller is told who waits no longer. Where nobody waits, what is not in a commit never will be."""
-        pending.waiters.remove(waiter)
+        if waiter in pending.waiters:  # its answer may have come between a cancellation and now
+            pending.waiters.remove(waiter)
         if pending.is_committing:
             return OUTCOME_UNKNOWN_IN_TIME
         if not pending.waiters:
