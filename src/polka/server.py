@@ -24,6 +24,9 @@ CONNECTION_REQUESTS_MAX = 500
 CONNECTION_SECONDS_MAX = 60.0
 GRACE_SECONDS = 15
 BACKLOG = 4096
+ACCEPTS_AT_ONCE = 16
+"""Connections that each socket takes in one round of the event loop. uvloop takes one for each descriptor: under load,
+when rounds are long, connections would wait for many, and no deadline bounds what has not been read."""
 UPGRADE = re.compile(rb"\r\nupgrade:[ \t]*h2c[ \t]*\r\n", re.IGNORECASE)
 
 
@@ -76,7 +79,8 @@ async def serve(open_app: App, sockets: Sequence[socket.socket]) -> None:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
-        await uvicorn.Server(config).serve(list(sockets))
+        again = [one.dup() for one in sockets for _ in range(ACCEPTS_AT_ONCE - 1)]
+        await uvicorn.Server(config).serve([*sockets, *again])
 
 
 class Connection(HttpToolsProtocol):
