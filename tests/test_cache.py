@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import re
 import signal
 import string
 from collections.abc import Callable
@@ -155,6 +156,9 @@ async def test_a_batch_that_is_never_committed_gets_a_tombstone_and_cannot_be_an
     with pytest.raises(asyncpg.UniqueViolationError):
         await commit(connection, transfer(100), batch)
     assert tell(cache.url, batch, transfer(100))["pending"] == 0  # nor is it held again
+    cache.kill()
+    cache.restart()
+    assert tell(cache.url, batch, transfer(100))["pending"] == 0
 
 
 async def test_a_tombstone_waits_for_a_commit_in_flight(services: Services, connection: asyncpg.Connection) -> None:
@@ -171,7 +175,13 @@ async def test_a_tombstone_waits_for_a_commit_in_flight(services: Services, conn
         while not await connection.fetchval(blocked):
             await asyncio.sleep(0.02)
     assert held(cache.url, "bank1") == (0, -100)
-    await transaction.commit()
+    async with connection.transaction():
+        await connection.execute("SELECT FROM epoch FOR UPDATE")  # no flush comes between
+        await transaction.commit()
+        found = re.compile(r'polka_tombstones_total\{state="(\w+)"\} [1-9]')
+        await until("the tombstone has found it", lambda: found.search(client.get(f"{cache.url}/metrics").text))
+        assert found.findall(client.get(f"{cache.url}/metrics").text) == ["unposted"]
+        assert held(cache.url, "bank1") == (0, -100)
     await slow.close()
     await until("the batch is posted", lambda: held(cache.url, "bank1") == (-100, 0))
     assert await state(connection, batch) == "posted"

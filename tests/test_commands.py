@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 
 from committed import commit, transfer
 from conftest import execute
+from locks import until_waiting
 from polka.demo import free_layout
 from services import CACHE_TOKEN, KEY, Services, bearer, client, free_port, payment, wait_for
 
@@ -124,10 +124,21 @@ def test_migrate_seed_and_audit(empty_database_url: str) -> None:
 
 
 def test_two_migrations_at_once_do_not_kill_each_other(empty_database_url: str) -> None:
-    with ThreadPoolExecutor() as threads:
-        racers = [threads.submit(polka, "migrate", POLKA_DATABASE_URL=empty_database_url) for _ in range(4)]
-    for racer in racers:
-        assert racer.result().returncode == 0, racer.result().stderr
+    """Both are held back until both are there."""
+
+    async def race() -> list[subprocess.CompletedProcess[str]]:
+        connection = await asyncpg.connect(empty_database_url)
+        await connection.execute("BEGIN; CREATE TABLE alembic_version (held text)")
+        racing = [asyncio.to_thread(polka, "migrate", POLKA_DATABASE_URL=empty_database_url) for _ in range(2)]
+        finish = asyncio.gather(*racing)
+        try:
+            await until_waiting(empty_database_url, 2)
+        finally:
+            await connection.close()
+        return await finish
+
+    for done in asyncio.run(race()):
+        assert done.returncode == 0, done.stderr
 
 
 FALSEHOODS = {

@@ -15,10 +15,12 @@ from uuid_utils import uuid7
 
 from api.batches import Accepted, Outcome
 from api.cache_client import CacheClient
-from api.operations import Pay
+from api.operations import Bulk, Operation, Pay
 from api.posting import OUTCOME_UNKNOWN_IN_TIME, TIMEOUT, Posting, open_posting
 from api.refusals import Refusal, Refused
 from api.settings import Settings
+from locks import until_waiting
+from polka import database
 from polka.transactions import Party, Payment, Transaction
 from wire import Fault, Wire
 
@@ -106,8 +108,13 @@ async def test_the_same_key_twice_in_one_batch_pays_once(start: Apis, connection
     assert len(await stored(connection)) == 10
 
 
+def bulk() -> Bulk:
+    return Bulk([pay()], pay().fingerprint)
+
+
+@pytest.mark.parametrize("operation", [pay, bulk])
 async def test_keys_in_opposite_orders_in_two_batches_pay_each_once(
-    start: Apis, connection: asyncpg.Connection
+    start: Apis, connection: asyncpg.Connection, operation: Callable[[], Operation]
 ) -> None:
     """They go in sorted: otherwise the batches would wait for each other, until the server kills one of them."""
     await connection.execute(SLOW_KEYS)
@@ -116,10 +123,10 @@ async def test_keys_in_opposite_orders_in_two_batches_pay_each_once(
     for number in range(25):
         keys = [key(f"{number}/{n}") for n in range(20)]
         outcomes = await asyncio.gather(
-            *(apis[0].post(pay(), each, 10) for each in keys),
-            *(apis[1].post(pay(), each, 10) for each in reversed(keys)),
+            *(apis[0].post(operation(), each, 10) for each in keys),
+            *(apis[1].post(operation(), each, 10) for each in reversed(keys)),
         )
-        assert len({accepted(outcome).transaction.id for outcome in outcomes}) == 20
+        assert len({str(outcome.result) for outcome in outcomes if isinstance(outcome, Accepted)}) == 20
     assert len(await stored(connection)) == 500
     assert deadlocks() == before
 
@@ -192,18 +199,6 @@ async def test_a_refusal_waits_for_the_commit_that_has_its_key(
     assert refused.replayed
 
 
-async def until_waiting(url: str, sessions: int = 1) -> None:
-    """Until this many sessions of the database wait for a lock."""
-    connection = await asyncpg.connect(url)
-    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    try:
-        async with asyncio.timeout(10):
-            while await connection.fetchval(query) < sessions:
-                await asyncio.sleep(0.01)
-    finally:
-        await connection.close()
-
-
 MARK = "strike here"
 
 
@@ -228,6 +223,22 @@ async def test_a_commit_whose_answer_is_lost_ends_in_one_payment(
     assert str(rows[1]["batch"]) == outcome.transaction.batch
     states = [row["state"] for row in await connection.fetch("SELECT state FROM batches ORDER BY id")]
     assert states == (["unposted", "unposted"] if fault is Fault.LOSE_ANSWER else ["unposted", "void", "unposted"])
+
+
+async def test_a_commit_that_is_still_under_way_is_waited_for(
+    start: Apis, wire: Wire, database_url: str, connection: asyncpg.Connection
+) -> None:
+    """The payment has no key: the tombstone alone keeps it from being made twice."""
+    posting = await start(wire.url)
+    accepted(await posting.post(pay(1), None, 5))
+    await connection.execute(SLOW_COMMITS)
+    await connection.execute("SELECT pg_advisory_lock(42)")
+    wire.arm(Fault.LOSE_ANSWER, is_commit)
+    paying = asyncio.create_task(posting.post(pay(2, MARK), None, 20))
+    await until_waiting(database_url, 2)
+    await connection.execute("SELECT pg_advisory_unlock(42)")
+    transaction = accepted(await paying).transaction
+    assert [(row["amount"], str(row["batch"])) for row in await stored(connection)][1:] == [(2, transaction.batch)]
 
 
 async def test_a_payment_after_a_lost_commit_does_not_wait_for_it(
@@ -384,6 +395,13 @@ async def test_a_statement_that_is_cancelled_is_tried_again(
     await connection.execute("COMMIT")
     accepted(await paying)
     assert len(await stored(connection)) == 1
+
+
+@pytest.mark.parametrize(("severity", "is_certain"), [("ERROR", True), ("FATAL", False), ("PANIC", False)])
+async def test_only_what_the_server_calls_an_error_is_a_certain_failure(severity: str, is_certain: bool) -> None:
+    """A server that stops may do so after the commit that it interrupts."""
+    fields = {"S": severity, "V": severity, "C": "57P01", "M": "terminating connection"}
+    assert database.failed_for_sure(asyncpg.PostgresError.new(fields)) is is_certain
 
 
 async def test_a_session_that_is_ended_is_settled(
