@@ -67,9 +67,9 @@ class Service:
         with self.log.open("ab") as output:
             return subprocess.Popen(self._command, env=self._environ, stdout=output, stderr=output)
 
-    def ready(self) -> "Service":
+    def ready(self, seconds: float = WAIT_SECONDS) -> "Service":
         """Wait until it can serve."""
-        wait_for(f"{self.name} is ready (see {self.log})", self.is_ready)
+        wait_for(f"{self.name} is ready (see {self.log})", self.is_ready, seconds)
         return self
 
     def is_ready(self) -> bool:
@@ -80,9 +80,9 @@ class Service:
         except httpx.HTTPError:
             return False
 
-    def restart(self) -> "Service":
+    def restart(self, seconds: float = WAIT_SECONDS) -> "Service":
         self.process = self._spawn()
-        return self.ready()
+        return self.ready(seconds)
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

@@ -25,16 +25,18 @@ ASIDE = "SELECT id, payload FROM batches WHERE state = 'aside'"
 
 TAKE_UNPOSTED = """
 UPDATE batches SET state = 'posted', flush = $1, posted_at = now()
-WHERE state = 'unposted' AND id IN (
+WHERE state = 'unposted' AND id = ANY(ARRAY(
     SELECT id FROM (
         SELECT id, sum(size) OVER (ORDER BY id) - size AS before FROM (
             SELECT id, size FROM batches WHERE state = 'unposted' ORDER BY id LIMIT $2
         ) oldest
     ) counted
     WHERE before < $2
-)
+))
 RETURNING id, size, payload
 """
+"""An array, which is found once: with `IN` the planner, whose statistics mostly say that nothing is unposted, looks for
+the oldest batches anew for each batch there is, and after an outage a flush never ends."""
 SET_ASIDE = "UPDATE batches SET state = 'aside', flush = NULL, posted_at = NULL WHERE id = ANY($1::uuid[])"
 NUMBER_FLUSH = "UPDATE flush SET number = $1, flushed_at = now() WHERE number = $1 - 1 RETURNING number"
 ADD_TO_BALANCES = """
