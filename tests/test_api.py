@@ -288,6 +288,12 @@ def test_banks_come_in_pages(polka: Running) -> None:
     assert refused(client.get(f"{polka.url}/banks", params={"limit": "x"}), 400, "invalid")["field"] == "limit"
 
 
+def test_an_account_that_cannot_be_is_refused(polka: Running) -> None:
+    for bad in ("", "A 1", "A" * 35, "A\n"):
+        response = client.get(f"{polka.url}/banks/bank1/accounts", params={"account": bad})
+        assert refused(response, 400, "invalid")["field"] == "account"
+
+
 def test_without_the_cache_payments_go_on_and_balances_come_from_the_database(services: Services) -> None:
     cache, api = services.cache(POLKA_FLUSH_SECONDS="0.1").ready(), services.api().ready()
     assert client.post(f"{api.url}/transaction", json=payment(5)).status_code == 201

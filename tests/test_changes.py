@@ -199,6 +199,31 @@ def test_a_bad_header_or_parameter_of_a_change(polka: Running, more: dict[str, A
     assert client.get(url_of(polka, made)).json()["status"] == "accepted"
 
 
+def test_a_deletion_sent_through_two_apis_at_once_with_one_key_is_done_once(polka: Running, key: str) -> None:
+    """A client that is not answered tries elsewhere, while its first attempt may still be under way."""
+    results = client.post(f"{polka.url}/transactions", json=[payment(1) for _ in range(300)]).json()["results"]
+    made = [result["transaction"] for result in results]
+
+    async def delete_twice() -> list[list[httpx.Response]]:
+        async with httpx.AsyncClient(trust_env=False, verify=False, headers=dict(client.headers)) as sender:
+            return [
+                await asyncio.gather(
+                    *(
+                        sender.delete(url_of(polka, transaction, api), headers={"Idempotency-Key": f"{key}-{number}"})
+                        for api in (0, 1)
+                    )
+                )
+                for number, transaction in enumerate(made)
+            ]
+
+    replayed = 0
+    for first, second in asyncio.run(delete_twice()):
+        assert (first.status_code, second.status_code) == (200, 200), (first.text, second.text)
+        assert first.json() == second.json()
+        replayed += sum("idempotency-replayed" in response.headers for response in (first, second))
+    assert replayed == 300
+
+
 RACES = 2_000
 
 

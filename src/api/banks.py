@@ -16,7 +16,7 @@ from polka import positions
 from polka.database import Pool
 from polka.keys import Caller, Scope
 from polka.positions import PAGE_MAX
-from polka.transactions import POLKA, AccountId, BankName, is_bank_name
+from polka.transactions import POLKA, BankName, is_bank_name
 
 After = Annotated[str, QueryParameter(description="Answer what comes behind this name.", max_length=64)]
 Limit = Annotated[int, QueryParameter(description="The most to answer.", ge=1, le=PAGE_MAX)]
@@ -97,7 +97,9 @@ async def list_accounts(
     cache: NamedDependency[CacheClient],
     pool: NamedDependency[Pool],
     known_banks: NamedDependency[KnownBanks],
-    account: Annotated[AccountId | None, QueryParameter()] = None,
+    account: Annotated[
+        str | None, QueryParameter(description="This one alone.", pattern=r"^[A-Za-z0-9]{1,34}\Z")
+    ] = None,
     after: After = "",
     limit: Limit = 100,
 ) -> Response[bytes]:
