@@ -140,6 +140,13 @@ def test_a_change_can_name_the_version_that_it_means(polka: Running, key: str) -
     assert delete(polka, made.json(), headers={"If-Match": "*"}).status_code == 200
 
 
+def test_the_form_of_an_amendment_comes_before_the_version_that_it_means(polka: Running) -> None:
+    made = post(polka, payment(5)).json()
+    bad = {"sender": {"account": "A 1"}}
+    refused(amend(polka, made, bad, headers={"If-Match": '"7"'}), 400, "invalid")
+    refused(amend(polka, NOBODY, bad), 400, "invalid")
+
+
 NOBODY = {"id": "01900000-0000-7000-8000-000000000000"}
 BAD: dict[str, tuple[Any, int, str, str | None]] = {
     "no JSON": (b"{", 400, "malformed", None),

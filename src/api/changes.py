@@ -7,6 +7,7 @@ import msgspec
 from litestar import Request, Response, delete, patch
 from litestar.di import NamedDependency
 from litestar.params import FromPath
+from msgspec import UNSET
 
 from api import problems
 from api.access import Needs
@@ -20,7 +21,7 @@ from api.requests import Head, read_body, read_head
 from api.transactions import no_transaction, read_transaction
 from polka.database import Pool
 from polka.keys import Scope
-from polka.transactions import Amendment, Reference, Transaction, amended
+from polka.transactions import Amendment, Reference, Transaction, amended, is_account_id
 
 PARAMETERS = ("reason",)
 FIXED = ("amount", "currency")
@@ -121,6 +122,9 @@ def read_amendment(body: bytes) -> Amendment:
         raise RefusedError(refused) from None
     if amendment == Amendment():
         problems.refuse(Refusal.INVALID, "The body changes nothing.")
+    for field, party in (("sender", amendment.sender), ("receiver", amendment.receiver)):
+        if party is not UNSET and party.account is not UNSET and not is_account_id(party.account):
+            problems.refuse(Refusal.INVALID, f"{field}.account: {problems.FORMS['account']}.", f"{field}.account")
     return amendment
 
 
