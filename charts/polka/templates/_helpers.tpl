@@ -1,0 +1,80 @@
+{{- define "polka.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* By these a selector finds a component's pods. They never change. Takes a list: root, component. */}}
+{{- define "polka.selectorLabels" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: {{ default $root.Chart.Name $root.Values.nameOverride }}
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end -}}
+
+{{/* The labels of an object. Takes a list: root, component. */}}
+{{- define "polka.labels" -}}
+{{- $root := index . 0 -}}
+{{ include "polka.selectorLabels" . }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
+{{- with $root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Name, namespace and labels of an object. Takes a list: root, component, name. */}}
+{{- define "polka.metadata" -}}
+name: {{ index . 2 }}
+namespace: {{ (index . 0).Release.Namespace }}
+labels:
+  {{- include "polka.labels" (list (index . 0) (index . 1)) | nindent 2 }}
+{{- end -}}
+
+{{/* Where an image is to be had. Takes a list: the image's values, the tag where they name none. */}}
+{{- define "polka.image" -}}
+{{- $image := index . 0 -}}
+{{- if $image.digest -}}
+{{ $image.repository }}@{{ $image.digest }}
+{{- else -}}
+{{ $image.repository }}:{{ default (index . 1) $image.tag }}
+{{- end -}}
+{{- end -}}
+
+{{- define "polka.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{ default (include "polka.fullname" .) .Values.serviceAccount.name }}
+{{- else -}}
+{{ default "default" .Values.serviceAccount.name }}
+{{- end -}}
+{{- end -}}
+
+{{- define "polka.secret" -}}
+{{ default (printf "%s-secrets" (include "polka.fullname" .)) .Values.secrets.existingSecret }}
+{{- end -}}
+
+{{- define "polka.postgresSecret" -}}
+{{ default (printf "%s-postgres" (include "polka.fullname" .)) .Values.postgres.existingSecret }}
+{{- end -}}
+
+{{- define "polka.apiUrl" -}}
+http://{{ include "polka.fullname" . }}-api:{{ .Values.api.service.port | int64 }}
+{{- end -}}
+
+{{/* Connections to the database that one api process may open: its pools, the one that commits, the one that reads keys,
+and two that settle what is unknown. */}}
+{{- define "polka.apiConnections" -}}
+{{- add (default 4 .Values.api.settings.database_pool_size) (default 2 .Values.api.settings.search_pool_size) 4 -}}
+{{- end -}}
+
+{{/* The most connections that Polka may need: of the apis (and of as many again as an upgrade adds), of the cache, and of commands. */}}
+{{- define "polka.connections" -}}
+{{- $apis := ternary .Values.api.autoscaling.maxReplicas .Values.api.replicas .Values.api.autoscaling.enabled -}}
+{{- add (mul (add1 $apis) (include "polka.apiConnections" .)) 16 -}}
+{{- end -}}

@@ -1,0 +1,163 @@
+{{/* What the pods of Polka have in common: the restricted Pod Security Standard, and where they may run.
+Takes a list: root, the values that say where. */}}
+{{- define "polka.pod" -}}
+{{- $root := index . 0 -}}
+{{- $placement := index . 1 -}}
+serviceAccountName: {{ include "polka.serviceAccount" $root }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 10001
+  runAsGroup: 10001
+  seccompProfile: {type: RuntimeDefault}
+{{- include "polka.placement" . | nindent 0 }}
+{{- end -}}
+
+{{- define "polka.placement" -}}
+{{- $root := index . 0 -}}
+{{- $placement := index . 1 -}}
+{{- with $root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $placement.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $placement.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $placement.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $placement.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Labels and annotations of a pod. Takes a list: root, component, the values that add to them. */}}
+{{- define "polka.podMetadata" -}}
+{{- $root := index . 0 -}}
+{{- $values := index . 2 -}}
+labels:
+  {{- include "polka.selectorLabels" (list $root (index . 1)) | nindent 2 }}
+  {{- with $root.Values.commonLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+  {{- with $values.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with $values.podAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Polka's image as a container without a privilege, and a root that nobody can write. */}}
+{{- define "polka.container" -}}
+image: {{ include "polka.image" (list .Values.image .Chart.AppVersion) }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+securityContext:
+  {{- include "polka.containerSecurity" (not .Values.dev.reload) | nindent 2 }}
+{{- end -}}
+
+{{- define "polka.containerSecurity" -}}
+allowPrivilegeEscalation: false
+capabilities: {drop: [ALL]}
+readOnlyRootFilesystem: {{ . }}
+{{- end -}}
+
+{{/* How everybody who needs the database finds it. asyncpg takes the password from PGPASSWORD. */}}
+{{- define "polka.databaseEnv" -}}
+{{- if .Values.postgres.enabled -}}
+- name: POLKA_DATABASE_URL
+  value: postgresql://polka@{{ include "polka.fullname" . }}-postgres:5432/polka?sslmode=disable
+- name: PGPASSWORD
+  valueFrom: {secretKeyRef: {name: {{ include "polka.postgresSecret" . }}, key: {{ .Values.postgres.passwordKey }}}}
+{{- else -}}
+{{- $database := .Values.externalDatabase -}}
+{{- $query := printf "?sslmode=%s" $database.sslMode -}}
+{{- if $database.caSecret -}}
+{{- $query = printf "%s&sslrootcert=/etc/polka/database/%s" $query $database.caKey -}}
+{{- end -}}
+- name: POLKA_DATABASE_URL
+  value: postgresql://{{ urlquery $database.user }}@{{ $database.host }}:{{ $database.port | int64 }}/{{ urlquery $database.name }}{{ $query }}
+{{- if $database.existingSecret }}
+- name: PGPASSWORD
+  valueFrom: {secretKeyRef: {name: {{ $database.existingSecret }}, key: {{ $database.passwordKey }}}}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The authority of the external database's certificate, where one is given. */}}
+{{- define "polka.databaseMounts" -}}
+{{- if and (not .Values.postgres.enabled) .Values.externalDatabase.caSecret -}}
+volumeMounts:
+  - {name: database-ca, mountPath: /etc/polka/database, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "polka.databaseVolumes" -}}
+{{- if and (not .Values.postgres.enabled) .Values.externalDatabase.caSecret -}}
+volumes:
+  - {name: database-ca, secret: {secretName: {{ .Values.externalDatabase.caSecret }}}}
+{{- end }}
+{{- end -}}
+
+{{- define "polka.cacheTokenEnv" -}}
+- name: POLKA_CACHE_TOKEN
+  valueFrom: {secretKeyRef: {name: {{ include "polka.secret" . }}, key: {{ .Values.secrets.cacheTokenKey }}}}
+{{- end -}}
+
+{{- define "polka.cacheUrlEnv" -}}
+- name: POLKA_CACHE_URL
+  value: http://{{ include "polka.fullname" . }}-cache:8100
+{{- end -}}
+
+{{- define "polka.operatorKeyEnv" -}}
+- name: POLKA_KEY
+  valueFrom: {secretKeyRef: {name: {{ include "polka.secret" . }}, key: {{ .Values.secrets.operatorKeyKey }}}}
+{{- end -}}
+
+{{/* A service's settings as variables. Helm holds numbers as floats, and would print a million as 1e+06. */}}
+{{- define "polka.settingsEnv" -}}
+{{- range $name, $value := . }}
+- name: POLKA_{{ upper $name }}
+  value: {{ ternary $value (toJson $value) (kindIs "string" $value) | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* The init container that waits for the schema that this image needs. */}}
+{{- define "polka.wait" -}}
+- name: wait
+  {{- include "polka.container" . | nindent 2 }}
+  args: [wait, --timeout={{ .Values.migration.timeoutSeconds | int64 }}s]
+  env:
+    {{- include "polka.databaseEnv" . | nindent 4 }}
+  resources:
+    {{- toYaml .Values.migration.resources | nindent 4 }}
+  {{- with include "polka.databaseMounts" . }}
+  {{- . | nindent 2 }}
+  {{- end }}
+{{- end -}}
+
+{{/* The probes of api and cache. Liveness is the process alone. */}}
+{{- define "polka.probes" -}}
+startupProbe:
+  httpGet: {path: /health/live, port: http}
+  periodSeconds: 1
+  failureThreshold: 60
+livenessProbe:
+  httpGet: {path: /health/live, port: http}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
+readinessProbe:
+  httpGet: {path: /health/ready, port: http}
+  periodSeconds: 2
+  timeoutSeconds: 3
+  failureThreshold: 5
+{{- end -}}
