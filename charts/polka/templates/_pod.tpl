@@ -2,7 +2,6 @@
 Takes a list: root, the values that say where. */}}
 {{- define "polka.pod" -}}
 {{- $root := index . 0 -}}
-{{- $placement := index . 1 -}}
 serviceAccountName: {{ include "polka.serviceAccount" $root }}
 automountServiceAccountToken: false
 enableServiceLinks: false
@@ -11,30 +10,16 @@ securityContext:
   runAsUser: 10001
   runAsGroup: 10001
   seccompProfile: {type: RuntimeDefault}
-{{- include "polka.placement" . | nindent 0 }}
+{{- include "polka.placement" . }}
 {{- end -}}
 
 {{- define "polka.placement" -}}
-{{- $root := index . 0 -}}
-{{- $placement := index . 1 -}}
-{{- with $root.Values.image.pullSecrets }}
-imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
+{{- $placement := pick (index . 1) "priorityClassName" "nodeSelector" "tolerations" "affinity" -}}
+{{- $_ := set $placement "imagePullSecrets" (index . 0).Values.image.pullSecrets -}}
+{{- range $field, $value := $placement }}
+{{- if $value }}
+{{ dict $field $value | toYaml }}
 {{- end }}
-{{- with $placement.priorityClassName }}
-priorityClassName: {{ . }}
-{{- end }}
-{{- with $placement.nodeSelector }}
-nodeSelector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with $placement.tolerations }}
-tolerations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with $placement.affinity }}
-affinity:
-  {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
