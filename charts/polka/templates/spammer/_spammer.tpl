@@ -11,9 +11,6 @@
 - --bulk={{ .bulk | int64 }}
 - --banks={{ .banks | int64 }}
 - --accounts={{ .accounts | int64 }}
+- --retries={{ .retries | int64 }}
 {{- end }}
-{{- end -}}
-
-{{- define "polka.spamEnv" -}}
-{{- include "polka.operatorKeyEnv" . }}
 {{- end -}}

@@ -1,0 +1,55 @@
+"""A release from its first minute to its last: installed without a value, tested, upgraded, uninstalled, installed again."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+from release import Release
+
+pytestmark = pytest.mark.cluster
+
+READY_SECONDS = 90
+OBJECTS = "deployments,statefulsets,jobs,pods,services,configmaps,secrets,serviceaccounts,networkpolicies,poddisruptionbudgets,persistentvolumeclaims"
+
+
+@pytest.fixture(scope="module")
+def release(make_release: Callable[[], Release]) -> Release:
+    return make_release()
+
+
+def test_without_values_it_is_ready_in_a_restricted_namespace_without_a_warning(release: Release) -> None:
+    began = time.monotonic()
+    said = release.install()
+    seconds = time.monotonic() - began
+    print(f"ready after {seconds:.1f} s")
+    assert "warning" not in said.lower(), said
+    assert seconds < READY_SECONDS
+    assert len(release.ready_pods("api")) == 2
+    assert {pod["spec"]["nodeName"] for pod in release.pods("api")} == set(release.cluster.nodes())
+
+
+def test_helm_test_pays_is_refused_and_audits(release: Release) -> None:
+    said = release.helm("test", "polka", "--timeout=2m")
+    assert said.count("Phase:          Succeeded") == 3, said
+
+
+def test_an_upgrade_with_the_same_values_restarts_nothing(release: Release) -> None:
+    before = release.starts()
+    secrets = release.secret("operator-key"), release.secret("password", "polka-postgres")
+    said = release.upgrade()
+    assert "warning" not in said.lower(), said
+    assert release.starts() == before
+    assert (release.secret("operator-key"), release.secret("password", "polka-postgres")) == secrets
+
+
+def test_uninstalling_leaves_the_volume_and_the_secrets_and_installing_again_finds_the_data(release: Release) -> None:
+    stored = release.sql("SELECT count(*) FROM transactions")
+    assert int(stored) > 0
+    release.helm("uninstall", "polka", "--wait", "--timeout=2m")
+    own = [name for name in release.kubectl("get", OBJECTS, "--output=name").split() if "kube-root-ca" not in name]
+    own.remove("serviceaccount/default")
+    assert sorted(own) == ["persistentvolumeclaim/data-polka-postgres-0", "secret/polka-postgres", "secret/polka-secrets"]
+    release.install()
+    assert release.sql("SELECT count(*) FROM transactions") == stored
+    assert "The audit is clean." in release.audit()
+    release.helm("test", "polka", "--timeout=2m")
