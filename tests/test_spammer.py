@@ -1,6 +1,7 @@
 """The spammer: which payments it draws, how it counts, and as a command that sends exactly N to a real Polka."""
 
 import asyncio
+import json
 import math
 import re
 import signal
@@ -420,8 +421,13 @@ def test_the_web_page_starts_runs_of_exactly_n_payments(polka: Running, tmp_path
 
 
 def start_a_run(page: str, **form: str) -> None:
-    """As the page's button does."""
-    started = client.post(f"{page}/swarm", data={"user_count": "4", "spawn_rate": "4", **form}).json()
+    """As the page's button does, with all the fields that the page shows."""
+    found = re.search(r"templateArgs = (\{.*\})", client.get(page).text)
+    assert found
+    shown = {name: option["default_value"] for name, option in json.loads(found[1])["extra_options"].items()}
+    fields = {name: "" if value in (None, []) else str(value) for name, value in shown.items()}
+    fields |= {"run_time": "", "profile": "", "user_count": "4", "spawn_rate": "4", **form}
+    started = client.post(f"{page}/swarm", data=fields).json()
     assert started["success"], started
 
 

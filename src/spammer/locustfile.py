@@ -53,8 +53,9 @@ def add_options(parser: Any) -> None:
     add("--client-timeout", type=float, default=15.0, help="Seconds to wait for an answer.")
     add("--connect-timeout", type=float, default=5.0, help="Seconds to wait for a connection.")
     add("--pool", type=int, default=0, help="Connections that the users share; 0: one each.")
-    add("--header", action="append", default=[], help="`Name: value` to send along; may be repeated.")
-    add("--progress", choices=["line", "lines", "none"], default="line", help="One line rewritten, or many.")
+    # Not on the page: what its form would send for a list without a value, Locust cannot read.
+    add("--header", action="append", default=[], include_in_web_ui=False, help="`Name: value`; may be repeated.")
+    add("--progress", choices=["line", "lines", "none"], default="line", include_in_web_ui=False, help="How to show it.")
     add("--run-name", default="", help="Part of each idempotency key; a repeated name repeats its run.")
 
 

@@ -1,0 +1,103 @@
+"""Locust's page in a real browser, over a port-forward: it starts a run of exactly N, shows charts, and stops."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+from cluster import wait_for
+from release import Release
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+
+pytestmark = pytest.mark.cluster
+
+PAYMENTS = 3_000
+OPTIONS = "headless=new no-sandbox disable-gpu disable-dev-shm-usage disable-background-networking window-size=1400,1000"
+
+
+@contextmanager
+def forwarded(release: Release, service: str, port: int) -> Iterator[str]:
+    """The address of a service here."""
+    words = ["kubectl", f"--namespace={release.namespace}", "port-forward", f"service/{service}", f":{port}"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            first = process.stdout.readline()  # Forwarding from 127.0.0.1:41234 -> 8089
+            yield f"http://{first.split()[2]}"
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[webdriver.Chrome]:
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("there is no chromium with its chromedriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for option in OPTIONS.split():
+        options.add_argument(f"--{option}")
+    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    yield browser
+    browser.quit()
+
+
+def test_the_page_starts_a_run_shows_charts_and_stops(polka: Release, browser: webdriver.Chrome) -> None:
+    polka.upgrade(spammer__web={"enabled": True, "workers": 2}, spammer__banks=20)
+    with forwarded(polka, "polka-spammer-web", 8089) as address:
+        wait_for("both workers are there", lambda: len(stats(address)["workers"]) == 2)
+        before = int(polka.sql("SELECT count(*) FROM transactions"))
+        browser.get(address)
+        button(browser, "Custom parameters").click()
+        fill(browser, "userCount", "20")
+        fill(browser, "transactions", str(PAYMENTS))
+        button(browser, "START").click()
+        button(browser, "CHARTS").click()
+        wait_for("three charts are drawn", lambda: len(charts(browser)) == 3)
+        wait_for("the run has ended", lambda: stats(address)["state"] == "stopped")
+        browser.save_screenshot("/tmp/page.png")
+        assert int(polka.sql("SELECT count(*) FROM transactions")) == before + PAYMENTS
+
+        browser.get(address)
+        button(browser, "NEW").click()
+        fill(browser, "transactions", "1000000")
+        button(browser, "START").click()
+        wait_for("the second run is on", lambda: stats(address)["state"] == "running")
+        button(browser, "STOP").click()
+        wait_for("it is stopped", lambda: stats(address)["state"] == "stopped")
+    log = polka.kubectl("logs", "deployment/polka-spammer-web")
+    assert f"{PAYMENTS:,} of {PAYMENTS:,} payments" in log
+    assert "Stopped early." in log
+    assert "The audit is clean." in polka.audit()
+
+
+def stats(address: str) -> dict[str, Any]:
+    found: dict[str, Any] = httpx.get(f"{address}/stats/requests", trust_env=False).json()
+    return found
+
+
+def shown(browser: webdriver.Chrome, by: str, what: str) -> list[WebElement]:
+    return [element for element in browser.find_elements(by, what) if element.is_displayed()]
+
+
+def button(browser: webdriver.Chrome, text: str) -> WebElement:
+    path = f"//button[normalize-space()='{text}']"
+    return wait_for(f"the button {text}", lambda: shown(browser, By.XPATH, path))[0]
+
+
+def fill(browser: webdriver.Chrome, name: str, value: str) -> None:
+    field = wait_for(f"the field {name}", lambda: shown(browser, By.NAME, name))[0]
+    field.send_keys(Keys.CONTROL, "a")
+    field.send_keys(value)
+
+
+def charts(browser: webdriver.Chrome) -> list[WebElement]:
+    """What fills the page's width: its icons are drawn too."""
+    drawn = shown(browser, By.CSS_SELECTOR, "canvas, svg")
+    return [element for element in drawn if element.size["width"] > 600]
