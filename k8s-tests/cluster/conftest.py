@@ -2,14 +2,14 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import ROOT, TOOL, Cluster, machines
-from release import Release
 
-TAG = "tests"
+from cluster.cluster import Cluster
+from cluster.machines import TOOL, machines
+from cluster.release import ROOT, TAG, Release
+
 numbers = itertools.count(1)
 
 

@@ -6,13 +6,20 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import yaml
-from cluster import CHART, Cluster, CommandError, run, wait_for
+
+from cluster.cluster import Cluster
+from cluster.commands import CommandError, run, wait_for
 
 TRANSACTIONS = re.compile(r'polka_http_requests_total\{method="POST",route="/transaction",status="\d+"\} (\S+)')
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "polka"
+TAG = "tests"
+"""Of the image that the tests build."""
 RESTRICTED = "pod-security.kubernetes.io"
 
 

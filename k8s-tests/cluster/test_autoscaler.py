@@ -3,8 +3,9 @@
 import time
 
 import pytest
-from cluster import wait_for
-from release import Release
+
+from cluster.commands import wait_for
+from cluster.release import Release
 
 pytestmark = pytest.mark.cluster
 
@@ -25,7 +26,9 @@ def test_new_api_pods_get_their_share(polka: Release) -> None:
         rate_before = rate(polka)
         wait_for("the autoscaler adds pods", lambda: len(polka.ready_pods("api")) > 2, seconds=180)
         wait_for("a new pod gets its share", lambda: least_share(polka, old) > FAIR, SHARE_SECONDS)
-        print(f"{rate_before:,.0f} payments a second with 2 pods, {rate(polka):,.0f} with {len(polka.ready_pods('api'))}")
+        print(
+            f"{rate_before:,.0f} payments a second with 2 pods, {rate(polka):,.0f} with {len(polka.ready_pods('api'))}"
+        )
         polka.upgrade(spammer__enabled=False)
         wait_for("the autoscaler takes them away", lambda: len(polka.pods("api")) == 2, seconds=240)
     finally:

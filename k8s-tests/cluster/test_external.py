@@ -4,7 +4,8 @@ import json
 from collections.abc import Callable, Iterator
 
 import pytest
-from release import Release, acknowledged
+
+from cluster.release import Release, acknowledged
 
 pytestmark = pytest.mark.cluster
 

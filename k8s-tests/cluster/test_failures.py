@@ -1,11 +1,12 @@
-"""What dies while payments flow: a pod of each kind, and the nodes that they run on. Nothing is lost, nothing doubled."""
+"""What dies while payments flow: a pod of each kind, and the nodes under them. Nothing is lost, nothing doubled."""
 
 import time
 from collections.abc import Callable
 
 import pytest
-from cluster import wait_for
-from release import Release, acknowledged
+
+from cluster.commands import wait_for
+from cluster.release import Release, acknowledged
 
 pytestmark = pytest.mark.cluster
 

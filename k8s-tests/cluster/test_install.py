@@ -1,15 +1,19 @@
-"""A release from its first minute to its last: installed without a value, tested, upgraded, uninstalled, installed again."""
+"""A release from its first minute to its last, and after: installed without a value, uninstalled, installed again."""
 
 import time
 from collections.abc import Callable
 
 import pytest
-from release import Release
+
+from cluster.release import Release
 
 pytestmark = pytest.mark.cluster
 
 READY_SECONDS = 90
-OBJECTS = "deployments,statefulsets,jobs,pods,services,configmaps,secrets,serviceaccounts,networkpolicies,poddisruptionbudgets,persistentvolumeclaims"
+OBJECTS = (
+    "deployments,statefulsets,jobs,pods,services,configmaps,secrets,serviceaccounts,networkpolicies,"
+    "poddisruptionbudgets,persistentvolumeclaims"
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +52,11 @@ def test_uninstalling_leaves_the_volume_and_the_secrets_and_installing_again_fin
     release.helm("uninstall", "polka", "--wait", "--timeout=2m")
     own = [name for name in release.kubectl("get", OBJECTS, "--output=name").split() if "kube-root-ca" not in name]
     own.remove("serviceaccount/default")
-    assert sorted(own) == ["persistentvolumeclaim/data-polka-postgres-0", "secret/polka-postgres", "secret/polka-secrets"]
+    assert sorted(own) == [
+        "persistentvolumeclaim/data-polka-postgres-0",
+        "secret/polka-postgres",
+        "secret/polka-secrets",
+    ]
     release.install()
     assert release.sql("SELECT count(*) FROM transactions") == stored
     assert "The audit is clean." in release.audit()

@@ -1,7 +1,8 @@
 """The spammer's Job, through the Service, to all api pods."""
 
 import pytest
-from release import Release, acknowledged
+
+from cluster.release import Release, acknowledged
 
 pytestmark = pytest.mark.cluster
 

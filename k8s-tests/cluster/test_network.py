@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from cluster import CommandError, wait_for
-from release import Release
+
+from cluster.commands import wait_for
+from cluster.release import Release
 
 pytestmark = pytest.mark.cluster
 
@@ -32,7 +33,12 @@ def stranger(polka: Release) -> str:
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
         "terminationGracePeriodSeconds": 0,
     }
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "stranger", "namespace": polka.namespace}, "spec": spec}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "stranger", "namespace": polka.namespace},
+        "spec": spec,
+    }
     polka.cluster.kubectl("apply", "--filename=-", stdin=json.dumps(pod))
     polka.kubectl("wait", "pod/stranger", "--for=condition=Ready", "--timeout=60s")
     return "stranger"

@@ -8,17 +8,20 @@ from typing import Any
 
 import httpx
 import pytest
-from cluster import wait_for
-from release import Release
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
+from cluster.commands import wait_for
+from cluster.release import Release
+
 pytestmark = pytest.mark.cluster
 
 PAYMENTS = 3_000
-OPTIONS = "headless=new no-sandbox disable-gpu disable-dev-shm-usage disable-background-networking window-size=1400,1000"
+OPTIONS = (
+    "headless=new no-sandbox disable-gpu disable-dev-shm-usage disable-background-networking window-size=1400,1000"
+)
 
 
 @contextmanager

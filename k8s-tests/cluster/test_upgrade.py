@@ -1,12 +1,11 @@
-"""Upgrades and rollbacks under load, of the image and of the schema: no request fails, though none is ever sent again."""
+"""Upgrades and rollbacks under load, of the image and of the schema: no request fails, and none is sent again."""
 
 from pathlib import Path
 
 import pytest
-from cluster import ROOT, wait_for
-from conftest import TAG
-from release import Release, acknowledged
 
+from cluster.commands import wait_for
+from cluster.release import ROOT, TAG, Release, acknowledged
 from polka.migrations import REVISION
 
 pytestmark = pytest.mark.cluster

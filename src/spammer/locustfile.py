@@ -55,7 +55,7 @@ def add_options(parser: Any) -> None:
     add("--pool", type=int, default=0, help="Connections that the users share; 0: one each.")
     # Not on the page: what its form would send for a list without a value, Locust cannot read.
     add("--header", action="append", default=[], include_in_web_ui=False, help="`Name: value`; may be repeated.")
-    add("--progress", choices=["line", "lines", "none"], default="line", include_in_web_ui=False, help="How to show it.")
+    add("--progress", choices=["line", "lines", "none"], default="line", include_in_web_ui=False, help="Or lines.")
     add("--run-name", default="", help="Part of each idempotency key; a repeated name repeats its run.")
 
 
