@@ -13,7 +13,7 @@ TESTS ?=
 BENCH ?=
 
 help: ## Show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: .venv/installed ## Start everything, send 20,000 payments, prove every balance
 	$(BIN)/polka demo
