@@ -22,6 +22,7 @@ from api.settings import Settings
 from polka import server, settings
 from polka.exposition import CountRequests
 from polka.processes import Process
+from polka.server import Drain
 from polka.up import HOST, Running, answers
 
 
@@ -31,11 +32,12 @@ async def do_nothing(data: JSONBody[dict[str, Any]]) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def app() -> AsyncIterator[ASGIApp]:
+async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
     chosen = settings.read(Settings, os.environ)
     litestar = Litestar(route_handlers=[do_nothing, live], logging_config=None)
     async with open_keyring(chosen) as keyring, litestar.lifespan():
-        yield CountRequests(Access(litestar, keyring, Limits(chosen.rate_per_second, chosen.rate_burst)))
+        limits = Limits(chosen.rate_per_second, chosen.rate_burst)
+        yield CountRequests(Access(litestar, keyring, limits)), Drain(chosen.drain_seconds)
 
 
 def process(port: int, running: Running) -> Process:

@@ -48,7 +48,7 @@ def test_a_variable_holds_a_value_that_can_be_or_is_named_in_one_line(field: tup
             assert 1 <= value < 2**31
         case float():
             assert value == float(text)
-            assert (0 if name == "cache_spacing_seconds" else 0.001) <= value < 2**31 / 1000
+            assert (0 if name in ("cache_spacing_seconds", "drain_seconds") else 0.001) <= value < 2**31 / 1000
         case str():
             assert value == text
         case _:

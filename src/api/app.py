@@ -31,6 +31,7 @@ from api.payments import FastLane, Payments
 from api.settings import Settings
 from polka import database, exposition, settings
 from polka.exposition import CountRequests
+from polka.server import Drain
 
 ROUTES = [
     health.hello,
@@ -56,7 +57,7 @@ ROUTES = [
 
 
 @asynccontextmanager
-async def app() -> AsyncIterator[ASGIApp]:
+async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
     """The app of one process, with its connections open and its writer at work.
 
     Raises:
@@ -77,6 +78,7 @@ async def app() -> AsyncIterator[ASGIApp]:
     ):
         known_banks = KnownBanks(pool)
         limits = Limits(chosen.rate_per_second, chosen.rate_burst)
+        drain = Drain(chosen.drain_seconds)
         paying = Payments(poster, known_banks, chosen.request_timeout_seconds)
         litestar = Litestar(
             route_handlers=ROUTES,
@@ -88,6 +90,7 @@ async def app() -> AsyncIterator[ASGIApp]:
                 "cache": Provide(lambda: cache, sync_to_thread=False),
                 "known_banks": Provide(lambda: known_banks, sync_to_thread=False),
                 "payments": Provide(lambda: paying, sync_to_thread=False),
+                "drain": Provide(lambda: drain, sync_to_thread=False),
                 "limits": Provide(lambda: limits, sync_to_thread=False),
                 "caller": Provide(access.provide_caller),
             },
@@ -96,4 +99,4 @@ async def app() -> AsyncIterator[ASGIApp]:
             logging_config=None,
         )
         async with litestar.lifespan():
-            yield CountRequests(Access(FastLane(litestar, paying), keyring, limits))
+            yield CountRequests(Access(FastLane(litestar, paying), keyring, limits)), drain

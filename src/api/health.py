@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 
 from polka import database
 from polka.database import Pool
+from polka.server import Drain
 
 READY_SECONDS = 1.0
 
@@ -24,8 +25,10 @@ def live() -> dict[str, str]:
 
 
 @get("/health/ready")
-async def ready(pool: NamedDependency[Pool]) -> Response[dict[str, str]]:
-    """The process can serve: its database answers."""
+async def ready(pool: NamedDependency[Pool], drain: NamedDependency[Drain]) -> Response[dict[str, str]]:
+    """The process can serve: its database answers, and nobody has told it to stop."""
+    if drain.has_begun:
+        return Response({"status": "draining"}, status_code=503)
     try:
         async with asyncio.timeout(READY_SECONDS):
             await pool.fetchval("SELECT 1")

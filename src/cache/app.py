@@ -18,10 +18,11 @@ from polka import database, exposition, settings
 from polka.background import background
 from polka.exposition import CountRequests
 from polka.failure import OutdatedFailure
+from polka.server import Drain
 
 
 @asynccontextmanager
-async def app() -> AsyncIterator[ASGIApp]:
+async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
     """The app, with its keeper at work.
 
     Raises:
@@ -33,6 +34,7 @@ async def app() -> AsyncIterator[ASGIApp]:
     try:
         async with database.pool(chosen.database_url, "cache", 4, chosen.flush_timeout_seconds) as pool:
             keeper = Keeper(chosen, pool)
+            drain = Drain(chosen.drain_seconds)
             async with background(keeper.run()), background(prune_keys(chosen, pool)):
                 litestar = Litestar(
                     route_handlers=[
@@ -47,12 +49,14 @@ async def app() -> AsyncIterator[ASGIApp]:
                     logging_config=None,
                     dependencies={
                         "keeper": Provide(lambda: keeper, sync_to_thread=False),
+                        "drain": Provide(lambda: drain, sync_to_thread=False),
                         "pool": Provide(lambda: pool, sync_to_thread=False),
                     },
                     openapi_config=None,
                 )
                 async with litestar.lifespan():
-                    yield CountRequests(Access(litestar, chosen.cache_token) if chosen.cache_token else litestar)
+                    guarded = Access(litestar, chosen.cache_token) if chosen.cache_token else litestar
+                    yield CountRequests(guarded), drain
     except OutdatedError:
         raise OutdatedFailure("Another cache has taken over; this one has written nothing since, and ends.") from None
 
@@ -64,8 +68,10 @@ def live() -> dict[str, str]:
 
 
 @get("/health/ready", sync_to_thread=False)
-def ready(keeper: NamedDependency[Keeper]) -> Response[dict[str, str]]:
-    """The ledger is read, and what was committed before is posted."""
+def ready(keeper: NamedDependency[Keeper], drain: NamedDependency[Drain]) -> Response[dict[str, str]]:
+    """The ledger is read, what was committed before is posted, and nobody has told the process to stop."""
+    if drain.has_begun:
+        return Response({"status": "draining"}, status_code=503)
     if keeper.service is None:
         return Response({"status": "starting"}, status_code=503)
     return Response({"status": "ready"})

@@ -1,4 +1,5 @@
-"""Serves one of Polka's apps with uvicorn: one process, its sockets, connections that do not live for ever."""
+"""Serves one of Polka's apps with uvicorn: one process, its sockets, connections that do not live for ever, and a stop
+that no client notices."""
 
 import asyncio
 import gc
@@ -11,14 +12,16 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from functools import partial
+from types import FrameType
+from typing import Any
 
 import uvicorn
 from litestar.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from polka.failure import Failure
-
-App = Callable[[], AbstractAsyncContextManager[ASGIApp]]
 
 CONNECTION_REQUESTS_MAX = 500
 CONNECTION_SECONDS_MAX = 60.0
@@ -30,8 +33,22 @@ when rounds are long, connections would wait for many, and no deadline bounds wh
 UPGRADE = re.compile(rb"\r\nupgrade:[ \t]*h2c[ \t]*\r\n", re.IGNORECASE)
 
 
+@dataclass
+class Drain:
+    """How long a process that was told to stop goes on serving, so that its clients go elsewhere first.
+
+    While it lasts, the process is not ready, and ends each connection with its next answer.
+    """
+
+    seconds: float
+    has_begun: bool = False
+
+
+App = Callable[[], AbstractAsyncContextManager[tuple[ASGIApp, Drain]]]
+
+
 def run(target: str, sockets: Sequence[socket.socket]) -> None:
-    """Serve the app that the context `module:name` opens until SIGTERM or Ctrl-C, then end what is in flight.
+    """Serve the app that the context `module:name` opens until SIGTERM or Ctrl-C; then drain and end what is in flight.
 
     Raises:
         Failure: the app cannot start, for a reason that its user can mend.
@@ -56,10 +73,10 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def serve(open_app: App, sockets: Sequence[socket.socket]) -> None:
-    async with open_app() as app:
+    async with open_app() as (app, drain):
         config = uvicorn.Config(
             app,
-            http=Connection,
+            http=partial(Connection, drain),  # type: ignore[arg-type]  # uvicorn only calls it
             ws="none",
             lifespan="off",  # entered above, so that what fails at the start is told as one line
             access_log=False,
@@ -80,7 +97,35 @@ async def serve(open_app: App, sockets: Sequence[socket.socket]) -> None:
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
         again = [one.dup() for one in sockets for _ in range(ACCEPTS_AT_ONCE - 1)]
-        await uvicorn.Server(config).serve([*sockets, *again])
+        await Server(config, drain).serve([*sockets, *again])
+
+
+class Server(uvicorn.Server):
+    """Told to stop, it drains first; told again, it does so no longer."""
+
+    def __init__(self, config: uvicorn.Config, drain: Drain) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._drains_until = 0.0
+        self._is_told_again = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._is_told_again = self.should_exit
+        super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to stop serving; asked ten times a second."""
+        return await super().on_tick(counter) and self._has_drained()
+
+    def _has_drained(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        connections: set[Any] = self.server_state.connections
+        if not self._drain.has_begun:
+            self._drain.has_begun = True
+            self._drains_until = now + self._drain.seconds
+            for connection in connections:
+                connection.end_with_next_answer()
+        return not connections or now >= self._drains_until or self._is_told_again
 
 
 class Connection(HttpToolsProtocol):
@@ -89,10 +134,14 @@ class Connection(HttpToolsProtocol):
     Clients then connect anew, and load finds new processes.
     """
 
+    def __init__(self, drain: Drain, **of_uvicorn: Any) -> None:
+        super().__init__(**of_uvicorn)
+        self._drain = drain
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         share = random.uniform(0.5, 1)  # noqa: S311  # so that connections opened together do not end together
-        self._requests_left = int(CONNECTION_REQUESTS_MAX * share)
+        self._requests_left = 0 if self._drain.has_begun else int(CONNECTION_REQUESTS_MAX * share)
         self._closes_at = self.loop.time() + CONNECTION_SECONDS_MAX * share
         self._together = WrittenTogether(transport, self.loop)
 
@@ -108,6 +157,12 @@ class Connection(HttpToolsProtocol):
         self.cycle.transport = self._together  # type: ignore[assignment]
         self._requests_left -= 1
         if self._requests_left <= 0 or self.loop.time() > self._closes_at:
+            self.cycle.keep_alive = False
+
+    def end_with_next_answer(self) -> None:
+        """Close behind the answer that is being made, or behind the next one if the client knows nothing of it yet."""
+        self._requests_left = 0
+        if self.cycle is not None and not self.cycle.response_started:
             self.cycle.keep_alive = False
 
     def shutdown(self) -> None:

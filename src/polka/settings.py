@@ -20,6 +20,12 @@ CacheToken = Annotated[
     Meta(description="The secret that the cache asks apis for; needed unless `POLKA_NO_AUTH` is set."),
 ]
 NoAuth = Annotated[bool, Meta(description="Ask nobody for keys: everybody is an operator. For local play only.")]
+DrainSeconds = Annotated[
+    float,
+    Meta(
+        ge=0, le=3600, description="How long a process that was told to stop still serves, so that its clients leave."
+    ),
+]
 AllowLossyDatabase = Annotated[
     bool, Meta(description="Take a database with `fsync` or `synchronous_commit` off. For play only.")
 ]
