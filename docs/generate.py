@@ -21,8 +21,8 @@ SETTINGS = """\
 Each service reads its settings once, at its start, from environment variables. A wrong value ends the service with
 one line that names the variable. `polka up` passes its own environment on, and sets `POLKA_DATABASE_URL`,
 `POLKA_CACHE_URL` and `POLKA_CACHE_TOKEN` (to a random one, unless there is one) for what it starts. The commands that
-use the database themselves (`polka migrate`, `polka seed`, `polka audit`, `polka keys list`) read `POLKA_DATABASE_URL`
-too; without it they use the Postgres of `polka up`. `polka spam` sends the API key in `POLKA_KEY`.
+use the database themselves (`polka migrate`, `polka wait`, `polka seed`, `polka audit`, `polka keys list`) read
+`POLKA_DATABASE_URL` too; without it they use the Postgres of `polka up`. `polka spam` sends the API key in `POLKA_KEY`.
 """
 
 PROBLEMS = """\

@@ -14,12 +14,13 @@ from uuid import UUID
 import click
 from rich.console import Console
 
-from polka import __version__, api_keys, audit, database, demo, migrate, postgres, seed, server
+from polka import __version__, api_keys, audit, database, demo, duration, migrate, postgres, seed, server
 from polka.api_keys import ApiKey
 from polka.audit import Audit
 from polka.database import Connection
 from polka.failure import Failure
 from polka.keys import DEFAULT_SCOPES, NewKey, Scope
+from polka.migrations import REVISION
 from polka.spam import Spam
 from polka.transactions import is_bank_name
 from polka.up import Layout, Running, up
@@ -50,6 +51,17 @@ lossy_option = click.option(
 no_auth_option = click.option(
     "--no-auth", is_flag=True, envvar="POLKA_NO_AUTH", help="For play: no keys, everybody is an operator."
 )
+
+
+def seconds_of(text: str) -> float:
+    seconds = duration.seconds(text)
+    if seconds is None:
+        raise click.BadParameter(f"{text!r} is no duration such as 30s, 5m or 1m30s.")
+    return seconds
+
+
+def timeout_option(default: str, help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return click.option("--timeout", default=default, show_default=True, type=seconds_of, metavar="DURATION", help=help)
 
 
 class OneLine(click.Group):
@@ -150,12 +162,24 @@ def ask_for_no_keys(sockets: Iterable[socket.socket]) -> None:
 
 
 @main.command("migrate")
+@timeout_option("0s", "Wait this long for the database.")
 @needed_database_option
 @lossy_option
-def run_migrate(database_url: str, allow_lossy_database: bool) -> None:
-    """Bring the database's schema up to date."""
-    revision = run(migrate.migrate(database_url, allow_lossy_database))
-    say(f"The schema is at revision {revision}.")
+def run_migrate(timeout: float, database_url: str, allow_lossy_database: bool) -> None:
+    """Bring the database's schema up to date; a later one stays as it is."""
+    revision = run(database.patiently(lambda: migrate.migrate(database_url, allow_lossy_database), timeout, say))
+    later = f", later than this Polka's {REVISION}: nothing to do" if revision > REVISION else ""
+    say(f"The schema is at revision {revision}{later}.")
+
+
+@main.command("wait")
+@timeout_option("5m", "After this long it gives up.")
+@needed_database_option
+@lossy_option
+def run_wait(timeout: float, database_url: str, allow_lossy_database: bool) -> None:
+    """Wait until the database answers, with the schema that this Polka needs or a later one."""
+    revision = run(database.patiently(lambda: database.check(database_url, allow_lossy_database), timeout, say))
+    say(f"The database answers, at schema revision {revision}.")
 
 
 @main.command("seed")

@@ -1,17 +1,19 @@
 """Connections to Postgres: every session is bounded in time, and a database that could lose a commit is refused."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import asyncpg
 
-from polka.failure import Failure
+from polka.failure import Failure, NotYetFailure
 from polka.migrations import REVISION
 
 Connection: TypeAlias = asyncpg.Connection
 Pool: TypeAlias = asyncpg.Pool
+
+T = TypeVar("T")
 
 VERSION_MIN = 15
 
@@ -28,6 +30,7 @@ SESSION = {
     "lock_timeout": "4s",
 }
 CONNECT_TIMEOUT_SECONDS = 5.0
+RETRY_SECONDS = 0.5
 
 ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 """What talking to the database may raise: it says no, it is away, it does not answer in time, or it went down in
@@ -80,11 +83,13 @@ def bounded(connection: Connection, seconds: float) -> Iterator[None]:
         timer.cancel()
 
 
-async def check(url: str, allow_lossy: bool = False) -> None:
-    """See that the database can be reached, keeps what it commits, and has the tables that this Polka needs.
+async def check(url: str, allow_lossy: bool = False) -> str:
+    """See that the database can be reached, keeps what it commits, and has the tables that this Polka needs; the
+    revision of its schema.
 
     Raises:
-        Failure: it is not so.
+        NotYetFailure: it does not answer, or has an older schema.
+        Failure: it could lose what it commits, or the url is none.
     """
     connection = await reach(url)
     try:
@@ -95,9 +100,31 @@ async def check(url: str, allow_lossy: bool = False) -> None:
     finally:
         connection.terminate()
     if revision is None or revision < REVISION:
-        raise Failure(
+        raise NotYetFailure(
             f"The database has schema revision {revision or 'none'}, this Polka needs {REVISION}: run `polka migrate`."
         )
+    return revision
+
+
+async def patiently(attempt: Callable[[], Awaitable[T]], seconds: float, say: Callable[[str], None]) -> T:
+    """What the attempt gives, made again and again for this long while it is too early; says why, once each reason.
+
+    Raises:
+        Failure: that of the last attempt.
+    """
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + seconds
+    said = None
+    while True:
+        try:
+            return await attempt()
+        except NotYetFailure as failure:
+            if loop.time() + RETRY_SECONDS > ends_at:
+                raise
+            if str(failure) != said:
+                said = str(failure)
+                say(f"Waiting: {said}")
+        await asyncio.sleep(RETRY_SECONDS)
 
 
 async def reach(url: str) -> Connection:
@@ -110,7 +137,8 @@ async def reach(url: str) -> Connection:
 
 def no_answer(error: Exception) -> Failure:
     reason = str(error) or type(error).__name__
-    return Failure(f"The database does not answer: {reason.splitlines()[0]}")
+    kind = Failure if isinstance(error, ValueError) else NotYetFailure  # a url that is wrong stays so
+    return kind(f"The database does not answer: {reason.splitlines()[0]}")
 
 
 @asynccontextmanager

@@ -7,6 +7,10 @@ class Failure(Exception):
     exit_code = 1
 
 
+class NotYetFailure(Failure):
+    """What is missing may come without anybody's doing: whoever has time tries again."""
+
+
 class OutdatedFailure(Failure):
     """Another cache has taken over. Whoever starts this one again should wait: two would oust each other for ever."""
 

@@ -19,10 +19,11 @@ def config(connection: Connection | None = None) -> Config:
 
 
 async def migrate(url: str, allow_lossy: bool = False) -> str:
-    """Upgrade to the newest revision and return it.
+    """Upgrade to the newest revision, unless a later Polka has gone further; the revision that the schema has then.
 
     Raises:
-        Failure: the database does not answer, or could lose what it commits.
+        NotYetFailure: the database does not answer.
+        Failure: it could lose what it commits.
     """
     connection = await database.reach(url)
     try:

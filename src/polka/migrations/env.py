@@ -3,6 +3,7 @@
 from alembic import context
 from sqlalchemy import Connection, text
 
+from polka.migrations import REVISION
 from polka.tables import METADATA
 
 LOCK = 0x706F6C6B61
@@ -13,4 +14,6 @@ context.configure(connection=connection, target_metadata=METADATA)
 with context.begin_transaction():
     connection.execute(text("SET LOCAL lock_timeout = '60s'"))
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-    context.run_migrations()
+    found = context.get_context().get_current_revision()
+    if found is None or found < REVISION:  # Alembic does not know what a later Polka has done
+        context.run_migrations()
