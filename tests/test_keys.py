@@ -293,6 +293,40 @@ def test_keys_are_made_listed_and_revoked_from_the_command_line(polka: Running) 
         wait_for("it is refused", is_refused(api.url, bearer(key)), 1)
 
 
+def test_a_key_made_elsewhere_is_stored_once_and_never_printed(polka: Running) -> None:
+    key = api_keys.new_key()
+    environ = {"POLKA_DATABASE_URL": polka.database_url, "POLKA_NEW_KEY": key}
+    words = ["keys", "create", "--name=made elsewhere", "--scope=banks:write"]
+
+    def stored() -> list[Any]:
+        return fetch(polka.database_url, "SELECT * FROM api_keys WHERE name = 'made elsewhere'")
+
+    first = command(*words, **environ)
+    rows = stored()
+    assert len(rows) == 1
+    again = command(*words, "--scope=operate", f"--key={key}", POLKA_DATABASE_URL=polka.database_url)
+    assert stored() == rows
+    assert "for operators: banks:write." in first.stdout
+    assert "It was there before, and stays as it is." in again.stdout
+    assert client.post(f"{polka.url}/banks", json={"name": "elsewhere"}, headers=bearer(key)).is_success
+    assert "is revoked" in command("keys", "revoke", str(rows[0][0]), POLKA_DATABASE_URL=polka.database_url).stdout
+    rows = stored()
+    revoked = command(*words, **environ)
+    assert "It was revoked, and stays so." in revoked.stdout
+    assert stored() == rows
+    for done in (first, again, revoked):
+        assert done.returncode == 0
+        assert key.removeprefix("polka_") not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "key", ["", "secret", "polka_" + "0" * 39, "polka_" + "0" * 41, "polka_" + "X" * 40, KEY + "\n"]
+)
+def test_a_key_of_another_form_is_refused_and_not_printed(key: str) -> None:
+    said = one_line(command("keys", "create", "--name=x", POLKA_DATABASE_URL="postgresql://x", POLKA_NEW_KEY=key))
+    assert said == "A key, in --key or POLKA_NEW_KEY, is polka_ and 40 hexadecimal digits in lower case."
+
+
 def is_refused(url: str, headers: dict[str, str]) -> Callable[[], bool]:
     return lambda: send("GET", f"{url}/banks", headers).status_code == 401
 

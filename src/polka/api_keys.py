@@ -22,6 +22,7 @@ WITH created AS (
     INSERT INTO api_keys (id, hash, name, bank, scopes)
     SELECT $1::uuid, $2::bytea, $3::text, $4::text, $5::text[]
     WHERE $4::text IS NULL OR EXISTS (SELECT FROM banks WHERE name = $4)
+    ON CONFLICT (hash) DO NOTHING
     RETURNING id, name, bank, scopes, created_at, revoked_at
 )
 SELECT created.*, pg_notify('{CHANNEL}', '') FROM created
@@ -36,6 +37,7 @@ SELECT revoked.*, pg_notify('{CHANNEL}', '') FROM revoked
 LIST = """
 SELECT id, name, bank, scopes, created_at, revoked_at FROM api_keys WHERE id > $1 ORDER BY id LIMIT $2
 """
+FIND = "SELECT id, name, bank, scopes, created_at, revoked_at FROM api_keys WHERE hash = $1"
 FIRST_ID = UUID(int=0)
 """Before all."""
 ANY = "SELECT EXISTS (SELECT FROM api_keys)"
@@ -61,10 +63,16 @@ def new_key() -> str:
 
 
 async def create(connection: Connection | Pool, key: str, new: NewKey) -> ApiKey | None:
-    """Store the key's hash with what it may do; None where there is no such bank."""
+    """Store the key's hash with what it may do; None where there is no such bank, or the key is there already."""
     scopes = [scope.value for scope in Scope if scope in new.scopes]
     hashed = keys.hash_of(key.encode())
     row = await connection.fetchrow(CREATE, uuid_utils.uuid7(), hashed, new.name, new.bank, scopes)
+    return api_key_of(row) if row else None
+
+
+async def find(connection: Connection, key: str) -> ApiKey | None:
+    """What is stored of the key, also of one that is revoked."""
+    row = await connection.fetchrow(FIND, keys.hash_of(key.encode()))
     return api_key_of(row) if row else None
 
 

@@ -19,7 +19,7 @@ from polka.api_keys import ApiKey
 from polka.audit import Audit
 from polka.database import Connection
 from polka.failure import Failure
-from polka.keys import DEFAULT_SCOPES, NewKey, Scope
+from polka.keys import DEFAULT_SCOPES, NewKey, Scope, is_key
 from polka.migrations import REVISION
 from polka.spam import Spam
 from polka.transactions import is_bank_name
@@ -215,20 +215,38 @@ def keys_group() -> None:
     show_default=True,
     help="What it may do; may be repeated.",
 )
+@click.option(
+    "--key",
+    default=lambda: os.environ.get("POLKA_NEW_KEY"),
+    show_default="POLKA_NEW_KEY, or a new one",
+    help="A key made elsewhere, which is not printed: polka_ and 40 hexadecimal digits.",
+)
 @needed_database_option
-def run_keys_create(name: str, bank: str | None, scopes: tuple[str, ...], database_url: str) -> None:
-    """Make a key and print it: only its hash is kept."""
+def run_keys_create(name: str, bank: str | None, scopes: tuple[str, ...], key: str | None, database_url: str) -> None:
+    """Make a key and print it: only its hash is kept. One made elsewhere is stored once, however often it is given."""
     if not is_bank_name(name):
         raise Failure("A key's name is 1 to 64 letters, digits, spaces, dots, hyphens or underscores.")
     new = NewKey(name, bank, tuple(Scope(scope) for scope in scopes))
     if refused := new.refused_scopes():
         raise Failure(f"A bank's key cannot have the scope {refused[0]}.")
-    key = api_keys.new_key()
-    made = run(with_database(database_url, lambda connection: api_keys.create(connection, key, new)))
-    if made is None:
+    if key is not None and not is_key(key):
+        raise Failure("A key, in --key or POLKA_NEW_KEY, is polka_ and 40 hexadecimal digits in lower case.")
+    stored = key or api_keys.new_key()
+    made = run(with_database(database_url, lambda connection: api_keys.create(connection, stored, new)))
+    if made and key:
+        say(f"{described(made)}.")
+    elif made:
+        click.echo(f"{described(made)}. Shown this once:", err=True)
+        click.echo(stored)
+    elif key and (found := run(with_database(database_url, lambda connection: api_keys.find(connection, stored)))):
+        state = "It was revoked, and stays so" if found.revoked_at else "It was there before, and stays as it is"
+        say(f"{described(found)}. {state}.")
+    else:
         raise Failure(f"There is no bank {bank}.")
-    click.echo(f"Key {made.id} for {made.bank or 'operators'}: {', '.join(made.scopes)}. Shown this once:", err=True)
-    click.echo(key)
+
+
+def described(key: ApiKey) -> str:
+    return f"Key {key.id} for {key.bank or 'operators'}: {', '.join(key.scopes)}"
 
 
 @keys_group.command("list")

@@ -1,6 +1,7 @@
 """API keys: how one is made, hashed and read, and the caller whom it stands for. Only hashes of keys are stored."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 from enum import Enum
 from typing import Annotated
@@ -11,6 +12,7 @@ from polka.transactions import BANK_NAME, POLKA, BankName
 
 PREFIX = "polka_"
 RANDOM_BYTES = 20
+KEY = re.compile(rf"{PREFIX}[0-9a-f]{{{2 * RANDOM_BYTES}}}")
 
 
 class Scope(Enum):
@@ -69,6 +71,11 @@ class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def key_of(random: bytes) -> str:
     """The key that 20 random bytes make."""
     return PREFIX + random.hex()
+
+
+def is_key(text: str) -> bool:
+    """Whether it has the form of one."""
+    return KEY.fullmatch(text) is not None
 
 
 def hash_of(key: bytes) -> bytes:
