@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from cluster.commands import wait_for
 from cluster.release import Release
 
 pytestmark = pytest.mark.cluster
@@ -14,6 +15,8 @@ OBJECTS = (
     "deployments,statefulsets,jobs,pods,services,configmaps,secrets,serviceaccounts,networkpolicies,"
     "poddisruptionbudgets,persistentvolumeclaims"
 )
+
+KEPT = ["persistentvolumeclaim/data-polka-postgres-0", "secret/polka-postgres", "secret/polka-secrets"]
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +53,14 @@ def test_uninstalling_leaves_the_volume_and_the_secrets_and_installing_again_fin
     stored = release.sql("SELECT count(*) FROM transactions")
     assert int(stored) > 0
     release.helm("uninstall", "polka", "--wait", "--timeout=2m")
-    own = [name for name in release.kubectl("get", OBJECTS, "--output=name").split() if "kube-root-ca" not in name]
-    own.remove("serviceaccount/default")
-    assert sorted(own) == [
-        "persistentvolumeclaim/data-polka-postgres-0",
-        "secret/polka-postgres",
-        "secret/polka-secrets",
-    ]
+    wait_for("nothing is left but the volume and the Secrets", lambda: what_is_there(release) == KEPT)
     release.install()
     assert release.sql("SELECT count(*) FROM transactions") == stored
     assert "The audit is clean." in release.audit()
     release.helm("test", "polka", "--timeout=2m")
+
+
+def what_is_there(release: Release) -> list[str]:
+    """All but what Kubernetes itself puts into each namespace."""
+    names = release.kubectl("get", OBJECTS, "--output=name").split()
+    return sorted(name for name in names if name not in ("configmap/kube-root-ca.crt", "serviceaccount/default"))
