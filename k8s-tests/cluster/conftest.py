@@ -24,12 +24,12 @@ def cluster() -> Cluster:
 
 
 @pytest.fixture(scope="session")
-def make_release(cluster: Cluster) -> Iterator[Callable[[], Release]]:
+def make_release(cluster: Cluster) -> Iterator[Callable[..., Release]]:
     """Makes releases that are not installed yet, each with a namespace of its own; all are gone in the end."""
     made: list[Release] = []
 
-    def make() -> Release:
-        release = Release(cluster, f"polka-{next(numbers)}", TAG)
+    def make(namespace: str | None = None) -> Release:
+        release = Release(cluster, namespace or f"polka-{next(numbers)}", TAG)
         release.delete_namespace(wait=True)
         release.make_namespace()
         made.append(release)

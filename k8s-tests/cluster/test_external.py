@@ -14,19 +14,26 @@ PAYMENTS = 1_000
 
 
 def objects(namespace: str) -> list[dict[str, object]]:
-    """A Postgres of somebody else's: without a volume, it lives as long as the test."""
+    """A Postgres of somebody else's, whose data lives as long as its pod."""
     restricted = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     ready = {"exec": {"command": ["pg_isready", "--host=127.0.0.1"]}, "periodSeconds": 1}
-    environ = {"POSTGRES_USER": "ledger", "POSTGRES_DB": "payments", "POSTGRES_PASSWORD": PASSWORD}
+    environ = {
+        "POSTGRES_USER": "ledger",
+        "POSTGRES_DB": "payments",
+        "POSTGRES_PASSWORD": PASSWORD,
+        "PGDATA": "/data/own",
+    }
     container = {
         "name": "postgres",
         "image": "postgres:17",
         "env": [{"name": name, "value": value} for name, value in environ.items()],
         "readinessProbe": ready,
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
         "securityContext": restricted,
     }
     spec = {
         "containers": [container],
+        "volumes": [{"name": "data", "emptyDir": {}}],
         "securityContext": {"runAsNonRoot": True, "runAsUser": 999, "seccompProfile": {"type": "RuntimeDefault"}},
     }
 
