@@ -1,6 +1,7 @@
 """The spammer: which payments it draws, how it counts, and as a command that sends exactly N to a real Polka."""
 
 import asyncio
+import contextlib
 import json
 import math
 import re
@@ -12,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +179,10 @@ def spamming(log: Path, url: str, *words: str) -> Iterator[subprocess.Popen[byte
         process.wait(30)
 
 
-def fetch(polka: Running, query: str) -> Any:
+STORED = "SELECT count(*) FROM transactions"
+
+
+def fetch(polka: Running | Services, query: str) -> Any:
     async def ask() -> Any:
         connection = await asyncpg.connect(polka.database_url)
         try:
@@ -189,7 +194,7 @@ def fetch(polka: Running, query: str) -> Any:
 
 
 def stored(polka: Running) -> int:
-    count: int = fetch(polka, "SELECT count(*) FROM transactions")
+    count: int = fetch(polka, STORED)
     return count
 
 
@@ -350,8 +355,55 @@ def test_a_polka_without_banks_is_one_clear_line(services: Services) -> None:
     asyncio.run(execute(services.database_url, "DELETE FROM banks"))
     done = spam(api.url)
     assert done.returncode == 1
-    (line,) = done.stderr.strip().splitlines()
-    assert line == "The run cannot start: There are 0 banks, a payment needs two: open some with `polka seed`."
+    assert done.stderr.strip() == (
+        "The run cannot start: There are 0 banks, a payment needs two: open some with `polka seed` or --banks."
+    )
+
+
+def test_banks_that_are_missing_are_opened_and_paid_between_alone(services: Services) -> None:
+    asyncio.run(execute(services.database_url, "DELETE FROM banks WHERE name NOT IN ('bank2', 'bank20')"))
+    api = services.api().ready()
+    for _ in range(2):
+        done = spam(api.url, "--banks=4", "--mix=post=9,delete=1")
+        assert done.returncode == 0, done.stderr
+    names = {bank["name"] for bank in client.get(f"{api.url}/banks").json()["banks"]}
+    assert names == {"bank1", "bank2", "bank3", "bank4", "bank20"}
+    found = client.get(f"{api.url}/transactions", params={"limit": 200}).json()["transactions"]
+    assert {paid[side]["bank"] for paid in found for side in ("sender", "receiver")} == names - {"bank20"}
+
+
+def test_a_key_that_may_not_open_banks_is_one_clear_line(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = services.api().ready()
+    made = client.post(f"{api.url}/keys", json={"name": "pays", "scopes": ["transactions:write", "transactions:read"]})
+    monkeypatch.setenv("POLKA_KEY", made.raise_for_status().json()["key"])
+    assert spam(api.url, "--banks=20", transactions=5).returncode == 0
+    done = spam(api.url, "--banks=21", transactions=5)
+    assert done.returncode == 1
+    assert done.stderr.strip() == ("The run cannot start: POST /banks: The key needs the scope banks:write for this.")
+
+
+def test_a_run_of_the_same_name_pays_nothing_twice(polka: Running, key: str) -> None:
+    before = stored(polka)
+    for transactions in (30, 50, 50):  # the first ended early, as if it had been killed
+        done = spam(polka.url, f"--run-name={key}", "--banks=5", transactions=transactions)
+        assert done.returncode == 0, done.stderr
+        assert stored(polka) == before + transactions
+    assert spam(polka.url, f"--run-name={key}-2", "--banks=5", transactions=50).returncode == 0
+    assert stored(polka) == before + 100
+
+
+def test_it_waits_for_the_api_as_long_as_it_is_told(services: Services, tmp_path: Path) -> None:
+    log, api = tmp_path / "log", services.api().ready()
+    api.kill()
+    with spamming(log, api.url, "--transactions=20", "--wait=5m") as process:
+        wait_for("it waits", lambda: "Waiting for " in log.read_text())
+        api.restart()
+        assert process.wait(60) == 0, log.read_text()
+    assert "20 of 20 payments" in log.read_text()
+    with spamming(log, f"http://127.0.0.1:{free_port()}", "--wait=5m") as process:
+        wait_for("it waits", lambda: "Waiting for " in log.read_text())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 1
 
 
 @pytest.mark.parametrize(("number", "processes"), [(signal.SIGINT, 1), (signal.SIGTERM, 2)])
@@ -418,6 +470,46 @@ def test_the_web_page_starts_runs_of_exactly_n_payments(polka: Running, tmp_path
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0, log.read_text()
         assert not psutil.wait_procs(family, 10)[1]
+
+
+def test_workers_elsewhere_send_exactly_n_payments_for_a_page(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asyncio.run(execute(services.database_url, "DELETE FROM banks"))
+    api, port, logs = services.api().ready(), free_port(), [tmp_path / name for name in ("page", "one", "two")]
+    page, joined = f"http://127.0.0.2:{port}", str(free_port())
+    monkeypatch.setenv("LOCUST_MASTER_BIND_PORT", joined)
+    monkeypatch.setenv("LOCUST_MASTER_NODE_PORT", joined)
+    with contextlib.ExitStack() as running:
+        words = ["--web", "--web-host=127.0.0.2", f"--web-port={port}", "--master", "--banks=3", "--mix=post=9,get=1"]
+        running.enter_context(spamming(logs[0], api.url, *words))
+        for log in logs[1:]:
+            running.enter_context(spamming(log, "http://127.0.0.1:1", "--worker-of=127.0.0.1", "--transactions=7"))
+        for count in (301, 60):
+            before = fetch(services, STORED)
+            wait_for("both workers are ready", lambda: states_of_workers(page) == ["ready", "ready"])
+            start_a_run(page, transactions=str(count))
+            wait_for("the run has ended", partial(says, logs[0], f"{count} of {count} payments"))
+            wait_for("it stands still", lambda: status(page)["state"] == "stopped")
+            assert fetch(services, STORED) == before + count
+    assert fetch(services, "SELECT count(*) FROM banks") == 3
+
+
+def says(log: Path, text: str) -> bool:
+    return text in log.read_text()
+
+
+def states_of_workers(page: str) -> list[str]:
+    return [worker["state"] for worker in status(page).get("workers", [])]
+
+
+def test_a_master_without_a_page_or_with_processes_is_one_clear_line() -> None:
+    for words in (["--master"], ["--master", "--web", "--processes=2"]):
+        done = spam("http://127.0.0.1:1", *words)
+        assert done.returncode != 0
+        assert done.stderr.splitlines()[-1] == (
+            "Error: --master goes with --web and without --processes: its workers are elsewhere."
+        )
 
 
 def start_a_run(page: str, **form: str) -> None:

@@ -14,14 +14,14 @@ from uuid import UUID
 import click
 from rich.console import Console
 
-from polka import __version__, api_keys, audit, database, demo, duration, migrate, postgres, seed, server
+from polka import __version__, api_keys, audit, database, demo, duration, migrate, postgres, seed, server, spam
 from polka.api_keys import ApiKey
 from polka.audit import Audit
 from polka.database import Connection
 from polka.failure import Failure
 from polka.keys import DEFAULT_SCOPES, NewKey, Scope, is_key
 from polka.migrations import REVISION
-from polka.spam import Spam
+from polka.spam import Page, Spam
 from polka.transactions import is_bank_name
 from polka.up import Layout, Running, up
 
@@ -294,14 +294,34 @@ def run_audit(cache_url: str | None, cache_token: str | None, database_url: str)
 @click.option("--transactions", default=20_000, show_default=True, type=click.IntRange(1), help="Payments, exactly.")
 @click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 64))
 @click.option("--web", is_flag=True, help="Start Locust's page instead, and run from there.")
+@click.option("--web-host", default="127.0.0.1", show_default=True)
 @click.option("--web-port", default=8089, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--master", is_flag=True, help="With --web: workers elsewhere join, by port 5557, and send.")
+@click.option("--worker-of", metavar="HOST", help="Send what the master there says; other options are the master's.")
+@click.option(
+    "--banks",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Pay between so many, bank1 and so on, and open those that are missing; 0: between all that are there.",
+)
 @click.option("--seed", default=1, show_default=True, help="The same seed draws the same payments.")
 @click.option("--skew", default=0.0, show_default=True, help="Zipf's exponent: with 1 some banks are hot.")
 @click.option("--accounts", default=50, show_default=True, type=click.IntRange(1), help="Accounts at each bank.")
 @click.option("--mix", default="post=100", show_default=True, help="What goes along: post=90,delete=5,patch=3,get=2.")
 @click.option("--bulk", default=1, show_default=True, type=click.IntRange(1, 1000), help="Payments in one request.")
 @click.option("--rate", default=0.0, show_default=True, type=click.FloatRange(0), help="Payments a second; 0: no plan.")
-@click.option("--retries", default=20, show_default=True, type=click.IntRange(0))
+@click.option(
+    "--retries",
+    default=40,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Attempts beyond the first, with the same key; 40 outlast a minute without an answer.",
+)
+@click.option("--run-name", default="", help="In each idempotency key: a run of the same name pays nothing twice.")
+@click.option(
+    "--wait", default="0s", show_default=True, type=seconds_of, metavar="DURATION", help="Wait this long for the api."
+)
 @click.option("--client-timeout", default=15.0, show_default=True, type=click.FloatRange(0, min_open=True))
 @click.option("--connect-timeout", default=5.0, show_default=True, type=click.FloatRange(0, min_open=True))
 @click.option("--pool", default=0, show_default=True, help="Connections that the workers share; 0: one each.")
@@ -313,19 +333,28 @@ def run_spam(
     max_workers: int,
     processes: int,
     web: bool,
+    web_host: str,
     web_port: int,
+    master: bool,
+    worker_of: str | None,
     key: str | None,
     header: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Load a Polka with random payments; exit 0 only if all of them were accepted."""
+    if master and (not web or processes > 1):
+        raise click.UsageError("--master goes with --web and without --processes: its workers are elsewhere.")
     words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     words += [f"--header={line}" for line in header]
-    spam = Spam(url, max_workers, processes, words, web_port if web else None, key)
-    command = spam.command()
-    if web:
-        say(f"Locust's page: http://127.0.0.1:{web_port}")
-    os.execve(command[0], command, spam.environ())  # noqa: S606  # Locust takes this process over, and its signals
+    if worker_of:
+        command = spam.worker_command(worker_of)
+        say(f"Working for {worker_of}.")
+    elif web:
+        command = Spam(url, max_workers, processes, words, Page(web_host, web_port, master)).command()
+        say(f"Locust's page: http://{web_host}:{web_port}")
+    else:
+        command = Spam(url, max_workers, processes, words).command()
+    os.execve(command[0], command, spam.environ(key))  # noqa: S606  # Locust takes this process over, and its signals
 
 
 @main.command("demo")

@@ -6,10 +6,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from polka import api_keys, audit, database, seed
+from polka import api_keys, audit, database, seed, spam
 from polka.audit import Audit
 from polka.failure import Failure
-from polka.spam import Spam
 from polka.up import HOST, Layout, Running, check_ports, up
 
 BANKS, ACCOUNTS = 20, 1_000
@@ -42,12 +41,11 @@ async def demo(
             async with database.session(running.database_url) as connection:
                 key = await api_keys.create_operators(connection, "demo")
             options = [f"--transactions={transactions}", f"--accounts={ACCOUNTS // BANKS}", "--skew=0.7"]
-            spam = Spam(layout.url, max_workers, 1, options, key=key)
             spamming = await asyncio.create_subprocess_exec(
-                *spam.command(),
+                *spam.Spam(layout.url, max_workers, 1, options).command(),
                 cwd=folder,
                 stdin=asyncio.subprocess.DEVNULL,
-                env=spam.environ(),
+                env=spam.environ(key),
             )
             try:
                 all_accepted = await spamming.wait() == 0

@@ -17,19 +17,26 @@ WEB_STOP_SECONDS = 2
 
 
 @dataclass(frozen=True)
+class Page:
+    """Where Locust's page is served. As a master it sends nothing itself: workers elsewhere join it, and do."""
+
+    host: str
+    port: int
+    is_master: bool
+
+    def words(self) -> list[str]:
+        return [f"--web-host={self.host}", f"--web-port={self.port}", *(["--master"] if self.is_master else [])]
+
+
+@dataclass(frozen=True)
 class Spam:
-    """What to send, and how. `options` are the locustfile's own, as words; `key` is the api key that it sends."""
+    """What to send, and how: at once, or from a page. `options` are the locustfile's own, as words."""
 
     url: str
     max_workers: int
     processes: int
     options: Sequence[str] = ()
-    web_port: int | None = None
-    key: str | None = None
-
-    def environ(self) -> dict[str, str]:
-        """The environment of Locust. The key is in it, because others can read a command line."""
-        return {**os.environ, **({"POLKA_KEY": self.key} if self.key else {})}
+    page: Page | None = None
 
     def command(self) -> list[str]:
         """The command line of Locust.
@@ -37,22 +44,38 @@ class Spam:
         Raises:
             Failure: Locust is not installed.
         """
-        package = importlib.util.find_spec("spammer")
-        if importlib.util.find_spec("locust") is None or package is None or package.origin is None:
-            raise Failure("The spammer needs Locust: install polka[spammer].")
-        mode = ["--headless"] if self.web_port is None else ["--web-host=127.0.0.1", f"--web-port={self.web_port}"]
         return [
-            *(sys.executable, "-m", "locust"),
-            f"--locustfile={Path(package.origin).with_name('locustfile.py')}",
-            *mode,
+            *locust(),
+            *(["--headless"] if self.page is None else self.page.words()),
             f"--host={self.url}",
             f"--users={self.max_workers}",
             f"--spawn-rate={self.max_workers}",
             *(split_over(self.processes) if self.processes > 1 else []),
-            f"--stop-timeout={STOP_SECONDS if self.web_port is None else WEB_STOP_SECONDS}",
-            "--loglevel=ERROR",
+            f"--stop-timeout={STOP_SECONDS if self.page is None else WEB_STOP_SECONDS}",
             *self.options,
         ]
+
+
+def worker_command(master: str) -> list[str]:
+    """The command line of a worker of the page on that host, which tells it what to send.
+
+    Raises:
+        Failure: Locust is not installed.
+    """
+    return [*locust(), "--worker", f"--master-host={master}"]
+
+
+def environ(key: str | None) -> dict[str, str]:
+    """The environment of Locust. The api key is in it, because others can read a command line."""
+    return {**os.environ, **({"POLKA_KEY": key} if key else {})}
+
+
+def locust() -> list[str]:
+    package = importlib.util.find_spec("spammer")
+    if importlib.util.find_spec("locust") is None or package is None or package.origin is None:
+        raise Failure("The spammer needs Locust: install polka[spammer].")
+    file = Path(package.origin).with_name("locustfile.py")
+    return [*(sys.executable, "-m", "locust"), f"--locustfile={file}", "--loglevel=ERROR"]
 
 
 def split_over(processes: int) -> list[str]:

@@ -22,6 +22,7 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
+from polka.seed import bank_name
 from spammer.mix import NO_MIX, read_mix
 from spammer.plan import Tickets, plan
 from spammer.tally import ACCEPTED, Tally, progress, summary
@@ -29,11 +30,12 @@ from spammer.tally import ACCEPTED, Tally, progress, summary
 TALLY = "polka_tally"
 REPORT_SECONDS = 0.25
 HELLO_SECONDS = 5.0
+WAIT_SECONDS = 0.5
 PAGE = 500
 BULK_MAX = 1_000
 MINE_MAX = 100
 NO_ANSWER = "no_answer"
-TOO_MANY_REQUESTS, SERVER_ERROR = 429, 500
+UNAUTHORIZED, FORBIDDEN, CONFLICT, TOO_MANY_REQUESTS, SERVER_ERROR = 401, 403, 409, 429, 500
 PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.1, 2.0
 WORKER_SILENT_SECONDS = 3.0
 NOT_ALL_WELL = 1
@@ -45,11 +47,12 @@ def add_options(parser: Any) -> None:
     add("--transactions", type=int, default=20_000, help="Payments, in all.")
     add("--seed", type=int, default=1, help="The same seed draws the same payments.")
     add("--skew", type=float, default=0.0, help="Zipf's exponent: with 1 some banks and accounts are hot.")
+    add("--banks", type=int, default=0, help="Pay between bank1 and so on, so many, opened if need be; 0: all banks.")
     add("--accounts", type=int, default=1_000, help="Accounts at each bank.")
     add("--rate", type=float, default=0.0, help="Payments a second (open loop); 0: each user when it can.")
     add("--mix", default="post=100", help="What goes with payments: post=90,delete=5,patch=3,get=2.")
     add("--bulk", type=int, default=1, help="Payments in one request; more than 1 go to POST /transactions.")
-    add("--retries", type=int, default=20, help="Attempts beyond the first, with the same key.")
+    add("--retries", type=int, default=40, help="Attempts beyond the first, with the same key.")
     add("--client-timeout", type=float, default=15.0, help="Seconds to wait for an answer.")
     add("--connect-timeout", type=float, default=5.0, help="Seconds to wait for a connection.")
     add("--pool", type=int, default=0, help="Connections that the users share; 0: one each.")
@@ -57,6 +60,7 @@ def add_options(parser: Any) -> None:
     add("--header", action="append", default=[], include_in_web_ui=False, help="`Name: value`; may be repeated.")
     add("--progress", choices=["line", "lines", "none"], default="line", include_in_web_ui=False, help="Or lines.")
     add("--run-name", default="", help="Part of each idempotency key; a repeated name repeats its run.")
+    add("--wait", type=float, default=0.0, help="Seconds to wait for an api that answers.")
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,9 @@ class Run:
         self.tally = Tally()
         self.others: dict[str, Tally] = {}
         self.is_over = False
-        self.plan = plan(options.seed, options.banks, options.accounts, options.skew) if options.banks else None
-        self.mix = read_mix(options.mix) if options.banks else NO_MIX
+        can_start = bool(options.bank_names)
+        self.plan = plan(options.seed, options.bank_names, options.accounts, options.skew) if can_start else None
+        self.mix = read_mix(options.mix) if can_start else NO_MIX
         self.tickets = tickets(runner, options)
         self.began = time.monotonic()
         self._warned: set[str] = set()
@@ -159,21 +164,37 @@ def set_out(environment: Environment, runner: Runner, options: Any) -> None:
     """Settle what all processes need to know: workers get these options. Without banks there is no run."""
     options.run_id = options.run_name or uuid.uuid4().hex[:12]
     options.workers = present(runner) if isinstance(runner, MasterRunner) else []
-    options.banks = []
+    options.bank_names = []
     if isinstance(runner, MasterRunner) and runner.target_user_count < len(options.workers):
         say(f"The run cannot start: {len(options.workers)} processes need as many workers, or some would idle.")
         return
     try:
         check_options(options)
-        get(environment, "/hello")
-        banks = bank_names(environment)
+        banks = banks_of(environment, options)
         plan(options.seed, banks, options.accounts, options.skew)
     except requests.RequestException as error:
         say(f"Nobody answers at {address(environment)}: {reason(error)}")
     except ValueError as error:
         say(f"The run cannot start: {error}")
     else:
-        options.banks = banks
+        options.bank_names = banks
+
+
+def banks_of(environment: Environment, options: Any) -> list[str]:
+    """The banks to pay between, once the api answers."""
+    ends_at = time.monotonic() + options.wait
+    said = ""
+    while True:
+        try:
+            ask(environment, "GET", "/hello")
+            return open_banks(environment, options.banks) if options.banks else bank_names(environment)
+        except requests.RequestException as error:
+            if time.monotonic() + WAIT_SECONDS > ends_at:
+                raise
+            if reason(error) != said:
+                said = reason(error)
+                say(f"Waiting for {address(environment)}: {said}")
+        gevent.sleep(WAIT_SECONDS)
 
 
 def check_options(options: Any) -> None:
@@ -380,22 +401,42 @@ def problem(response: Any) -> tuple[str, str]:
     return f"status_{response.status_code}", (response.text or "")[:200]
 
 
+def open_banks(environment: Environment, count: int) -> list[str]:
+    """The banks of `polka seed`, so many; those that are missing are opened."""
+    there = set(bank_names(environment))
+    wanted = [bank_name(number) for number in range(1, count + 1)]
+    for name in wanted:
+        if name not in there:
+            ask(environment, "POST", "/banks", json={"name": name})
+    return wanted
+
+
 def bank_names(environment: Environment) -> list[str]:
+    """Of all that are there."""
     names: list[str] = []
     after: str | None = ""
     while after is not None:
-        page = get(environment, "/banks", {"after": after, "limit": PAGE}).json()
+        page = ask(environment, "GET", "/banks", params={"after": after, "limit": PAGE}).json()
         names += [bank["name"] for bank in page["banks"]]
         after = page["next"]
     return names
 
 
-def get(environment: Environment, path: str, params: dict[str, Any] | None = None) -> requests.Response:
+def ask(environment: Environment, method: str, path: str, **request: Any) -> requests.Response:
+    """What the api answers before a run; a conflict is an answer: another spammer has opened the bank meanwhile.
+
+    Raises:
+        ValueError: the key is none, or may not do this.
+        requests.RequestException: the api does not answer, or not well.
+    """
     headers = headers_of(environment.parsed_options)
-    response = requests.get(address(environment) + path, params=params, headers=headers, timeout=HELLO_SECONDS)
-    if response.status_code == 401:
+    response = requests.request(method, address(environment) + path, headers=headers, timeout=HELLO_SECONDS, **request)
+    if response.status_code == UNAUTHORIZED:
         raise ValueError("the api asks for a key that is valid: give one with --key, or as POLKA_KEY.")
-    response.raise_for_status()
+    if response.status_code == FORBIDDEN:
+        raise ValueError(f"{method} {path}: {problem(response)[1]}")
+    if response.status_code != CONFLICT:
+        response.raise_for_status()
     return response
 
 

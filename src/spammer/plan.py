@@ -54,7 +54,7 @@ def plan(seed: int, banks: Sequence[str], accounts: int, skew: float) -> Plan:
         ValueError: there are fewer than two banks, or no accounts.
     """
     if len(banks) < 2:
-        raise ValueError(f"There are {len(banks)} banks, a payment needs two: open some with `polka seed`.")
+        raise ValueError(f"There are {len(banks)} banks, a payment needs two: open some with `polka seed` or --banks.")
     if accounts < 1:
         raise ValueError("A payment needs accounts: at least one at each bank.")
     return Plan(seed, banks, Ranks(len(banks), skew), Ranks(accounts, skew))
