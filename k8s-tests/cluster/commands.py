@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import httpx
+
 T = TypeVar("T")
 
 
@@ -32,14 +34,14 @@ def run(*command: str | Path, stdin: str | None = None, seconds: float = 300, en
 
 
 def wait_for(what: str, condition: Callable[[], T], seconds: float = 120) -> T:
-    """The condition's value once it is true. A command that fails is one that does not succeed yet."""
+    """The condition's value once it is true. A command or a request that fails does not succeed yet."""
     deadline = time.monotonic() + seconds
     while True:
         last = ""
         try:
             if value := condition():
                 return value
-        except (CommandError, OSError, subprocess.TimeoutExpired) as error:
+        except (CommandError, OSError, subprocess.TimeoutExpired, httpx.HTTPError) as error:
             last = f": {error}"
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {seconds:.0f} s{last}")
