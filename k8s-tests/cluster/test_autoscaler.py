@@ -19,8 +19,8 @@ def test_new_api_pods_get_their_share(polka: Release) -> None:
     autoscaling = {"enabled": True, "minReplicas": 2, "maxReplicas": 4, "targetCPUUtilizationPercentage": 60}
     polka.upgrade(api__autoscaling={**autoscaling, "behavior": behavior}, api__resources__requests__cpu="100m")
     try:
+        wait_for("it starts with two", lambda: len(polka.ready_pods("api")) == 2)
         old = set(polka.ready_pods("api"))
-        assert len(old) == 2
         job = polka.spam("scale", maxWorkers=100, transactions=10_000_000)
         job.wait_until_sent(2_000)
         rate_before = rate(polka)

@@ -57,18 +57,18 @@ def test_the_page_starts_a_run_shows_charts_and_stops(polka: Release, browser: w
         wait_for("both workers are there", lambda: len(stats(address)["workers"]) == 2)
         before = int(polka.sql("SELECT count(*) FROM transactions"))
         browser.get(address)
-        button(browser, "Custom parameters").click()
+        button(browser, "CUSTOM PARAMETERS").click()
         fill(browser, "userCount", "20")
         fill(browser, "transactions", str(PAYMENTS))
         button(browser, "START").click()
         button(browser, "CHARTS").click()
         wait_for("three charts are drawn", lambda: len(charts(browser)) == 3)
         wait_for("the run has ended", lambda: stats(address)["state"] == "stopped")
-        browser.save_screenshot("/tmp/page.png")
         assert int(polka.sql("SELECT count(*) FROM transactions")) == before + PAYMENTS
 
         browser.get(address)
         button(browser, "NEW").click()
+        button(browser, "CUSTOM PARAMETERS").click()
         fill(browser, "transactions", "1000000")
         button(browser, "START").click()
         wait_for("the second run is on", lambda: stats(address)["state"] == "running")
@@ -90,8 +90,12 @@ def shown(browser: webdriver.Chrome, by: str, what: str) -> list[WebElement]:
 
 
 def button(browser: webdriver.Chrome, text: str) -> WebElement:
-    path = f"//button[normalize-space()='{text}']"
-    return wait_for(f"the button {text}", lambda: shown(browser, By.XPATH, path))[0]
+    """The one that shows this text, in whatever case it is written."""
+
+    def found() -> list[WebElement]:
+        return [one for one in shown(browser, By.TAG_NAME, "button") if one.text.upper() == text]
+
+    return wait_for(f"the button {text}", found)[0]
 
 
 def fill(browser: webdriver.Chrome, name: str, value: str) -> None:
