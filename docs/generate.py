@@ -22,7 +22,8 @@ Each service reads its settings once, at its start, from environment variables. 
 one line that names the variable. `polka up` passes its own environment on, and sets `POLKA_DATABASE_URL`,
 `POLKA_CACHE_URL` and `POLKA_CACHE_TOKEN` (to a random one, unless there is one) for what it starts. The commands that
 use the database themselves (`polka migrate`, `polka wait`, `polka seed`, `polka audit`, `polka keys list`) read
-`POLKA_DATABASE_URL` too; without it they use the Postgres of `polka up`. `polka spam` sends the API key in `POLKA_KEY`.
+`POLKA_DATABASE_URL` too; without it they use the Postgres of `polka up`. A password that the URL leaves out is that of
+`PGPASSWORD`, as it is, where in a URL it would have to be escaped. `polka spam` sends the API key in `POLKA_KEY`.
 """
 
 PROBLEMS = """\

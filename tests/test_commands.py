@@ -20,6 +20,7 @@ from committed import commit, transfer
 from conftest import execute
 from locks import until_waiting
 from polka.demo import free_layout
+from polka.postgres import Server
 from services import CACHE_TOKEN, KEY, Services, bearer, client, free_port, payment, wait_for
 from wire import Wire
 
@@ -241,6 +242,47 @@ def test_a_migration_that_waited_for_that_of_a_later_polka_does_nothing(empty_da
     done = asyncio.run(overtake())
     assert (done.returncode, done.stderr) == (0, "")
     assert "revision 9999" in done.stdout
+
+
+PASSWORD = "p@ss:/w%rd"
+
+
+@pytest.fixture
+def guarded_url(server: Server, empty_database_url: str) -> str:
+    """A database without a schema, for whose owner Postgres wants the password; it is not in the url."""
+    name = empty_database_url.partition("?")[0].rpartition("/")[2]
+    owner = f"{name}_owner"
+    rules = server.data / "pg_hba.conf"
+    rules.write_text(f"local all {owner} scram-sha-256\n{rules.read_text()}")
+    for statement in (
+        f"CREATE ROLE {owner} LOGIN PASSWORD '{PASSWORD}'",
+        f"ALTER DATABASE {name} OWNER TO {owner}",
+        "SELECT pg_reload_conf()",
+    ):
+        asyncio.run(execute(server.url, statement))
+    return empty_database_url.replace("//postgres@", f"//{owner}@")
+
+
+def test_a_password_of_any_characters_comes_from_its_own_variable(guarded_url: str, tmp_path: Path) -> None:
+    database = {"POLKA_DATABASE_URL": guarded_url, "PGPASSWORD": PASSWORD}
+    wrong = {"POLKA_DATABASE_URL": guarded_url, "PGPASSWORD": "p@ss"}
+    refusal = "The database does not answer: password authentication failed"
+    wait_for("Postgres wants the password", lambda: refusal in polka("wait", "--timeout=0s", **wrong).stderr)
+    assert one_line(polka("migrate", **wrong)).startswith(refusal)
+    assert one_line(polka("api", f"--port={free_port()}", **wrong)).startswith(refusal)
+    done = polka("migrate", **database)
+    assert done.returncode == 0, done.stderr
+    for words in (["wait", "--timeout=0s"], ["seed"], ["keys", "create", "--name=x", "--scope=transactions:write"]):
+        assert polka(*words, POLKA_NEW_KEY=KEY, **database).returncode == 0
+    services = Services(guarded_url, tmp_path)
+    try:
+        services.cache(PGPASSWORD=PASSWORD).ready()
+        api = services.api(PGPASSWORD=PASSWORD).ready()
+        assert client.post(f"{api.url}/transaction", json=payment()).status_code == 201
+        done = polka("audit", POLKA_CACHE_URL=services.cache_url, **database)
+        assert done.returncode == 0, done.stdout
+    finally:
+        services.stop()
 
 
 FALSEHOODS = {
