@@ -79,6 +79,8 @@ class OneLine(click.Group):
 @click.version_option(__version__)
 def main() -> None:
     """Polka: a payments processor and clearing house to load, break and watch."""
+    # As the first process of a container it gets no signal that it does not ask for; what runs then asks for its own.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 @main.command("up")

@@ -10,8 +10,8 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import FrameType
@@ -87,10 +87,6 @@ async def serve(open_app: App, sockets: Sequence[socket.socket]) -> None:
             timeout_graceful_shutdown=GRACE_SECONDS,
             backlog=BACKLOG,
         )
-        # uvicorn stops on these signals, and raises them again when it has: without handlers of ours the
-        # process would end there, before the app has closed what it opened.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)
         # What a start has made stays for ever; what requests make is gone when they are. Looking for cycles
         # in it, as often as Python does by itself, costs a third of the rate.
         gc.collect()
@@ -108,6 +104,13 @@ class Server(uvicorn.Server):
         self._drain = drain
         self._drains_until = 0.0
         self._is_told_again = False
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """For good: uvicorn would raise them again when it has stopped, before the app has closed what it opened."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self.handle_exit)
+        yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._is_told_again = self.should_exit
