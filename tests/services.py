@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,11 +50,13 @@ def free_port() -> int:
 class Service:
     """One process of Polka."""
 
-    def __init__(self, name: str, port: int, database_url: str, log: Path, **environ: str) -> None:
+    def __init__(
+        self, name: str, port: int, database_url: str, log: Path, options: Sequence[str] = (), **environ: str
+    ) -> None:
         self.name = name
         self.url = f"http://127.0.0.1:{port}"
         self.log = log
-        self._command = [sys.executable, "-m", "polka", name, f"--port={port}"]
+        self._command = [sys.executable, "-m", "polka", name, f"--port={port}", *options]
         self._environ = {
             **os.environ,
             "POLKA_DATABASE_URL": database_url,

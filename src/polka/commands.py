@@ -51,6 +51,9 @@ lossy_option = click.option(
 no_auth_option = click.option(
     "--no-auth", is_flag=True, envvar="POLKA_NO_AUTH", help="For play: no keys, everybody is an operator."
 )
+reload_option = click.option(
+    "--reload", is_flag=True, hidden=True, help="For development: start anew when a file of the code changes."
+)
 
 
 def seconds_of(text: str) -> float:
@@ -128,26 +131,30 @@ async def first_key(connection: Connection) -> str | None:
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--shared-port", type=click.IntRange(1, 65535), help="A second port, which several apis share.")
 @no_auth_option
-def run_api(host: str, port: int, shared_port: int | None, no_auth: bool) -> None:
+@reload_option
+def run_api(host: str, port: int, shared_port: int | None, no_auth: bool, reload: bool) -> None:
     """One api process, as in a container."""
     sockets = [server.listen(host, port)]
     if shared_port:
         sockets.append(server.listen(host, shared_port, shared=True))
     if no_auth:
         ask_for_no_keys(sockets)
-    server.run("api.app:app", sockets)
+    serve = server.run_reloading if reload else server.run
+    serve("api.app:app", sockets)
 
 
 @main.command("cache")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8100, show_default=True, type=click.IntRange(1, 65535))
 @no_auth_option
-def run_cache(host: str, port: int, no_auth: bool) -> None:
+@reload_option
+def run_cache(host: str, port: int, no_auth: bool, reload: bool) -> None:
     """The ledger cache, as in a container: one process. Of two, the later one takes over."""
     sockets = [server.listen(host, port)]
     if no_auth:
         ask_for_no_keys(sockets)
-    server.run("cache.app:app", sockets)
+    serve = server.run_reloading if reload else server.run
+    serve("cache.app:app", sockets)
 
 
 def ask_for_no_keys(sockets: Iterable[socket.socket]) -> None:

@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import uvicorn
 from litestar.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.supervisors import ChangeReload
 
 from polka.failure import Failure
 
@@ -30,6 +32,7 @@ BACKLOG = 4096
 ACCEPTS_AT_ONCE = 16
 """Connections that each socket takes in one round of the event loop. uvloop takes one for each descriptor: under load,
 when rounds are long, connections would wait for many, and no deadline bounds what has not been read."""
+CODE = Path(__file__).parents[1]
 UPGRADE = re.compile(rb"\r\nupgrade:[ \t]*h2c[ \t]*\r\n", re.IGNORECASE)
 
 
@@ -62,6 +65,12 @@ def run(target: str, sockets: Sequence[socket.socket]) -> None:
     app: App = getattr(importlib.import_module(module), name)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(serve(app, sockets))
+
+
+def run_reloading(target: str, sockets: Sequence[socket.socket]) -> None:
+    """The same in a child process, which is replaced when a file of the code changes: for development."""
+    config = uvicorn.Config(target, reload=True, reload_dirs=[str(CODE)], log_config=None)
+    ChangeReload(config, partial(run, target), list(sockets)).run()
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
