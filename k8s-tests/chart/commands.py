@@ -1,0 +1,189 @@
+"""What containers run: the command line takes their arguments; their variables are read, and their paths answered."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import Any
+from unittest.mock import patch
+
+import click
+import msgspec
+from litestar.handlers import HTTPRouteHandler
+
+import api.app
+import api.settings
+import cache.app
+import cache.settings
+from chart.objects import Workload, name, of_kind, workloads
+from chart.rendering import Object, Rendered
+from chart.restricted import is_polkas
+from polka import exposition, settings
+from polka.commands import main
+from polka.failure import Failure
+from spammer.mix import read_mix
+
+SERVICES: dict[str, tuple[type[msgspec.Struct], ModuleType]] = {
+    "api": (api.settings.Settings, api.app),
+    "cache": (cache.settings.Settings, cache.app),
+}
+LOCUST_PATHS = {"/"}
+LOCUST_PORT = 5557
+"""Where a master listens for its workers."""
+
+
+def faults(rendered: Rendered) -> Iterator[str]:
+    for workload in workloads(rendered.objects):
+        for container in workload.containers():
+            if is_polkas(container, rendered):
+                found = container_faults(container, rendered)
+                yield from (f"{workload.name}, {container['name']}: {fault}" for fault in found)
+    for monitor in of_kind(rendered.objects, "ServiceMonitor", "PodMonitor"):
+        component = monitor["metadata"]["labels"]["app.kubernetes.io/component"]
+        spec = monitor["spec"]
+        for endpoint in spec.get("endpoints", spec.get("podMetricsEndpoints")):
+            if endpoint["path"] not in paths(component):
+                yield f"{name(monitor)}: polka {component} does not answer {endpoint['path']}"
+
+
+def container_faults(container: Object, rendered: Rendered) -> Iterator[str]:
+    if container.get("command", [])[:2] == ["python", "-c"]:
+        yield from program_faults(container)
+        return
+    if "command" in container:
+        yield f"its command is {' '.join(container['command'])}: signals would not reach polka"
+        return
+    try:
+        context = parsed(container["args"], environment(container, rendered))
+    except click.UsageError as error:
+        yield f"polka {' '.join(container['args'])}: {error.format_message()}"
+        return
+    yield from variable_faults(context, container, rendered)
+    yield from port_faults(context, container)
+    service = context.command_path.split()[1]
+    for field in ("startupProbe", "livenessProbe", "readinessProbe"):
+        path = container.get(field, {}).get("httpGet", {}).get("path")
+        if path is not None and path not in paths(service):
+            yield f"its {field} asks for {path}, which polka {service} does not answer"
+
+
+def program_faults(container: Object) -> Iterator[str]:
+    """A small program of the chart's own: it can be compiled, and reads what it is given."""
+    [program] = container["args"]
+    compile(program, container["name"], "exec")
+    given = {entry["name"] for entry in container.get("env", [])}
+    read = set(re.findall(r"POLKA_\w+", program))
+    for variable in sorted(given ^ read):
+        yield f"{variable} is {'given, and not read' if variable in given else 'read, and not given'}"
+
+
+def parsed(words: Sequence[str], variables: dict[str, str]) -> click.Context:
+    """What the command line makes of these words, without running it.
+
+    Raises:
+        click.UsageError: it does not take them.
+    """
+    context = click.Context(main, info_name="polka")
+    command: click.Command = main
+    rest = list(words)
+    with patch.dict(os.environ, variables, clear=True):
+        while isinstance(command, click.Group):
+            if not rest:
+                raise click.UsageError(f"{context.command_path}: a subcommand is missing.")
+            called, found, rest = command.resolve_command(context, rest)
+            assert called is not None
+            assert found is not None
+            command = found
+            context = click.Context(command, info_name=called, parent=context)
+        made = command.make_context(str(context.info_name), rest, parent=context.parent)
+    if "mix" in made.params:
+        try:
+            read_mix(made.params["mix"])
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+    return made
+
+
+def environment(container: Object, rendered: Rendered) -> dict[str, str]:
+    """Its variables; what comes from a Secret is as the Secret's owner was told."""
+    secrets = {
+        rendered.values["secrets"]["operatorKeyKey"]: "polka_" + "0" * 40,
+        rendered.values["secrets"]["cacheTokenKey"]: "0" * 16,
+    }
+    return {
+        entry["name"]: entry["value"]
+        if "value" in entry
+        else secrets.get(entry["valueFrom"]["secretKeyRef"]["key"], "a password")
+        for entry in container.get("env", [])
+    }
+
+
+def variable_faults(context: click.Context, container: Object, rendered: Rendered) -> Iterator[str]:
+    given = environment(container, rendered)
+    for variable in sorted(found for found in given.keys() - read_by(context) if found.startswith("POLKA_")):
+        yield f"{context.command_path} does not read {variable}"
+    command = context.command_path.split()[1]
+    if command in SERVICES:
+        kind, _ = SERVICES[command]
+        try:
+            settings.read(kind, given)
+        except Failure as failure:
+            yield str(failure)
+
+
+def read_by(context: click.Context) -> set[str]:
+    """The variables that the command reads: those of its options, and a service's settings."""
+    read = set(re.findall(r"POLKA_\w+", re.sub(r"\s+", " ", context.get_help())))
+    read |= {str(option.envvar) for option in context.command.params if option.envvar}
+    command = context.command_path.split()[1]
+    if command in SERVICES:
+        read |= {settings.variable(field.name) for field in msgspec.structs.fields(SERVICES[command][0])}
+    return read
+
+
+def port_faults(context: click.Context, container: Object) -> Iterator[str]:
+    """The ports that a container says it has are those that its program listens on."""
+    options: dict[str, Any] = context.params
+    listens = [options["port"]] if "port" in options else []
+    listens += [options["web_port"]] if options.get("web") else []
+    listens += [LOCUST_PORT] if options.get("master") else []
+    said = [port["containerPort"] for port in container.get("ports", [])]
+    if sorted(listens) != sorted(said):
+        yield f"it listens on {listens}, and says {said}"
+    host = options.get("web_host" if options.get("web") else "host", "0.0.0.0")
+    if listens and host != "0.0.0.0":
+        yield f"it listens on {host} alone"
+
+
+def paths(command: str) -> set[str]:
+    """What a service answers to a GET."""
+    if command not in SERVICES:
+        return LOCUST_PATHS
+    _, module = SERVICES[command]
+    handlers = [*vars(module).values(), *getattr(module, "ROUTES", []), exposition.metrics]
+    return {path for handler in handlers if isinstance(handler, HTTPRouteHandler) for path in handler.paths}
+
+
+def addresses(workload: Workload, rendered: Rendered) -> Iterator[tuple[str, int]]:
+    """Host and port of everybody whom it is told to speak to."""
+    for container in workload.containers():
+        if not is_polkas(container, rendered):
+            continue
+        given = environment(container, rendered)
+        urls = [given[name] for name in ("POLKA_DATABASE_URL", "POLKA_CACHE_URL", "POLKA_URL") if name in given]
+        if "command" not in container:
+            options = options_of(container, given)
+            if worker_of := options.get("worker_of"):
+                yield worker_of, LOCUST_PORT
+            elif "url" in options:
+                urls.append(options["url"])
+        for url in urls:
+            host, _, port = url.partition("://")[2].partition("/")[0].rpartition("@")[2].partition(":")
+            yield host, int(port)
+
+
+def options_of(container: Object, given: dict[str, str]) -> dict[str, Any]:
+    try:
+        return parsed(container["args"], given).params
+    except click.UsageError:  # a fault of its own
+        return {}

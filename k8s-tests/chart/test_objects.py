@@ -1,0 +1,92 @@
+"""Every scenario, for the lowest and the highest Kubernetes, by both Helms: it renders, and no check finds a fault."""
+
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from chart import commands, edges, references, restricted, schemas
+from chart.rendering import (
+    CHART,
+    DEFAULTS,
+    DESCRIPTION,
+    NEWEST,
+    OLDEST,
+    SCENARIOS,
+    Helm,
+    RefusedError,
+    Render,
+    Rendered,
+)
+from polka import __version__
+
+pytestmark = pytest.mark.chart
+
+CHECKS = [schemas.faults, restricted.faults, references.faults, commands.faults, edges.faults]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("kubernetes", [OLDEST, NEWEST])
+def test_helm_lints_it_strictly(each_helm: Helm, scenario: str, kubernetes: str) -> None:
+    each_helm.run(
+        "lint", "--strict", str(CHART), "--values=-", f"--kube-version={kubernetes}", values=SCENARIOS[scenario]
+    )
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__module__.rpartition(".")[2])
+def test_no_check_finds_a_fault(check: Callable[[Rendered], Iterator[str]], rendered: Rendered) -> None:
+    assert list(check(rendered)) == []
+
+
+def test_every_template_gives_an_object_in_some_scenario(helm: Helm) -> None:
+    """Or no check would ever look at it."""
+    sources = set()
+    for values in SCENARIOS.values():
+        manifest = helm.run("template", "polka", str(CHART), "--values=-", values=values)
+        sources |= set(re.findall(r"^# Source: polka/(\S+)", manifest, re.MULTILINE))
+    templates = {str(path.relative_to(CHART)) for path in (CHART / "templates").rglob("*.yaml")}
+    waiting = {f"templates/monitoring/{kind}.yaml" for kind in ("rules", "dashboards") if not files(kind)}
+    assert templates - sources == {"templates/validations.yaml", *waiting}
+
+
+def files(kind: str) -> list[str]:
+    return [path.name for path in (CHART / kind).glob("*.*")]
+
+
+def test_a_release_with_the_longest_name_is_valid(helm: Helm) -> None:
+    rendered = helm.template(SCENARIOS["everything"], release="a" * 53)
+    assert list(schemas.faults(rendered)) == []
+    assert list(references.faults(rendered)) == []
+
+
+def test_the_chart_is_of_this_version_of_polka_and_takes_its_image(render: Render) -> None:
+    assert DESCRIPTION["appVersion"] == __version__
+    assert DEFAULTS["image"]["tag"] == ""
+    images = {
+        container["image"]
+        for found in render("default", NEWEST, 4).objects
+        if found["kind"] == "Deployment"
+        for container in found["spec"]["template"]["spec"]["containers"]
+    }
+    assert images == {f"polka:{__version__}"}
+
+
+def test_the_chart_is_for_the_kubernetes_that_it_names_and_later_ones(each_helm: Helm) -> None:
+    major, minor, _ = map(int, OLDEST.split("."))
+    with pytest.raises(RefusedError, match="incompatible with Kubernetes"):
+        each_helm.template({}, kubernetes=f"{major}.{minor - 1}.0")
+
+
+def test_the_notes_name_what_is_there(helm: Helm) -> None:
+    """Every Service, Secret and Secret's key in the commands that an installation ends with."""
+    values = {"spammer": {"web": {"enabled": True}}}
+    notes = helm.run("install", "polka", str(CHART), "--values=-", "--dry-run=client", values=values)
+    notes = notes.partition("\nNOTES:\n")[2]
+    rendered = helm.template(values)
+    there = {(found["kind"], found["metadata"]["name"]): found for found in rendered.objects}
+    for service, port in re.findall(r"service/(\S+) \d+:(\d+)", notes):
+        assert int(port) in [open_port["port"] for open_port in there["Service", service]["spec"]["ports"]]
+    for secret, key in re.findall(r"get secret (\S+) \\\s+--output jsonpath='\{\.data\.([\w-]+)\}'", notes):
+        assert key in there["Secret", secret]["data"]
+    assert notes.count("service/") == 2
+    assert notes.count("get secret") == 1
