@@ -1,12 +1,13 @@
 """Writes the parts of the documentation that the code says already (`make docs`); tests/test_docs.py finds drift."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 from msgspec.inspect import BoolType, FloatType, IntType, Metadata, NoneType, StrType, Type, UnionType, type_info
 from msgspec.structs import FieldInfo
 
+import chart_readme
 from api import settings as api
 from api.refusals import RETRY_AFTER_SECONDS, Refusal
 from cache import settings as cache
@@ -47,6 +48,7 @@ def documents() -> dict[Path, str]:
     return {
         DOCS / "settings.md": "\n".join((WRITTEN_BY, SETTINGS, settings_table())),
         DOCS / "problems.md": "\n".join((WRITTEN_BY, PROBLEMS, problems_table())),
+        chart_readme.CHART / "README.md": "\n".join((WRITTEN_BY, chart_readme.introduction(), *values_tables())),
     }
 
 
@@ -97,6 +99,12 @@ def problems_table() -> str:
         retry_after = f"{seconds} s" if seconds is not None else ""
         rows.append((f"`{kind.code}`", str(kind.status), f"{kind.title}.", retry_after))
     return table(("Code", "Status", "What it says", "`Retry-After`"), rows)
+
+
+def values_tables() -> Iterator[str]:
+    """One table a section of the chart's values."""
+    for heading, rows in chart_readme.sections().items():
+        yield f"## {heading}\n\n{table(('Value', 'Default', 'What it does'), rows)}"
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -13,7 +13,7 @@ import generate
 from polka.commands import main
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted(path for folder in (".", "docs", "bench") for path in (ROOT / folder).glob("*.md"))
+DOCUMENTS = sorted(path for folder in (".", "docs", "bench", "charts/polka") for path in (ROOT / folder).glob("*.md"))
 MAKEFILE = (ROOT / "Makefile").read_text()
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
