@@ -5,7 +5,7 @@ import itertools
 import json
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,14 +70,19 @@ class Helm:
         }
 
     def template(
-        self, values: Values, kubernetes: str = NEWEST, chart: Path = CHART, release: str = "polka"
+        self,
+        values: Values,
+        kubernetes: str = NEWEST,
+        chart: Path = CHART,
+        release: str = "polka",
+        options: Sequence[str] = (),
     ) -> Rendered:
         """What `helm template` makes of these values on top of the chart's own.
 
         Raises:
             RefusedError: it makes nothing of them.
         """
-        words = ["template", release, str(chart), "--values=-", f"--kube-version={kubernetes}"]
+        words = ["template", release, str(chart), "--values=-", f"--kube-version={kubernetes}", *options]
         manifest = self.run(*words, values=values)
         objects = [found for found in yaml.load_all(manifest, Loader=yaml.CSafeLoader) if found]
         return Rendered(objects, merged(DEFAULTS, values), kubernetes)
