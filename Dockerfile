@@ -11,7 +11,8 @@ RUN python -m venv --without-pip /opt/polka \
     && find /opt/polka -name '*.so*' -exec strip --strip-debug {} + \
     && find /opt/polka \( -type d -name tests -o -name '*.c' -o -name '*.h' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' \) -prune \
         -exec rm -r {} +
-RUN printf '%s\n' '#!/opt/polka/bin/python' 'from polka.commands import main' 'main()' >/opt/polka/bin/polka \
+RUN printf '%s\n' '#!/opt/polka/bin/python' 'from polka.commands import main' 'if __name__ == "__main__":' '    main()' \
+        >/opt/polka/bin/polka \
     && chmod 755 /opt/polka/bin/polka
 
 
