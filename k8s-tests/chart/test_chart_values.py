@@ -23,7 +23,7 @@ FREE = {"global"}
 """What the schema knows beside the values: Helm's own."""
 GIVEN = {"database_url", "cache_url", "cache_token", "drain_seconds"}
 """Settings that the chart gives itself, from other values."""
-UNWANTED = {"no_auth"}
+UNWANTED = {"no_auth", "allow_lossy_database"}
 """Settings that are for one machine alone."""
 
 
