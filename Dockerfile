@@ -1,14 +1,14 @@
 # Polka: one image for the api, the cache, the spammer and every command. `docker run polka --help` lists them.
 FROM python:3.13-slim AS build
 
-# What is installed is checked against the hashes in requirements.txt. Debugging symbols, C sources, the packages' own
+# What is installed is checked against the hashes in requirements.txt. Symbols, C sources, the packages' own
 # tests and pip itself are left out: they are half of the size.
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends binutils
 COPY requirements.txt .
 RUN python -m venv --without-pip /opt/polka \
     && pip --python /opt/polka/bin/python install --quiet --no-cache-dir --disable-pip-version-check \
         --require-hashes --only-binary :all: --requirement requirements.txt \
-    && find /opt/polka -name '*.so*' -exec strip --strip-debug {} + \
+    && find /opt/polka -name '*.so*' -exec strip --strip-unneeded {} + \
     && find /opt/polka \( -type d -name tests -o -name '*.c' -o -name '*.h' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' \) -prune \
         -exec rm -r {} +
 RUN printf '%s\n' '#!/opt/polka/bin/python' 'from polka.commands import main' 'if __name__ == "__main__":' '    main()' \

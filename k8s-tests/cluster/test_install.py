@@ -5,12 +5,14 @@ from collections.abc import Callable
 
 import pytest
 
-from cluster.commands import wait_for
+from cluster.commands import CommandError, wait_for
 from cluster.release import Release
 
 pytestmark = pytest.mark.cluster
 
 READY_SECONDS = 90
+IMAGE_BYTES_MAX = 120_000_000
+"""What the image may add to its base."""
 OBJECTS = (
     "deployments,statefulsets,jobs,pods,services,configmaps,secrets,serviceaccounts,networkpolicies,"
     "poddisruptionbudgets,persistentvolumeclaims"
@@ -33,6 +35,18 @@ def test_without_values_it_is_ready_in_a_restricted_namespace_without_a_warning(
     assert seconds < READY_SECONDS
     assert len(release.ready_pods("api")) == 2
     assert {pod["spec"]["nodeName"] for pod in release.pods("api")} == set(release.cluster.nodes())
+
+
+def test_the_image_is_small_and_one_process_without_rights_runs_in_it(release: Release) -> None:
+    def inside(*words: str) -> str:
+        return release.kubectl("exec", release.ready_pods("api")[0], "--container=api", "--", *words)
+
+    sizes = [int(line.split()[0]) for line in inside("du", "--summarize", "--bytes", "/opt/polka", "/app").splitlines()]
+    assert sum(sizes) < IMAGE_BYTES_MAX
+    assert inside("id", "--user").strip() == "10001"
+    assert "polka\0api" in inside("cat", "/proc/1/cmdline")
+    with pytest.raises(CommandError, match="Read-only file system"):
+        inside("touch", "/app/src/polka/written")
 
 
 def test_helm_test_pays_is_refused_and_audits(release: Release) -> None:
