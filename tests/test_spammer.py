@@ -26,6 +26,8 @@ from hypothesis import strategies as st
 import spammer
 from conftest import Running, execute
 from door import Answer, Loss, door, problem
+from polka import api_keys, database
+from polka.keys import NewKey, Scope
 from services import KEY, Services, client, free_port, wait_for
 from spammer.plan import Plan, Tickets, plan
 from spammer.tally import ACCEPTED, Tally, rounded, summary
@@ -404,6 +406,19 @@ def test_it_waits_for_the_api_as_long_as_it_is_told(services: Services, tmp_path
         wait_for("it waits", lambda: "Waiting for " in log.read_text())
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 1
+
+
+def test_it_waits_for_its_key_to_be_made(polka: Running, tmp_path: Path) -> None:
+    log, key = tmp_path / "log", api_keys.new_key()
+
+    async def make() -> None:
+        async with database.session(polka.database_url) as connection:
+            await api_keys.create(connection, key, NewKey("late", scopes=tuple(Scope)))
+
+    with spamming(log, polka.url, "--transactions=20", "--wait=5m", f"--key={key}") as process:
+        wait_for("it waits", lambda: "asks for a key" in log.read_text())
+        asyncio.run(make())
+        assert process.wait(60) == 0, log.read_text()
 
 
 @pytest.mark.parametrize(("number", "processes"), [(signal.SIGINT, 1), (signal.SIGTERM, 2)])

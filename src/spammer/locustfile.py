@@ -63,6 +63,10 @@ def add_options(parser: Any) -> None:
     add("--wait", type=float, default=0.0, help="Seconds to wait for an api that answers.")
 
 
+class UnknownKeyError(ValueError):
+    """The api does not know the key that is sent to it."""
+
+
 @dataclass(frozen=True)
 class Request:
     """What one request asks for."""
@@ -188,7 +192,7 @@ def banks_of(environment: Environment, options: Any) -> list[str]:
         try:
             ask(environment, "GET", "/hello")
             return open_banks(environment, options.banks) if options.banks else bank_names(environment)
-        except requests.RequestException as error:
+        except (requests.RequestException, UnknownKeyError) as error:
             if time.monotonic() + WAIT_SECONDS > ends_at:
                 raise
             if reason(error) != said:
@@ -426,13 +430,14 @@ def ask(environment: Environment, method: str, path: str, **request: Any) -> req
     """What the api answers before a run; a conflict is an answer: another spammer has opened the bank meanwhile.
 
     Raises:
-        ValueError: the key is none, or may not do this.
+        UnknownKeyError: it does not know the key: it may yet be made.
+        ValueError: the key may not do this.
         requests.RequestException: the api does not answer, or not well.
     """
     headers = headers_of(environment.parsed_options)
     response = requests.request(method, address(environment) + path, headers=headers, timeout=HELLO_SECONDS, **request)
     if response.status_code == UNAUTHORIZED:
-        raise ValueError("the api asks for a key that is valid: give one with --key, or as POLKA_KEY.")
+        raise UnknownKeyError("the api asks for a key that is valid: give one with --key, or as POLKA_KEY.")
     if response.status_code == FORBIDDEN:
         raise ValueError(f"{method} {path}: {problem(response)[1]}")
     if response.status_code != CONFLICT:
@@ -440,7 +445,7 @@ def ask(environment: Environment, method: str, path: str, **request: Any) -> req
     return response
 
 
-def reason(error: requests.RequestException) -> str:
+def reason(error: Exception) -> str:
     """What is wrong, out of what requests and urllib3 wrap around it."""
     inner = str(getattr(error.args[0], "reason", error) if error.args else error)
     return inner.partition("): ")[2] or inner
