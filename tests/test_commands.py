@@ -21,9 +21,9 @@ import pytest
 from committed import commit, transfer
 from conftest import execute
 from locks import until_waiting
-from polka.demo import free_layout
+from polka.demo import free_layout, free_port
 from polka.postgres import Server
-from services import CACHE_TOKEN, KEY, Services, bearer, client, free_port, payment, wait_for
+from services import CACHE_TOKEN, KEY, Services, bearer, client, payment, wait_for
 from wire import Wire
 
 POLKA = [sys.executable, "-m", "polka"]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from services import Service, client, free_port, wait_for
+from polka.demo import free_port
+from services import Service, client, wait_for
 
 CODE = Path(__file__).parents[1] / "src"
 

@@ -27,8 +27,9 @@ import spammer
 from conftest import Running, execute
 from door import Answer, Loss, door, problem
 from polka import api_keys, database
+from polka.demo import free_port
 from polka.keys import NewKey, Scope
-from services import KEY, Services, client, free_port, wait_for
+from services import KEY, Services, client, wait_for
 from spammer.plan import Plan, Tickets, plan
 from spammer.tally import ACCEPTED, Tally, rounded, summary
 

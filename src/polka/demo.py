@@ -1,12 +1,13 @@
 """`polka demo`: the main job, from nothing to the proof, in a folder of its own that is gone afterwards."""
 
 import asyncio
-import socket
+import contextlib
+import random
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from polka import api_keys, audit, database, seed, spam
+from polka import api_keys, audit, database, seed, server, spam
 from polka.audit import Audit
 from polka.failure import Failure
 from polka.up import HOST, Layout, Running, check_ports, up
@@ -14,6 +15,7 @@ from polka.up import HOST, Layout, Running, check_ports, up
 BANKS, ACCOUNTS = 20, 1_000
 POSTED_SECONDS = 30.0
 PORT_TRIES = 20
+PORTS = range(10_000, 32_000)
 UNPOSTED = "SELECT count(*) FROM batches WHERE state = 'unposted'"
 
 
@@ -57,22 +59,24 @@ async def demo(
 
 
 def free_layout(apis: int, folder: Path, database_url: str | None) -> Layout:
-    """Ports that nobody uses, next to one that the kernel picks."""
+    """Ports that nobody uses, next to each other."""
     for _ in range(PORT_TRIES):
         port = free_port()
         layout = Layout(apis, port, port + apis + 1, folder, database_url)
         try:
             check_ports(layout)
-        except (Failure, OverflowError):
+        except Failure:
             continue
         return layout
     raise Failure("No free ports were found.")
 
 
 def free_port() -> int:
-    """One that nobody uses now."""
-    with socket.create_server((HOST, 0)) as probe:
-        return int(probe.getsockname()[1])
+    """One that nobody uses, below those that systems give to connections: it stays free until it is bound."""
+    while True:
+        port = random.choice(PORTS)  # noqa: S311
+        with contextlib.suppress(Failure), server.listen(HOST, port):
+            return port
 
 
 async def posted(database_url: str) -> None:
