@@ -24,7 +24,7 @@ EDGES = {
 """Client, server, and the server's port."""
 OTHER_PORT = 22
 """One that no pod has."""
-DNS_PORTS: list[Object] = [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
+DNS_PORTS: list[Object] = [{"port": port, "protocol": protocol} for port in (53, 5353) for protocol in ("UDP", "TCP")]
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def guest_faults(policies: list[Object], found: dict[str, Workload], rendered: R
     """Who comes from elsewhere, as values say."""
     wanted = rendered.values["networkPolicy"]
     guests = {
-        ("api", 8000): wanted["apiFrom"] or None,
+        ("api", 8000): (wanted["apiFrom"] and wanted["apiFrom"] + wanted["metricsFrom"]) or None,
         ("cache", 8100): wanted["metricsFrom"],
         ("spammer-web", 8089): wanted["spammerWebFrom"],
     }

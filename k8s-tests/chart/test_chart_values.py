@@ -119,19 +119,35 @@ WRONG = [
     ),
     (
         {"api.autoscaling.enabled": True, "api.autoscaling.maxReplicas": 18},
-        TOO_MANY.format(206, 200, "postgres.settings.max_connections"),
+        TOO_MANY.format(376, 200, "postgres.settings.max_connections"),
     ),
     (
         {"api.replicas": 10, "postgres.enabled": False, "externalDatabase.host": "ledger"},
-        TOO_MANY.format(126, 100, "externalDatabase.maxConnections"),
+        TOO_MANY.format(216, 100, "externalDatabase.maxConnections"),
     ),
     (
         {"api.replicas": 5, "api.settings.database_pool_size": 30},
-        TOO_MANY.format(232, 200, "postgres.settings.max_connections"),
+        TOO_MANY.format(376, 200, "postgres.settings.max_connections"),
     ),
     (
         {"monitoring.serviceMonitor.enabled": True, "monitoring.podMonitor.enabled": True},
         "monitoring.serviceMonitor and monitoring.podMonitor would scrape everything twice: enable one.",
+    ),
+    (
+        {"monitoring.podMonitor.enabled": True},
+        "Prometheus could not scrape the cache: name in networkPolicy.metricsFrom where it runs.",
+    ),
+    (
+        {"api.service.nodePort": 30080},
+        "api.service.nodePort is set, and api.service.type is ClusterIP, which has none.",
+    ),
+    (
+        {"secrets.operatorKeyKey": "both", "secrets.cacheTokenKey": "both"},
+        "secrets.operatorKeyKey and secrets.cacheTokenKey are the same: one Secret holds both.",
+    ),
+    (
+        {"postgres.enabled": False, "externalDatabase.host": "ledger", "externalDatabase.sslMode": "verify-full"},
+        "externalDatabase.sslMode is verify-full, and externalDatabase.caSecret names no authority to verify against.",
     ),
     ({"httpRoute.enabled": True}, "httpRoute.parentRefs is empty: name the gateway that the route hangs on."),
     ({"api.replica": 2}, "at '/api': additional properties 'replica' not allowed"),

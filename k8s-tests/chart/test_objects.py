@@ -53,10 +53,38 @@ def files(kind: str) -> list[str]:
     return [path.name for path in (CHART / kind).glob("*.*")]
 
 
-def test_a_release_with_the_longest_name_is_valid(helm: Helm) -> None:
-    rendered = helm.template(SCENARIOS["everything"], release="a" * 53)
+@pytest.mark.parametrize("release", ["a" * 53, "123", "1e5", "pay.example"])
+def test_a_release_of_any_name_is_valid(release: str, helm: Helm) -> None:
+    rendered = helm.template(SCENARIOS["everything"], release=release)
     assert list(schemas.faults(rendered)) == []
     assert list(references.faults(rendered)) == []
+
+
+def test_texts_stay_as_they_are_given(helm: Helm) -> None:
+    """Whatever YAML would take them for."""
+    text = "90 # 1"
+    outside = {"host": "fd00::1", "user": "a b", "name": "c+d", "existingSecret": "123", "passwordKey": "1e5"}
+    spammer = {"enabled": True, "mix": f"post={text}", "run": 2}
+    rendered = helm.template({"postgres": {"enabled": False}, "externalDatabase": outside, "spammer": spammer})
+    variables = {
+        variable["name"]: variable.get("value") or variable["valueFrom"]["secretKeyRef"]
+        for found in rendered.objects
+        if found["kind"] == "StatefulSet"
+        for variable in found["spec"]["template"]["spec"]["containers"][0]["env"]
+    }
+    assert variables["POLKA_DATABASE_URL"] == "postgresql://a%20b@[fd00::1]:5432/c%2Bd?sslmode=prefer"
+    assert variables["PGPASSWORD"] == {"name": "123", "key": "1e5"}
+    [job] = [one for one in rendered.objects if "-spammer-" in one["metadata"]["name"] and one["kind"] == "Job"]
+    arguments = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert f"--mix=post={text}" in arguments
+    assert any(argument.startswith("--run-name=2-") for argument in arguments)
+
+
+@pytest.mark.parametrize("label", ["app.kubernetes.io/name", "app.kubernetes.io/component", "helm.sh/chart"])
+def test_labels_that_the_chart_sets_are_not_to_be_given(label: str, helm: Helm) -> None:
+    for values in ({"commonLabels": {label: "x"}}, {"api": {"podLabels": {label: "x"}}}):
+        with pytest.raises(RefusedError, match="invalid propertyName"):
+            helm.template(values)
 
 
 def test_the_chart_is_of_this_version_of_polka_and_takes_its_image(render: Render) -> None:

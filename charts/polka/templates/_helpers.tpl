@@ -1,19 +1,19 @@
 {{- define "polka.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride -}}
 {{- else if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- .Release.Name | replace "." "-" | trunc 40 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name $name | replace "." "-" | trunc 40 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 
 {{/* By these a selector finds a component's pods. They never change. Takes a list: root, component. */}}
 {{- define "polka.selectorLabels" -}}
 {{- $root := index . 0 -}}
-app.kubernetes.io/name: {{ default $root.Chart.Name $root.Values.nameOverride }}
-app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/name: {{ default $root.Chart.Name $root.Values.nameOverride | quote }}
+app.kubernetes.io/instance: {{ $root.Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
@@ -31,8 +31,8 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 
 {{/* Name, namespace and labels of an object. Takes a list: root, component, name. */}}
 {{- define "polka.metadata" -}}
-name: {{ index . 2 }}
-namespace: {{ (index . 0).Release.Namespace }}
+name: {{ index . 2 | quote }}
+namespace: {{ (index . 0).Release.Namespace | quote }}
 labels:
   {{- include "polka.labels" (list (index . 0) (index . 1)) | nindent 2 }}
 {{- end -}}
@@ -63,6 +63,20 @@ labels:
 {{ default (printf "%s-postgres" (include "polka.fullname" .)) .Values.postgres.existingSecret }}
 {{- end -}}
 
+{{/* What a Secret of the chart's own holds under a key: what it has held from the first, or else a new one. Takes a list: root, the
+Secret's name, the key, the new one. */}}
+{{- define "polka.kept" -}}
+{{- $root := index . 0 -}}
+{{- $kept := lookup "v1" "Secret" $root.Release.Namespace (index . 1) -}}
+{{- if not $kept -}}
+{{ index . 3 | b64enc }}
+{{- else if hasKey $kept.data (index . 2) -}}
+{{ get $kept.data (index . 2) }}
+{{- else -}}
+{{ fail (printf "The Secret %s is there and has no key %s: what Polka was installed with is under another one." (index . 1) (index . 2)) }}
+{{- end -}}
+{{- end -}}
+
 {{- define "polka.apiUrl" -}}
 http://{{ include "polka.fullname" . }}-api:{{ .Values.api.service.port | int64 }}
 {{- end -}}
@@ -73,8 +87,9 @@ and two that settle what is unknown. */}}
 {{- add (default 4 .Values.api.settings.database_pool_size) (default 2 .Values.api.settings.search_pool_size) 4 -}}
 {{- end -}}
 
-{{/* The most connections that Polka may need: of the apis (and of as many again as an upgrade adds), of the cache, and of commands. */}}
+{{/* The most connections that Polka may need: of the apis (twice, as an upgrade starts new ones while the old ones
+still end), of the cache, and of commands. */}}
 {{- define "polka.connections" -}}
 {{- $apis := ternary .Values.api.autoscaling.maxReplicas .Values.api.replicas .Values.api.autoscaling.enabled -}}
-{{- add (mul (add1 $apis) (include "polka.apiConnections" .)) 16 -}}
+{{- add (mul 2 $apis (include "polka.apiConnections" .)) 16 -}}
 {{- end -}}

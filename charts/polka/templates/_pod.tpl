@@ -2,7 +2,7 @@
 Takes a list: root, the values that say where. */}}
 {{- define "polka.pod" -}}
 {{- $root := index . 0 -}}
-serviceAccountName: {{ include "polka.serviceAccount" $root }}
+serviceAccountName: {{ include "polka.serviceAccount" $root | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
@@ -43,7 +43,7 @@ annotations:
 
 {{/* Polka's image as a container without a privilege, and a root that nobody can write. */}}
 {{- define "polka.container" -}}
-image: {{ include "polka.image" (list .Values.image .Chart.AppVersion) }}
+image: {{ include "polka.image" (list .Values.image .Chart.AppVersion) | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 securityContext:
   {{- include "polka.containerSecurity" (not .Values.dev.reload) | nindent 2 }}
@@ -61,18 +61,19 @@ readOnlyRootFilesystem: {{ . }}
 - name: POLKA_DATABASE_URL
   value: postgresql://polka@{{ include "polka.fullname" . }}-postgres:5432/polka?sslmode=disable
 - name: PGPASSWORD
-  valueFrom: {secretKeyRef: {name: {{ include "polka.postgresSecret" . }}, key: {{ .Values.postgres.passwordKey }}}}
+  valueFrom: {secretKeyRef: {name: {{ include "polka.postgresSecret" . | quote }}, key: {{ .Values.postgres.passwordKey | quote }}}}
 {{- else -}}
 {{- $database := .Values.externalDatabase -}}
+{{- $host := ternary (printf "[%s]" $database.host) $database.host (contains ":" $database.host) -}}
 {{- $query := printf "?sslmode=%s" $database.sslMode -}}
 {{- if $database.caSecret -}}
 {{- $query = printf "%s&sslrootcert=/etc/polka/database/%s" $query $database.caKey -}}
 {{- end -}}
 - name: POLKA_DATABASE_URL
-  value: postgresql://{{ urlquery $database.user }}@{{ $database.host }}:{{ $database.port | int64 }}/{{ urlquery $database.name }}{{ $query }}
+  value: {{ printf "postgresql://%s@%s:%d/%s%s" (urlquery $database.user) $host (int64 $database.port) (urlquery $database.name) $query | replace "+" "%20" | quote }}
 {{- if $database.existingSecret }}
 - name: PGPASSWORD
-  valueFrom: {secretKeyRef: {name: {{ $database.existingSecret }}, key: {{ $database.passwordKey }}}}
+  valueFrom: {secretKeyRef: {name: {{ $database.existingSecret | quote }}, key: {{ $database.passwordKey | quote }}}}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -88,13 +89,13 @@ volumeMounts:
 {{- define "polka.databaseVolumes" -}}
 {{- if and (not .Values.postgres.enabled) .Values.externalDatabase.caSecret -}}
 volumes:
-  - {name: database-ca, secret: {secretName: {{ .Values.externalDatabase.caSecret }}}}
+  - {name: database-ca, secret: {secretName: {{ .Values.externalDatabase.caSecret | quote }}}}
 {{- end }}
 {{- end -}}
 
 {{- define "polka.cacheTokenEnv" -}}
 - name: POLKA_CACHE_TOKEN
-  valueFrom: {secretKeyRef: {name: {{ include "polka.secret" . }}, key: {{ .Values.secrets.cacheTokenKey }}}}
+  valueFrom: {secretKeyRef: {name: {{ include "polka.secret" . | quote }}, key: {{ .Values.secrets.cacheTokenKey | quote }}}}
 {{- end -}}
 
 {{- define "polka.cacheUrlEnv" -}}
@@ -104,7 +105,7 @@ volumes:
 
 {{- define "polka.operatorKeyEnv" -}}
 - name: POLKA_KEY
-  valueFrom: {secretKeyRef: {name: {{ include "polka.secret" . }}, key: {{ .Values.secrets.operatorKeyKey }}}}
+  valueFrom: {secretKeyRef: {name: {{ include "polka.secret" . | quote }}, key: {{ .Values.secrets.operatorKeyKey | quote }}}}
 {{- end -}}
 
 {{/* A service's settings as variables. Helm holds numbers as floats, and would print a million as 1e+06. */}}

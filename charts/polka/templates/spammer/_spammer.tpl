@@ -1,16 +1,21 @@
-{{/* What to send, as arguments of `polka spam`; the page takes them as its form's first values. */}}
-{{- define "polka.spamArgs" -}}
-- --url={{ include "polka.apiUrl" . }}
-{{- with .Values.spammer }}
-- --max-workers={{ .maxWorkers | int64 }}
+{{/* Which payments, as arguments of `polka spam`; the page takes them as its form's first values. */}}
+{{- define "polka.spamPayments" -}}
+{{- with .Values.spammer -}}
 - --transactions={{ .transactions | int64 }}
-- --mix={{ .mix }}
-- --rate={{ toJson .rate }}
+- {{ printf "--mix=%s" .mix | quote }}
 - --seed={{ .seed | int64 }}
 - --skew={{ toJson .skew }}
 - --bulk={{ .bulk | int64 }}
 - --banks={{ .banks | int64 }}
 - --accounts={{ .accounts | int64 }}
-- --retries={{ .retries | int64 }}
 {{- end }}
+{{- end -}}
+
+{{/* And how they are sent. */}}
+{{- define "polka.spamArgs" -}}
+- --url={{ include "polka.apiUrl" . }}
+{{ include "polka.spamPayments" . }}
+- --max-workers={{ .Values.spammer.maxWorkers | int64 }}
+- --rate={{ toJson .Values.spammer.rate }}
+- --retries={{ .Values.spammer.retries | int64 }}
 {{- end -}}
