@@ -6,8 +6,10 @@ import json
 import math
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -526,6 +528,39 @@ def test_a_master_without_a_page_or_with_processes_is_one_clear_line() -> None:
         assert done.stderr.splitlines()[-1] == (
             "Error: --master goes with --web and without --processes: its workers are elsewhere."
         )
+
+
+def test_the_page_sends_its_key_to_no_other_api(polka: Running, tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "log"
+    page = f"http://127.0.0.1:{port}"
+    with Answers() as other, spamming(log, polka.url, "--web", f"--web-port={port}", "--transactions=40"):
+        wait_for("the page is served", lambda: "Locust" in client.get(page).raise_for_status().text)
+        start_a_run(page, host=other.url)
+        refusal = f"The run cannot start: the key that this spammer was started with is for {polka.url} alone."
+        wait_for("it is refused", lambda: refusal in log.read_text())
+    assert other.asked == 0
+
+
+class Answers:
+    """Somebody else's server, who counts how often he is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._count, daemon=True).start()
+
+    def _count(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                self._listener.accept()[0].close()
+                self.asked += 1
+
+    def __enter__(self) -> "Answers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
 
 
 def start_a_run(page: str, **form: str) -> None:

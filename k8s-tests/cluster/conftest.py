@@ -24,13 +24,12 @@ def cluster() -> Cluster:
 
 
 @pytest.fixture(scope="session")
-def make_release(cluster: Cluster) -> Iterator[Callable[..., Release]]:
+def make_release(cluster: Cluster) -> Iterator[Callable[[], Release]]:
     """Makes releases that are not installed yet, each with a namespace of its own; all are gone in the end."""
     made: list[Release] = []
 
-    def make(namespace: str | None = None) -> Release:
-        release = Release(cluster, namespace or f"polka-{next(numbers)}", TAG)
-        release.delete_namespace(wait=True)
+    def make() -> Release:
+        release = Release(cluster, f"polka-tests-{next(numbers)}", TAG)
         release.make_namespace()
         made.append(release)
         return release
@@ -40,11 +39,20 @@ def make_release(cluster: Cluster) -> Iterator[Callable[..., Release]]:
         release.delete_namespace()
 
 
+@pytest.fixture(scope="session")
+def postgres_tag(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Of a Postgres whose image declares the volume that official ones (up to 17) do: each container has its own."""
+    folder = tmp_path_factory.mktemp("postgres")
+    (folder / "Dockerfile").write_text("FROM postgres:17\nVOLUME /var/lib/postgresql/data\n")
+    cluster.machines.load("postgres:17-with-volume", folder)
+    return "17-with-volume"
+
+
 @pytest.fixture(scope="module")
-def polka(make_release: Callable[[], Release]) -> Iterator[Release]:
+def polka(make_release: Callable[[], Release], postgres_tag: str) -> Iterator[Release]:
     """A release that is reached through a port of every node."""
     release = make_release()
-    release.install(api__service__type="NodePort")
+    release.install(api__service__type="NodePort", postgres__image__tag=postgres_tag)
     yield release
     release.delete_namespace()
 

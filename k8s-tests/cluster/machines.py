@@ -57,15 +57,13 @@ class Kind:
 
 
 def machines() -> Machines | None:
-    """Whoever runs the cluster of KUBECONFIG; kind makes one if there is none. None where there is nobody."""
+    """Whoever runs the cluster of KUBECONFIG, or of kind where that names none. None where there is nobody."""
     if program := os.environ.get(TOOL):
         return Tool(program)
-    if os.environ.get("KUBECONFIG") and shutil.which("docker") and shutil.which("kind"):
-        return Kind()
-    if shutil.which("kind"):
-        make_kind_cluster()
-        return Kind()
-    return None
+    if os.environ.get("KUBECONFIG") or not shutil.which("kind"):
+        return None
+    make_kind_cluster()
+    return Kind()
 
 
 def make_kind_cluster() -> None:

@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "polka"
 TAG = "tests"
 """Of the image that the tests build."""
+OURS = "polka-tests=yes"
+"""The label of the namespaces that the tests make."""
 RESTRICTED = "pod-security.kubernetes.io"
 
 
@@ -32,14 +34,16 @@ class Release:
         self.tag = tag
 
     def make_namespace(self) -> None:
-        """One that lets only restricted pods in, and whose server warns of every other."""
+        """One that lets only restricted pods in, where the server warns of others; what an earlier run left goes."""
+        self.delete_namespace(wait=True)
         self.cluster.kubectl("create", "namespace", self.namespace)
         levels = [f"{RESTRICTED}/{mode}=restricted" for mode in ("enforce", "warn", "audit")]
-        self.cluster.kubectl("label", "namespace", self.namespace, *levels)
+        self.cluster.kubectl("label", "namespace", self.namespace, OURS, *levels)
 
     def delete_namespace(self, wait: bool = False) -> None:
-        words = ["delete", "namespace", self.namespace, "--ignore-not-found", f"--wait={str(wait).lower()}"]
-        self.cluster.kubectl(*words)
+        """Take it away, if the tests have made it."""
+        ours = [f"--selector={OURS}", f"--field-selector=metadata.name={self.namespace}"]
+        self.cluster.kubectl("delete", "namespace", *ours, f"--wait={str(wait).lower()}")
 
     def kubectl(self, *words: str, seconds: float = 300) -> str:
         return self.cluster.kubectl(f"--namespace={self.namespace}", *words, seconds=seconds)
@@ -56,7 +60,7 @@ class Release:
 
     def upgrade(self, **values: object) -> str:
         """With the values that it has, and these."""
-        words = ["upgrade", "polka", str(CHART), "--reuse-values", "--wait", "--timeout=3m"]
+        words = ["upgrade", "polka", str(CHART), "--reset-then-reuse-values", "--wait", "--timeout=3m"]
         return self.helm(*words, *self._set(values))
 
     def _set(self, values: dict[str, object]) -> list[str]:
@@ -133,7 +137,7 @@ class Release:
 
     def spam(self, run: str, **values: object) -> "SpamJob":
         """Have a Job send payments: the upgrade that adds it changes nothing else."""
-        self.helm("upgrade", "polka", str(CHART), "--reuse-values", *self._spam(run, values))
+        self.helm("upgrade", "polka", str(CHART), "--reset-then-reuse-values", *self._spam(run, values))
         jobs = self.get("jobs", "--selector=app.kubernetes.io/component=spammer")
         return SpamJob(self, jobs[0]["metadata"]["name"], run)
 

@@ -25,6 +25,7 @@ def spam_and(polka: Release, run: str, die: Callable[[], None], survivor: str | 
     job = polka.spam(run, maxWorkers=100, transactions=PAYMENTS, rate=RATE, nodeSelector=home)
     job.wait_until_sent(SENT_BEFORE)
     die()
+    assert job.sent() < PAYMENTS, "the run ended before what died was back: nothing is shown"
     log = job.ended()
     assert acknowledged(log) == PAYMENTS
     assert job.stored() == PAYMENTS

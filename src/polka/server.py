@@ -28,6 +28,8 @@ from polka.failure import Failure
 CONNECTION_REQUESTS_MAX = 500
 CONNECTION_SECONDS_MAX = 60.0
 GRACE_SECONDS = 15
+KEEP_ALIVE_SECONDS = 75
+"""How long a connection may be silent: longer than most load balancers, with their minute, would still use it."""
 BACKLOG = 4096
 ACCEPTS_AT_ONCE = 16
 """Connections that each socket takes in one round of the event loop. uvloop takes one for each descriptor: under load,
@@ -94,6 +96,7 @@ async def serve(open_app: App, sockets: Sequence[socket.socket]) -> None:
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             backlog=BACKLOG,
         )
         # What a start has made stays for ever; what requests make is gone when they are. Looking for cycles

@@ -121,6 +121,7 @@ class Run:
 
 
 run: Run | None = None
+first_address = ""
 
 
 @events.init.add_listener
@@ -132,6 +133,8 @@ def prepare(environment: Environment, runner: Runner, **_: Any) -> None:
     gevent.signal_handler(signal.SIGINT, os.kill, os.getpid(), signal.SIGTERM)
     if isinstance(runner, MasterRunner):
         runner.register_message(TALLY, hear)
+    global first_address
+    first_address = address(environment)
     options = environment.parsed_options
     if isinstance(runner, WorkerRunner) and options is not None and options.processes:
         gevent.spawn(end_with_master, runner, os.getppid())
@@ -174,6 +177,7 @@ def set_out(environment: Environment, runner: Runner, options: Any) -> None:
         return
     try:
         check_options(options)
+        check_host(environment)
         banks = banks_of(environment, options)
         plan(options.seed, banks, options.accounts, options.skew)
     except requests.RequestException as error:
@@ -212,6 +216,16 @@ def check_options(options: Any) -> None:
         raise ValueError(f"--bulk: must be 1 to {BULK_MAX}.")
     if options.bulk > 1 and options.rate:
         raise ValueError("--bulk: goes without --rate, whose payments are due one by one.")
+
+
+def check_host(environment: Environment) -> None:
+    """Whoever opens the page may name another api there: the key that was given for this one is not sent to it.
+
+    Raises:
+        ValueError: there is a key, and another api.
+    """
+    if os.environ.get("POLKA_KEY") and address(environment) != first_address:
+        raise ValueError(f"the key that this spammer was started with is for {first_address} alone.")
 
 
 def present(runner: MasterRunner) -> list[str]:
