@@ -30,6 +30,8 @@ CONNECTION_SECONDS_MAX = 60.0
 GRACE_SECONDS = 15
 KEEP_ALIVE_SECONDS = 75
 """How long a connection may be silent: longer than most load balancers, with their minute, would still use it."""
+DRAINING_SECONDS = 5
+"""The same once the process is told to stop."""
 BACKLOG = 4096
 ACCEPTS_AT_ONCE = 16
 """Connections that each socket takes in one round of the event loop. uvloop takes one for each descriptor: under load,
@@ -175,10 +177,16 @@ class Connection(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def end_with_next_answer(self) -> None:
-        """Close behind the answer that is being made, or behind the next one if the client knows nothing of it yet."""
+        """Close behind the answer that is being made, or behind the next one if the client knows nothing of it yet.
+
+        A client that asks no more is waited for as long as busy ones need to ask again, not as long as ever.
+        """
         self._requests_left = 0
         if self.cycle is not None and not self.cycle.response_started:
             self.cycle.keep_alive = False
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = self.loop.call_later(DRAINING_SECONDS, self.timeout_keep_alive_handler)
 
     def shutdown(self) -> None:
         self._together.flush()
