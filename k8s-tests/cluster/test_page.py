@@ -90,10 +90,10 @@ def shown(browser: webdriver.Chrome, by: str, what: str) -> list[WebElement]:
 
 
 def button(browser: webdriver.Chrome, text: str) -> WebElement:
-    """The one that shows this text, in whatever case it is written."""
+    """The one that shows this text, in whatever case it is written, once it may be pressed."""
 
     def found() -> list[WebElement]:
-        return [one for one in shown(browser, By.TAG_NAME, "button") if one.text.upper() == text]
+        return [one for one in shown(browser, By.TAG_NAME, "button") if one.text.upper() == text and one.is_enabled()]
 
     return wait_for(f"the button {text}", found)[0]
 
