@@ -41,11 +41,11 @@ INSERT INTO idempotency_keys (caller, key, fingerprint, transaction, created_at)
 SELECT $1, gen_random_uuid()::text, decode(md5(id::text), 'hex'), id, created_at FROM transactions
 """
 BATCHES = """
-INSERT INTO batches (id, state, size, payload, flush, created_at, posted_at)
+INSERT INTO batches (id, state, size, payload, flush, created_at, posted_at, window_id)
 SELECT batch, 'posted', count(*),
        ('[' || string_agg(format('["%s","%s","USD",%s],["%s","%s","USD",%s]', sender_bank, sender_account, -amount,
                                  receiver_bank, receiver_account, amount), ',') || ']')::json,
-       1 + row_number() OVER (ORDER BY batch) / $1::int, min(created_at), min(created_at)
+       1 + row_number() OVER (ORDER BY batch) / $1::int, min(created_at), min(created_at), 1
 FROM transactions GROUP BY batch
 """
 ACCOUNTS = """
@@ -55,6 +55,13 @@ SELECT bank, account, 'USD', sum(amount) FROM (
     UNION ALL SELECT receiver_bank, receiver_account, amount FROM transactions
 ) entries GROUP BY bank, account
 ON CONFLICT (bank, account, currency) DO UPDATE SET balance = held.balance + excluded.balance
+"""
+TOTALS = """
+INSERT INTO window_totals (window_id, bank, currency, debits, credits, count)
+SELECT 1, bank, 'USD', sum(greatest(-amount, 0)), sum(greatest(amount, 0)), count(*) FROM (
+    SELECT sender_bank AS bank, -amount AS amount FROM transactions
+    UNION ALL SELECT receiver_bank, amount FROM transactions
+) entries GROUP BY bank
 """
 BALANCES = """
 INSERT INTO balances (bank, currency, balance) SELECT bank, currency, sum(balance) FROM accounts GROUP BY bank, currency
@@ -89,6 +96,7 @@ async def grow(database_url: str, world: World, transactions: int) -> None:
             await connection.execute(BATCHES, BATCHES_A_FLUSH)
             await connection.execute(ACCOUNTS)
             await connection.execute(BALANCES)
+            await connection.execute(TOTALS)
             await connection.execute(FLUSH)
         await connection.execute("VACUUM (ANALYZE)")
         await connection.execute("CHECKPOINT")

@@ -28,6 +28,8 @@ def fetch(url: str, statement: str) -> list[Any]:
     return asyncio.run(ask())
 
 
+NOT_POSTED = {"posted_at": None, "window": None}
+"""What a transaction says until its batch is posted, and so in its first answer."""
 UNPOSTED = "SELECT id FROM batches WHERE state = 'unposted'"
 
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from conftest import Running
-from front_door import everything, post, refused
+from front_door import NOT_POSTED, everything, post, refused
 from polka import audit
 from services import CACHE_TOKEN, KEY, Services, client, payment, wait_for
 from wire import Fault, Wire
@@ -31,7 +31,7 @@ def test_a_payment_is_recorded_and_answered(polka: Running, key: str) -> None:
     expected = {"status": "accepted", "currency": "USD", "posted_at": None, **payment(1250, reference="Rent, März €")}
     assert {name: transaction[name] for name in expected} == expected
     found = client.get(f"{polka.url}/transaction/{transaction['id']}").json()
-    assert found | {"posted_at": None} == transaction
+    assert found | NOT_POSTED == transaction
     assert client.get(f"{polka.apis[1].url}/transaction", params={"idempotency_key": key}).json()["id"] == found["id"]
 
 

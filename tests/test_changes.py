@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from conftest import Running
-from front_door import fetch, post, refused
+from front_door import NOT_POSTED, fetch, post, refused
 from polka import audit
 from services import CACHE_TOKEN, client, payment, wait_for
 
@@ -73,9 +73,9 @@ def test_a_deleted_payment_is_reversed_and_says_so(polka: Running, banks: tuple[
     assert gone["batch"] != made["batch"]
     assert gone["changed_at"] > gone["created_at"] == made["created_at"]
     wait_for("it has moved back", lambda: (held(polka, a), held(polka, b)) == ({"USD": 0}, {"USD": 0}))
-    assert client.get(url_of(polka, made)).json() | {"posted_at": None} == gone
+    assert client.get(url_of(polka, made)).json() | NOT_POSTED == gone
     (old,) = history(polka, made)["old_versions"]
-    assert old["transaction"] | {"posted_at": None} == made
+    assert old["transaction"] | NOT_POSTED == made
     assert old["reversal_batch"] == gone["batch"]
     assert old["replaced_at"] == gone["changed_at"]
     assert old["reason"] == "sent by mistake"
@@ -118,7 +118,7 @@ def test_a_change_repeated_with_its_key_gets_the_first_answer(polka: Running, ke
         assert (again.status_code, again.json()) == (201, made)
     assert refused(delete(polka, made, f"{key}-patch"), 422, "key_reused")["field"] == "Idempotency-Key"
     found = client.get(f"{polka.url}/transaction", params={"idempotency_key": f"{key}-post"}).json()
-    assert found | {"posted_at": None} == made
+    assert found | NOT_POSTED == made
 
 
 def test_a_deleted_payment_is_gone_for_other_changes(polka: Running, key: str) -> None:

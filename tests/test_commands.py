@@ -96,7 +96,7 @@ def test_a_url_that_is_none() -> None:
 
 def test_a_database_without_the_schema(empty_database_url: str) -> None:
     said = one_line(polka("api", f"--port={free_port()}", POLKA_DATABASE_URL=empty_database_url))
-    assert said == "The database has schema revision none, this Polka needs 0002: run `polka migrate`."
+    assert said == "The database has schema revision none, this Polka needs 0003: run `polka migrate`."
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_wait_ends_once_the_database_answers_and_has_the_schema(empty_database_u
         assert waiting.poll() is None
         assert polka("migrate", POLKA_DATABASE_URL=empty_database_url).returncode == 0
         assert waiting.wait(30) == 0
-    assert log.read_text().splitlines()[-1] == "The database answers, at schema revision 0002."
+    assert log.read_text().splitlines()[-1] == "The database answers, at schema revision 0003."
 
 
 def test_migrate_waits_for_the_database_as_long_as_it_is_told(empty_database_url: str, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_migrate_waits_for_the_database_as_long_as_it_is_told(empty_database_url
         wait_for("it waits for an answer", lambda: "Waiting: The database does not answer: " in log.read_text())
         wire.accept()
         assert migrating.wait(30) == 0
-    assert log.read_text().splitlines()[-1] == "The schema is at revision 0002."
+    assert log.read_text().splitlines()[-1] == "The schema is at revision 0003."
 
 
 def test_what_waits_gives_up_in_time_and_at_once_where_waiting_helps_nothing(empty_database_url: str) -> None:
@@ -194,7 +194,7 @@ def test_what_waits_gives_up_in_time_and_at_once_where_waiting_helps_nothing(emp
         assert one_line(polka(name, POLKA_DATABASE_URL="mysql://x")).startswith("The database does not answer:")
         assert one_line(polka(name, "--timeout=5")).endswith("'5' is no duration such as 30s, 5m or 1m30s.")
     said = one_line(polka("wait", "--timeout=0s", POLKA_DATABASE_URL=empty_database_url))
-    assert said == "The database has schema revision none, this Polka needs 0002: run `polka migrate`."
+    assert said == "The database has schema revision none, this Polka needs 0003: run `polka migrate`."
 
 
 A_LATER_POLKA = """
@@ -214,7 +214,7 @@ def test_every_command_and_service_works_on_the_schema_of_a_later_polka(services
     done = polka("migrate", POLKA_DATABASE_URL=url)
     assert (done.returncode, done.stdout) == (
         0,
-        "The schema is at revision 9999, later than this Polka's 0002: nothing to do.\n",
+        "The schema is at revision 9999, later than this Polka's 0003: nothing to do.\n",
     )
     done = polka("wait", "--timeout=0s", POLKA_DATABASE_URL=url)
     assert (done.returncode, done.stdout) == (0, "The database answers, at schema revision 9999.\n")
@@ -318,6 +318,32 @@ FALSEHOODS = {
     "a batch counted twice": (
         "UPDATE batches SET state = 'unposted', flush = NULL, posted_at = NULL",
         "bank1 USD: -200 instead of -100 (-100)",
+    ),
+    "a window's total": (
+        "UPDATE window_totals SET credits = credits + 4 WHERE bank = 'bank2'",
+        "window 1 bank2 USD credits: 104 instead of 100 (+4)",
+    ),
+    "a window's count": (
+        "UPDATE window_totals SET count = 9 WHERE bank = 'bank2'",
+        "window 1 bank2 USD count: 9 instead of 1 (+8)",
+    ),
+    "a window's net that no balance has": (
+        "DELETE FROM window_totals WHERE bank = 'bank1'",
+        "FAILED A bank's balance is the sum of the nets of its unsettled windows bank1 USD: -100 instead of 0 (-100)",
+    ),
+    "a batch in no window": (
+        "UPDATE batches SET window_id = NULL",
+        "FAILED A batch is in a window if it is posted, and in none if it is not",
+    ),
+    "a batch in a window that is none": ("UPDATE batches SET window_id = 7", "in window 7: 1 instead of 0 (+1)"),
+    "an entry in two windows": (
+        "UPDATE windows SET state = 'closed', closed_at = now(), flush = 1; INSERT INTO windows (id) VALUES (2); "
+        "INSERT INTO window_totals SELECT 2, bank, currency, debits, credits, count FROM window_totals",
+        "window 2 bank1 USD debits: 100 instead of 0 (+100)",
+    ),
+    "a window closed too much": (
+        "UPDATE windows SET state = 'closed', closed_at = now(), flush = 1",
+        "window 1: 0 instead of 1 (-1)",
     ),
     "a bank that is none": ("DELETE FROM banks WHERE name = 'bank1'", "bank1: 0 instead of 1 (-1)"),
     "a key without its payment": (

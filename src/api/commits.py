@@ -159,7 +159,7 @@ async def versions(pool: Pool, ids: Iterable[str]) -> dict[str, int]:
 
 
 def transaction_of(row: asyncpg.Record) -> Transaction:
-    """From a row of `transactions`, or of their versions; with its batch's `posted_at`, if that was read too."""
+    """From a row of `transactions`, or of their versions; with its batch's posting, if that was read too."""
     return Transaction(
         id=str(row["id"]),
         version=row["version"],
@@ -173,6 +173,7 @@ def transaction_of(row: asyncpg.Record) -> Transaction:
         created_at=row["created_at"],
         changed_at=row["changed_at"],
         posted_at=row.get("posted_at"),
+        window=row.get("window_id"),
     )
 
 

@@ -34,6 +34,7 @@ TRANSACTION_EXAMPLE = {
     "created_at": "2026-11-24T06:31:06.451962Z",
     "changed_at": None,
     "posted_at": None,
+    "window": None,
 }
 DELETED_EXAMPLE = TRANSACTION_EXAMPLE | {
     "version": 2,

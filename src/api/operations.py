@@ -119,8 +119,9 @@ class Change:
         )
 
     def result(self, batch: str, at: datetime) -> Transaction:
+        version = self.old.version + 1
         return msgspec.structs.replace(
-            self.new, version=self.old.version + 1, batch=batch, changed_at=at, posted_at=None
+            self.new, version=version, batch=batch, changed_at=at, posted_at=None, window=None
         )
 
 

@@ -227,7 +227,8 @@ def statement(walk: str, order: str = "key DESC, id DESC") -> str:
     The last that it may look at comes back in any case: the next page goes on behind it.
     """
     return f"""
-SELECT *, (SELECT posted_at FROM batches WHERE batches.id = looked_at.batch) AS posted_at FROM (
+SELECT *, (SELECT posted_at FROM batches WHERE batches.id = looked_at.batch) AS posted_at,
+       (SELECT window_id FROM batches WHERE batches.id = looked_at.batch) AS window_id FROM (
     SELECT *, row_number() OVER (ORDER BY {order}) AS place, ({FILTERS}) AS matches
     FROM ({walk} LIMIT {ROWS_READ_MAX}) walk
 ) looked_at

@@ -22,24 +22,24 @@ from polka.keys import Caller, Scope
 from polka.transactions import OldVersion, Transaction
 
 TRANSACTION = """
-SELECT t.*, b.posted_at FROM transactions t JOIN batches b ON b.id = t.batch
+SELECT t.*, b.posted_at, b.window_id FROM transactions t JOIN batches b ON b.id = t.batch
 WHERE t.id = $1 AND ($2::text IS NULL OR $2 IN (t.sender_bank, t.receiver_bank))
 """
 LATEST = """
-SELECT t.*, b.posted_at FROM transactions t JOIN batches b ON b.id = t.batch ORDER BY t.id DESC LIMIT 1
+SELECT t.*, b.posted_at, b.window_id FROM transactions t JOIN batches b ON b.id = t.batch ORDER BY t.id DESC LIMIT 1
 """
 LATEST_OF_BANK = """
-SELECT t.*, b.posted_at FROM (
+SELECT t.*, b.posted_at, b.window_id FROM (
     (SELECT * FROM transactions WHERE sender_bank = $1 ORDER BY id DESC LIMIT 1)
     UNION ALL
     (SELECT * FROM transactions WHERE receiver_bank = $1 ORDER BY id DESC LIMIT 1)
 ) t JOIN batches b ON b.id = t.batch ORDER BY t.id DESC LIMIT 1
 """
 VERSIONS = """
-SELECT v.*, b.posted_at FROM transaction_versions v JOIN batches b ON b.id = v.batch
+SELECT v.*, b.posted_at, b.window_id FROM transaction_versions v JOIN batches b ON b.id = v.batch
 WHERE v.id = $1 ORDER BY version DESC
 """
-POSTED_AT = "SELECT posted_at FROM batches WHERE id = $1::uuid"
+POSTED = "SELECT posted_at, window_id FROM batches WHERE id = $1::uuid"
 
 
 class History(msgspec.Struct, frozen=True):
@@ -73,8 +73,8 @@ async def find_answer(pool: Pool, key: Key) -> Response[bytes]:
         case Refused() as refused:
             raise RefusedError(refused)
         case Transaction() as transaction:
-            posted_at = await pool.fetchval(POSTED_AT, transaction.batch)
-            return as_json(msgspec.structs.replace(transaction, posted_at=posted_at))
+            posted_at, window = await pool.fetchrow(POSTED, transaction.batch)
+            return as_json(msgspec.structs.replace(transaction, posted_at=posted_at, window=window))
         case results:
             return Response(answers.to_json(answers.bulk_result(results)), media_type=MediaType.JSON)
 
@@ -83,7 +83,7 @@ async def find_answer(pool: Pool, key: Key) -> Response[bytes]:
 async def get_transaction(
     transaction_id: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
 ) -> Response[bytes]:
-    """One transaction in its newest version, with its batch and when that was posted."""
+    """One transaction in its newest version, with its batch, when that was posted, and its clearing window."""
     if (transaction := await read_transaction(pool, transaction_id, caller)) is None:
         raise RefusedError(no_transaction(transaction_id))
     return as_json(transaction)

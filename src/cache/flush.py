@@ -1,7 +1,8 @@
 """The cache's writing to the database: raising the epoch, reading the ledger, flushing.
 
 Each transaction that changes balances holds the epoch's row FOR SHARE to its end and has checked its number:
-raising the epoch waits for it, and shuts out all that come later under the old number.
+raising the epoch waits for it, and shuts out all that come later under the old number. It holds the open window's row
+as well: whatever it posts is in that one.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,27 +18,44 @@ from polka.money import AMOUNT_MAX
 from polka.transactions import Entry
 
 RAISE = "UPDATE epoch SET number = number + 1, raised_at = clock_timestamp() WHERE id = 1 RETURNING number"
-HOLD_EPOCH = "SELECT number FROM epoch WHERE id = 1 FOR SHARE"
+HOLD = """
+SELECT epoch.number, windows.id AS window FROM epoch, windows WHERE epoch.id = 1 AND windows.state = 'open' FOR SHARE
+"""
 BALANCES = "SELECT bank, currency, balance FROM balances"
 FLUSH_NUMBER = "SELECT number FROM flush"
 DONE = "SELECT id, coalesce(flush, 0) AS flush FROM batches WHERE id >= $1 AND state IN ('posted', 'void')"
 ASIDE = "SELECT id, payload FROM batches WHERE state = 'aside'"
 
-TAKE_UNPOSTED = """
-UPDATE batches SET state = 'posted', flush = $1, posted_at = now()
-WHERE state = 'unposted' AND id = ANY(ARRAY(
-    SELECT id FROM (
-        SELECT id, sum(size) OVER (ORDER BY id) - size AS before FROM (
-            SELECT id, size FROM batches WHERE state = 'unposted' ORDER BY id LIMIT $2
-        ) oldest
-    ) counted
-    WHERE before < $2
-))
+
+def oldest(condition: str) -> str:
+    """The oldest batches that meet the condition, up to about $2 payments.
+
+    An array, which is found once: with `IN` the planner, whose statistics mostly say that nothing is unposted, looks
+    for the oldest batches anew for each batch there is, and after an outage a flush never ends.
+    """
+    return f"""
+    {condition} AND id = ANY(ARRAY(
+        SELECT id FROM (
+            SELECT id, sum(size) OVER (ORDER BY id) - size AS before FROM (
+                SELECT id, size FROM batches WHERE {condition} ORDER BY id LIMIT $2
+            ) oldest
+        ) counted
+        WHERE before < $2
+    ))
+    """
+
+
+TAKE_UNPOSTED = f"""
+UPDATE batches SET state = 'posted', window_id = $1, flush = $3, posted_at = now() WHERE {oldest("state = 'unposted'")}
 RETURNING id, size, payload
 """
-"""An array, which is found once: with `IN` the planner, whose statistics mostly say that nothing is unposted, looks for
-the oldest batches anew for each batch there is, and after an outage a flush never ends."""
-SET_ASIDE = "UPDATE batches SET state = 'aside', flush = NULL, posted_at = NULL WHERE id = ANY($1::uuid[])"
+TAKE_WINDOWLESS = f"""
+UPDATE batches SET window_id = $1 WHERE {oldest("state = 'posted' AND window_id IS NULL")}
+RETURNING id, payload
+"""
+SET_ASIDE = """
+UPDATE batches SET state = 'aside', flush = NULL, posted_at = NULL, window_id = NULL WHERE id = ANY($1::uuid[])
+"""
 NUMBER_FLUSH = "UPDATE flush SET number = $1, flushed_at = now() WHERE number = $1 - 1 RETURNING number"
 ADD_TO_BALANCES = """
 INSERT INTO balances AS held (bank, currency, balance)
@@ -48,6 +66,13 @@ ADD_TO_ACCOUNTS = """
 INSERT INTO accounts AS held (bank, account, currency, balance)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::numeric[])
 ON CONFLICT (bank, account, currency) DO UPDATE SET balance = held.balance + excluded.balance
+"""
+ADD_TO_TOTALS = """
+INSERT INTO window_totals AS held (window_id, bank, currency, debits, credits, count)
+SELECT $1, * FROM unnest($2::text[], $3::text[], $4::numeric[], $5::numeric[], $6::bigint[])
+ON CONFLICT (window_id, bank, currency) DO UPDATE
+SET debits = held.debits + excluded.debits, credits = held.credits + excluded.credits,
+    count = held.count + excluded.count
 """
 REFUSED_BY_DATABASE = (
     asyncpg.DataError,
@@ -110,14 +135,15 @@ async def flush(connection: Connection, epoch: int, number: int, payments_max: i
         PoisonError: the only batch that it took is one that the database refuses.
     """
     async with connection.transaction(isolation="read_committed"):
-        await hold_epoch(connection, epoch)
-        rows = await connection.fetch(TAKE_UNPOSTED, number, payments_max)
+        window = await hold(connection, epoch)
+        rows = await connection.fetch(TAKE_UNPOSTED, window, payments_max, number)
         posted, aside = sort_out(rows)
         if aside:
             await connection.execute(SET_ASIDE, [batch.id for batch in aside])
         if posted:
             try:
                 await add_to_balances(connection, posted)
+                await add_to_totals(connection, window, posted)
             except REFUSED_BY_DATABASE as error:
                 if len(posted) > 1:
                     raise
@@ -132,13 +158,35 @@ async def flush(connection: Connection, epoch: int, number: int, payments_max: i
 async def set_aside(connection: Connection, epoch: int, batch: UUID) -> None:
     """Set a batch aside, for good: the database would not add what it says."""
     async with connection.transaction(isolation="read_committed"):
-        await hold_epoch(connection, epoch)
+        await hold(connection, epoch)
         await connection.execute(SET_ASIDE, [batch])
 
 
-async def hold_epoch(connection: Connection, epoch: int) -> None:
-    if await connection.fetchval(HOLD_EPOCH) != epoch:
+async def adopt(connection: Connection, epoch: int, payments_max: int) -> bool:
+    """Take some of the batches into the open window that a Polka without windows has posted; False if there are none.
+
+    Raises:
+        OutdatedError: another cache has the epoch.
+    """
+    async with connection.transaction(isolation="read_committed"):
+        window = await hold(connection, epoch)
+        rows = await connection.fetch(TAKE_WINDOWLESS, window, payments_max)
+        batches = [Posted(row["id"], readable_entries(row["payload"])) for row in rows]
+        if any(batch.entries for batch in batches):
+            await add_to_totals(connection, window, batches)
+    return bool(rows)
+
+
+async def hold(connection: Connection, epoch: int) -> int:
+    """Keep the epoch and the open window as they are until the transaction's end; the window's number.
+
+    Raises:
+        OutdatedError: another cache has the epoch, or has closed the window meanwhile.
+    """
+    held = await connection.fetchrow(HOLD)
+    if held is None or held["number"] != epoch:
         raise OutdatedError
+    return int(held["window"])
 
 
 def sort_out(rows: Iterable[asyncpg.Record]) -> tuple[list[Posted], list[Posted]]:
@@ -184,6 +232,22 @@ async def add(connection: Connection, statement: str, sums: Mapping[tuple[str, .
     """Run a statement that takes the keys' parts and the amounts as arrays; sorted, so that it walks its index."""
     keys = sorted(sums)
     await connection.execute(statement, *zip(*keys, strict=True), [sums[key] for key in keys])
+
+
+async def add_to_totals(connection: Connection, window: int, batches: Iterable[Posted]) -> None:
+    """Add to the window's debits, credits and counts of entries, which are kept for each bank and currency."""
+    totals = totals_of(entry for batch in batches for entry in batch.entries)
+    rows = ((*key, *totals[key]) for key in sorted(totals))
+    await connection.execute(ADD_TO_TOTALS, window, *zip(*rows, strict=True))
+
+
+def totals_of(entries: Iterable[Entry]) -> dict[tuple[str, str], tuple[int, int, int]]:
+    """By bank and currency: the sum of debits, the sum of credits, and how many entries."""
+    totals: dict[tuple[str, str], tuple[int, int, int]] = {}
+    for bank, _, currency, amount in entries:
+        debits, credits, count = totals.get((bank, currency), (0, 0, 0))
+        totals[bank, currency] = debits + max(-amount, 0), credits + max(amount, 0), count + 1
+    return totals
 
 
 decode_entries = msgspec.json.Decoder(list[Entry]).decode

@@ -87,9 +87,17 @@ class Keeper:
         with database.bounded(connection, seconds):
             epoch = await flush.raise_epoch(connection)
             ledger = await flush.read_ledger(connection, first_id_at(self.oldest_milliseconds()))
+        await self._adopt(connection, epoch)
         service = Service(epoch, ledger, datetime.now(UTC))
         await self._flush(connection, service)
         return service
+
+    async def _adopt(self, connection: Connection, epoch: int) -> None:
+        """Take into the open window what a Polka without windows has posted: no later cache of its kind will."""
+        is_left = True
+        while is_left:
+            with database.bounded(connection, self._settings.flush_timeout_seconds):
+                is_left = await flush.adopt(connection, epoch, self._payments_max)
 
     async def _flush(self, connection: Connection, service: Service) -> None:
         """Post all that was committed when it began."""

@@ -107,6 +107,39 @@ CHECKS = {
         LEFT JOIN transaction_versions next ON next.id = old.id AND next.version = old.version + 1
         WHERE next.batch IS DISTINCT FROM old.reversal_batch
     """,
+    "A batch is in a window if it is posted, and in none if it is not": """
+        SELECT batches.id::text AS subject, (state = 'posted')::int AS expected, (window_id IS NOT NULL)::int AS found
+        FROM batches WHERE (state = 'posted') <> (window_id IS NOT NULL)
+        UNION ALL
+        SELECT concat_ws(' ', batches.id, 'in window', window_id), 0, 1
+        FROM batches WHERE NOT EXISTS (SELECT FROM windows WHERE windows.id = window_id) AND window_id IS NOT NULL
+    """,
+    "A window's totals are those of its entries": f"""
+        WITH recomputed AS (
+            SELECT window_id, bank, currency, sum(greatest(-amount, 0)) AS debits,
+                   sum(greatest(amount, 0)) AS credits, count(*) AS count
+            FROM ({ENTRIES}) entries JOIN batches ON batches.id = batch AND state = 'posted' GROUP BY 1, 2, 3
+        )
+        SELECT concat_ws(' ', 'window', window_id, bank, currency, figure) AS subject, expected, found
+        FROM recomputed FULL JOIN window_totals AS stored USING (window_id, bank, currency), LATERAL (VALUES
+            ('debits', coalesce(recomputed.debits, 0), coalesce(stored.debits, 0)),
+            ('credits', coalesce(recomputed.credits, 0), coalesce(stored.credits, 0)),
+            ('count', coalesce(recomputed.count, 0), coalesce(stored.count, 0))
+        ) figures (figure, expected, found)
+        WHERE expected <> found
+    """,
+    "A bank's balance is the sum of the nets of its unsettled windows": """
+        WITH nets AS (
+            SELECT bank, currency, sum(credits - debits) AS net
+            FROM window_totals JOIN windows ON windows.id = window_id WHERE state <> 'settled' GROUP BY 1, 2
+        )
+        SELECT concat_ws(' ', bank, currency) AS subject, coalesce(net, 0) AS expected, coalesce(balance, 0) AS found
+        FROM balances FULL JOIN nets USING (bank, currency) WHERE coalesce(net, 0) <> coalesce(balance, 0)
+    """,
+    "The latest window is open, and all before it are closed": """
+        SELECT concat_ws(' ', 'window', id) AS subject, (id = latest)::int AS expected, (state = 'open')::int AS found
+        FROM windows, (SELECT max(id) AS latest FROM windows) latest WHERE (id = latest) <> (state = 'open')
+    """,
     "No batch is set aside": """
         SELECT id::text AS subject, 0 AS expected, size AS found FROM batches WHERE state = 'aside'
     """,

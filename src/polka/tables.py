@@ -225,6 +225,7 @@ class Batch(SQLModel, table=True):
         CheckConstraint("(state = 'void') = (size = 0)", name="size"),
         Index("ix_batches_unposted", "id", postgresql_where=text("state = 'unposted'")),
         Index("ix_batches_aside", "id", postgresql_where=text("state = 'aside'")),
+        Index("ix_batches_windowless", "id", postgresql_where=text("state = 'posted' AND window_id IS NULL")),
         {"postgresql_with": {"fillfactor": 80, "autovacuum_vacuum_scale_factor": 0.05}},
     )
 
@@ -235,3 +236,51 @@ class Batch(SQLModel, table=True):
     flush: int | None = Field(sa_column=Column(BigInteger))
     created_at: datetime = Field(sa_column=now())
     posted_at: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
+    window_id: int | None = Field(sa_column=Column(BigInteger))
+
+
+class Window(SQLModel, table=True):
+    """A clearing window: `open` takes what is posted, `closed` has its nets, `settled` has them paid.
+
+    `flush` is the latest one whose batches are in it; `settlement` the batch of its settlement entries, if its nets
+    were not all zero.
+    """
+
+    __tablename__ = "windows"
+    __table_args__ = (
+        CheckConstraint("state IN ('open', 'closed', 'settled')", name="state"),
+        CheckConstraint("(state = 'open') = (closed_at IS NULL) AND (state = 'open') = (flush IS NULL)", name="closed"),
+        CheckConstraint(
+            "(state = 'settled') = (settled_at IS NOT NULL) AND (state = 'settled' OR settlement IS NULL)",
+            name="settled",
+        ),
+        Index("ix_windows_open", "state", unique=True, postgresql_where=text("state = 'open'")),
+    )
+
+    id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    state: str = Field(sa_column=name(server_default="open"))
+    opened_at: datetime = Field(sa_column=now())
+    closed_at: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
+    settled_at: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
+    flush: int | None = Field(sa_column=Column(BigInteger))
+    settlement: UUID | None
+
+
+class WindowTotal(SQLModel, table=True):
+    """What was posted for a bank in a window and currency: sums of debits and of credits, and how many entries.
+
+    Its net is credits less debits. Settlement entries never count.
+    """
+
+    __tablename__ = "window_totals"
+    __table_args__ = (
+        CheckConstraint("debits >= 0 AND debits = trunc(debits)", name="debits"),
+        CheckConstraint("credits >= 0 AND credits = trunc(credits)", name="credits"),
+    )
+
+    window_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    bank: str = Field(sa_column=name(primary_key=True))
+    currency: str = Field(sa_column=name(primary_key=True))
+    debits: Decimal = Field(sa_column=Column(Numeric, nullable=False))
+    credits: Decimal = Field(sa_column=Column(Numeric, nullable=False))
+    count: int = Field(sa_column=Column(BigInteger, nullable=False))

@@ -76,7 +76,7 @@ class Transaction(msgspec.Struct, frozen=True):
     """A payment as it is recorded; what a client gets back.
 
     `version` counts from 1; `changed_at` says when a later version was made, and `batch` is the batch of this
-    version's entries (of the reversal, where the status is `deleted`).
+    version's entries (of the reversal, where the status is `deleted`), `window` the clearing window that it is in.
     """
 
     id: str
@@ -91,6 +91,7 @@ class Transaction(msgspec.Struct, frozen=True):
     created_at: datetime
     changed_at: datetime | None = None
     posted_at: datetime | None = None
+    window: int | None = None
 
 
 class OldVersion(msgspec.Struct, frozen=True):
