@@ -93,6 +93,11 @@ def of_key(polka: Running) -> str:
     return f"/keys/{client.post(f'{polka.url}/keys', json={'name': 'to be revoked'}).json()['id']}"
 
 
+def of_closed_window(polka: Running) -> str:
+    client.post(f"{polka.url}/clearing", json={"window": 1}).raise_for_status()
+    return "/clearing/1/settle"
+
+
 def at(path: str) -> Callable[[Running], str]:
     return lambda _: path
 
@@ -120,6 +125,10 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/banks"): (BANKS, at("/banks"), bank_body, 201, 403),
     ("GET", "/banks/{name:str}"): (READ, at("/banks/bank1"), None, 200, 200),
     ("GET", "/banks/{name:str}/accounts"): (READ, at("/banks/bank1/accounts"), None, 200, 200),
+    ("GET", "/clearing"): (READ, at("/clearing"), None, 200, 200),
+    ("POST", "/clearing"): (OPERATE, at("/clearing"), lambda: {"window": 1}, 200, 403),
+    ("GET", "/clearing/{window:int}"): (READ, at("/clearing/1"), None, 200, 200),
+    ("POST", "/clearing/{window:int}/settle"): (OPERATE, of_closed_window, None, 200, 403),
     ("POST", "/keys"): (OPERATE, at("/keys"), lambda: {"name": "new"}, 201, 403),
     ("GET", "/keys"): (OPERATE, at("/keys"), None, 200, 403),
     ("DELETE", "/keys/{key_id:str}"): (OPERATE, of_key, None, 200, 403),

@@ -44,7 +44,7 @@ async def start(database_url: str) -> AsyncIterator[Apis]:
             client = await stack.enter_async_context(
                 httpx.AsyncClient(base_url="http://cache", transport=httpx.MockTransport(cache))
             )
-            return await stack.enter_async_context(open_posting(chosen, CacheClient(client, 0)))
+            return await stack.enter_async_context(open_posting(chosen, CacheClient(client, 0, 1)))
 
         yield start
 

@@ -1,5 +1,6 @@
 """Clearing windows: what is posted is in the one that is open, and its totals are kept."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -8,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache import flush
+from cache import flush, windows
 from committed import Entries, commit, new_id, transfer
 from conftest import Running
 from front_door import post
+from locks import until_waiting
 from polka import audit
+from polka.windows import Conflict, Window, settlement_entries
 from services import Services, client, payment, wait_for
 
 pytestmark = pytest.mark.anyio
@@ -28,6 +31,15 @@ entries = st.lists(
     )
 )
 
+moves = st.builds(
+    lambda sender, receiver, currency, amount: [(sender, "A1", currency, -amount), (receiver, "B1", currency, amount)],
+    st.sampled_from(["bank1", "bank2", "bank3"]),
+    st.sampled_from(["bank1", "bank2", "bank3"]),
+    st.sampled_from(["USD", "EUR"]),
+    st.integers(-(10**15), 10**15).filter(bool),
+)
+"""Of a payment, or of a reversal."""
+
 
 @given(entries)
 def test_totals_are_those_of_the_entries(entries: Entries) -> None:
@@ -38,6 +50,27 @@ def test_totals_are_those_of_the_entries(entries: Entries) -> None:
         own = [amount for b, _, c, amount in entries if (b, c) == (bank, currency)]
         assert total == (-sum(a for a in own if a < 0), sum(a for a in own if a > 0), len(own))
         assert total[1] - total[0] == sum(own)
+
+
+@given(st.lists(st.lists(moves, max_size=5), min_size=1, max_size=4), st.integers(0, 4))
+def test_settling_leaves_the_nets_of_the_windows_that_are_not_settled(
+    cleared: list[list[Entries]], settled: int
+) -> None:
+    """Of each bank; Polka's own account is left with nothing, and each currency sums to zero."""
+    balances: dict[tuple[str, str], int] = {}
+    left: dict[tuple[str, str], int] = {}
+    for number, batches in enumerate(cleared):
+        posted = [entry for batch in batches for entry in batch]
+        nets = {key: credits - debits for key, (debits, credits, _) in flush.totals_of(posted).items()}
+        settlement = settlement_entries((*key, net) for key, net in nets.items()) if number < settled else []
+        assert all(debit[3] == -credit[3] for debit, credit in zip(settlement[::2], settlement[1::2], strict=True))
+        for bank, _, currency, amount in posted + settlement:
+            balances[bank, currency] = balances.get((bank, currency), 0) + amount
+        for key, net in nets.items() if number >= settled else ():
+            left[key] = left.get(key, 0) + net
+    assert {key: balance for key, balance in balances.items() if balance} == {k: net for k, net in left.items() if net}
+    for currency in ("USD", "EUR"):
+        assert sum(balance for (_, c), balance in balances.items() if c == currency) == 0
 
 
 async def totals(connection: asyncpg.Connection) -> Totals:
@@ -124,6 +157,123 @@ async def test_a_flush_whose_window_was_closed_meanwhile_posts_nothing(connectio
     with pytest.raises(flush.OutdatedError):
         await flush.flush(connection, 0, 1, 100)
     assert await windows_of(connection, [batch]) == [None]
+
+
+async def test_an_outdated_cache_neither_closes_nor_settles(connection: asyncpg.Connection) -> None:
+    await commit(connection, transfer(100))
+    await flush.flush(connection, 0, 1, 100)
+    assert isinstance(await windows.close(connection, 0, 1, 1), Window)
+    assert await flush.raise_epoch(connection) == 1
+    with pytest.raises(flush.OutdatedError):
+        await windows.close(connection, 0, 2, 1)
+    with pytest.raises(flush.OutdatedError):
+        await windows.settle(connection, 0, 1, 2, new_id())
+    assert await connection.fetchval("SELECT array_agg(state ORDER BY id) FROM windows") == ["closed", "open"]
+    assert await connection.fetchval("SELECT balance FROM balances WHERE bank = 'bank1'") == -100
+
+
+@pytest.mark.parametrize("step", ["close", "settle"])
+async def test_raising_the_epoch_waits_for_a_window_that_is_being_closed_or_settled(
+    database_url: str, connection: asyncpg.Connection, step: str
+) -> None:
+    """So a new cache reads balances and windows that its predecessor does not change any more."""
+    await commit(connection, transfer(100))
+    await flush.flush(connection, 0, 1, 100)
+    if step == "settle":
+        await windows.close(connection, 0, 1, 1)
+    old, new = [await asyncpg.connect(database_url) for _ in range(2)]
+    await connection.execute("BEGIN; LOCK TABLE windows IN SHARE MODE")
+    stepping = asyncio.create_task(
+        windows.close(old, 0, 1, 1) if step == "close" else windows.settle(old, 0, 1, 2, new_id())
+    )
+    await until_waiting(database_url)
+    raising = asyncio.create_task(flush.raise_epoch(new))
+    await until_waiting(database_url, 2)
+    await connection.execute("COMMIT")
+    assert not isinstance(await stepping, Conflict)
+    assert await raising == 1
+    for opened in (old, new):
+        await opened.close()
+
+
+async def test_a_window_is_settled_once_whatever_calls_at_once(
+    database_url: str, connection: asyncpg.Connection
+) -> None:
+    """The second is one that has seen the window closed: it finds it settled, and changes nothing."""
+    await commit(connection, transfer(100))
+    await flush.flush(connection, 0, 1, 100)
+    await windows.close(connection, 0, 1, 1)
+    callers = [await asyncpg.connect(database_url) for _ in range(2)]
+    await connection.execute("BEGIN; LOCK TABLE windows IN SHARE MODE")
+    settling = []
+    for number, caller in enumerate(callers, 2):
+        settling.append(asyncio.create_task(windows.settle(caller, 0, 1, number, new_id())))
+        await until_waiting(database_url, len(settling))
+    await connection.execute("COMMIT")
+    outcomes = await asyncio.gather(*settling, return_exceptions=True)
+    assert sum(isinstance(outcome, windows.Settled) for outcome in outcomes) == 1
+    assert sum(isinstance(outcome, Exception) for outcome in outcomes) == 1
+    assert await connection.fetchval("SELECT balance FROM balances WHERE bank = 'bank1'") == 0
+    await clean_audit(database_url)
+    for caller in callers:
+        await caller.close()
+
+
+FALSEHOODS = {
+    "a changed settlement": (
+        "UPDATE batches SET payload = replace(payload::text, '-100', '-90')::json FROM windows "
+        "WHERE batches.id = settlement",
+        "A batch's entries are those of its transactions, or of its settlement",
+    ),
+    "a settlement that no balance has": (
+        "UPDATE balances SET balance = -200 WHERE bank = 'bank1'",
+        "A bank's balance is the sum of the nets of its unsettled windows",
+    ),
+    "a settlement that is gone": (
+        "UPDATE windows SET settlement = NULL",
+        "A window is settled by one batch, posted in it",
+    ),
+    "a settlement in another window": (
+        "UPDATE batches SET window_id = 2 WHERE id IN (SELECT settlement FROM windows)",
+        "A window is settled by one batch, posted in it",
+    ),
+    "a second settlement": (
+        "INSERT INTO batches (id, state, size, payload, flush, posted_at, window_id) SELECT gen_random_uuid(), "
+        "'posted', size, payload, 3, now(), 1 FROM batches WHERE id IN (SELECT settlement FROM windows)",
+        "A batch's entries are those of its transactions, or of its settlement",
+    ),
+    "a net changed after it was settled": (
+        "UPDATE window_totals SET credits = credits + 1 WHERE bank = 'bank1'",
+        "A batch's entries are those of its transactions, or of its settlement",
+    ),
+    "a window that only says that it is settled": (
+        "UPDATE windows SET state = 'settled', settled_at = now(), closed_at = now(), flush = 2 WHERE id = 2",
+        "A window is settled by one batch, posted in it",
+    ),
+}
+
+
+@pytest.mark.parametrize(("statement", "check"), FALSEHOODS.values(), ids=FALSEHOODS.keys())
+async def test_the_audit_finds_each_falsehood_about_a_settlement(
+    database_url: str, connection: asyncpg.Connection, statement: str, check: str
+) -> None:
+    for window in (1, 2):
+        await commit(connection, transfer(100))
+        await flush.flush(connection, 0, 2 * window - 1, 100)
+        await windows.close(connection, 0, window, 2 * window - 1)
+        if window == 1:
+            await windows.settle(connection, 0, window, 2, new_id())
+    await clean_audit(database_url)
+    await connection.execute(statement)
+    assert (await audit.audit(database_url)).differences[check]
+
+
+async def test_nets_that_no_machine_word_holds_are_settled(database_url: str, connection: asyncpg.Connection) -> None:
+    await connection.execute("INSERT INTO window_totals VALUES (1, 'bank1', 'USD', 0, 1e30, 1)")
+    await windows.close(connection, 0, 1, 0)
+    settled = await windows.settle(connection, 0, 1, 1, new_id())
+    assert isinstance(settled, windows.Settled)
+    assert int(await connection.fetchval("SELECT balance FROM balances WHERE bank = 'bank1'")) == -(10**30)
 
 
 def test_a_transaction_tells_its_window(polka: Running, key: str) -> None:

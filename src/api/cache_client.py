@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from enum import Enum
 
 import httpx
 import msgspec
@@ -20,12 +21,27 @@ UNTOLD_MAX = 64
 """Batches that wait to be told: more than are made while one call to the cache is under way."""
 
 
+class Answered(msgspec.Struct, frozen=True):
+    """The cache has done what it was told, or says why it cannot be done."""
+
+    is_done: bool
+    body: bytes
+
+
+class Silence(Enum):
+    """What it means that the cache has not answered."""
+
+    NOT_BEGUN = "it has not begun, and will not"
+    UNKNOWN = "it may have done it, or may do it soon"
+
+
 class CacheClient:
     """One httpx client with bounded time and connections. No call of it raises for a cache that is away."""
 
-    def __init__(self, client: httpx.AsyncClient, spacing_seconds: float) -> None:
+    def __init__(self, client: httpx.AsyncClient, spacing_seconds: float, order_seconds: float) -> None:
         self._client = client
         self._spacing_seconds = spacing_seconds
+        self._order_timeout = httpx.Timeout(order_seconds, connect=client.timeout.connect)
         self._untold: deque[Telling] = deque(maxlen=UNTOLD_MAX)
         self._telling: asyncio.Task[None] | None = None
 
@@ -61,9 +77,34 @@ class CacheClient:
         except httpx.HTTPError as error:
             log.warning("the cache does not answer: %r", error)
             return None
-        if response.status_code == 401:
-            log.error("the cache does not take our token: see that POLKA_CACHE_TOKEN is the same for both")
-        return response.content if response.is_success else None
+        return response.content if has_taken(response) and response.is_success else None
+
+    async def order(self, path: str, body: msgspec.Struct | None = None) -> Answered | Silence:
+        """Have the cache do something, and say how certain it is what it did."""
+        try:
+            content = encode(body) if body else None
+            response = await self._client.post(path, content=content, headers=JSON, timeout=self._order_timeout)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            log.warning("the cache does not answer: %r", error)
+            return Silence.NOT_BEGUN
+        except httpx.HTTPError as error:
+            log.warning("the cache did not say what it has done: %r", error)
+            return Silence.UNKNOWN
+        match response.status_code:
+            case 200 | 409:
+                return Answered(response.is_success, response.content)
+            case 500:
+                return Silence.UNKNOWN
+            case _:  # it starts, does not take our token, or is older than what we ask for
+                has_taken(response)
+                return Silence.NOT_BEGUN
+
+
+def has_taken(response: httpx.Response) -> bool:
+    """Whether the cache has taken our token, which is ours to say if not."""
+    if response.status_code == 401:
+        log.error("the cache does not take our token: see that POLKA_CACHE_TOKEN is the same for both")
+    return response.status_code != 401
 
 
 encode = msgspec.json.Encoder().encode
@@ -85,4 +126,4 @@ async def connect(settings: Settings) -> AsyncIterator[CacheClient]:
         limits=limits,
         trust_env=False,
     ) as client:
-        yield CacheClient(client, settings.cache_spacing_seconds)
+        yield CacheClient(client, settings.cache_spacing_seconds, settings.request_timeout_seconds)

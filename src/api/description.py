@@ -8,6 +8,7 @@ import msgspec
 from api import bulk
 from api.answers import BulkResult
 from api.banks import NewBank
+from api.clearing import Windows
 from api.keys import ApiKeys, MadeKey
 from api.refusals import Refusal
 from api.search import Page
@@ -16,6 +17,7 @@ from polka.api_keys import ApiKey
 from polka.keys import NewKey
 from polka.positions import Accounts, Bank, Banks
 from polka.transactions import Amendment, Payment, Transaction
+from polka.windows import Report, Window, WindowToClose
 
 ID = "01a20c40-3dd1-72dd-9254-465d9e99dece"
 PAYMENT_EXAMPLE = {
@@ -54,6 +56,23 @@ BANK_EXAMPLE = {
     "balances": [{"currency": "USD", "posted": -1250, "pending": 0}],
     "as_of": {"flush": 7, "time": "2026-11-24T06:31:07.467561Z"},
 }
+WINDOW_EXAMPLE = {
+    "id": 1,
+    "state": "closed",
+    "opened_at": "2026-11-24T06:30:11.204913Z",
+    "closed_at": "2026-11-24T06:31:09.771046Z",
+    "settled_at": None,
+    "flush": 8,
+    "settlement": None,
+}
+SETTLED_EXAMPLE = WINDOW_EXAMPLE | {
+    "state": "settled",
+    "settled_at": "2026-11-24T06:31:12.018331Z",
+    "settlement": "01a20c40-5a12-7e0d-b4f1-6b0b7d3f2c57",
+}
+REPORT_EXAMPLE = WINDOW_EXAMPLE | {
+    "totals": [{"bank": "bank1", "currency": "USD", "debits": 1250, "credits": 200, "count": 2, "net": -1050}]
+}
 
 
 class Described(msgspec.Struct, frozen=True):
@@ -65,6 +84,7 @@ class Described(msgspec.Struct, frozen=True):
     refusals: Sequence[Refusal] = ()
     parameters: Sequence[str] = ()
     message_pack: bool = False
+    csv: bool = False
 
 
 WRITES = (
@@ -81,6 +101,7 @@ PAYS = (*WRITES, Refusal.SAME_ACCOUNT, Refusal.UNKNOWN_BANK)
 CHANGES = (*WRITES, Refusal.NOT_FOUND, Refusal.DELETED, Refusal.STALE_VERSION, Refusal.CONFLICT)
 READS = (Refusal.DATABASE_AWAY,)
 SAVES = (Refusal.MALFORMED, Refusal.TOO_LARGE, Refusal.OUTCOME_UNKNOWN)
+CLEARS = (Refusal.CONFLICT, Refusal.CACHE_AWAY, Refusal.OUTCOME_UNKNOWN)
 WAITS = ("Idempotency-Key", "Request-Timeout", "timeout")
 
 ROUTES: dict[tuple[str, str], Described] = {
@@ -133,6 +154,18 @@ ROUTES: dict[tuple[str, str], Described] = {
     ),
     ("GET", "/banks/{name}"): Described({200: (Bank, BANK_EXAMPLE)}, refusals=(*READS, Refusal.NOT_FOUND)),
     ("GET", "/banks/{name}/accounts"): Described({200: (Accounts, None)}, refusals=(*READS, Refusal.NOT_FOUND)),
+    ("GET", "/clearing"): Described(
+        {200: (Windows, {"windows": [WINDOW_EXAMPLE], "next": None})}, refusals=READS, csv=True
+    ),
+    ("POST", "/clearing"): Described(
+        {200: (Window, WINDOW_EXAMPLE)}, (WindowToClose, {"window": 1}), (*CLEARS, Refusal.MALFORMED, Refusal.TOO_LARGE)
+    ),
+    ("GET", "/clearing/{window}"): Described(
+        {200: (Report, REPORT_EXAMPLE)}, refusals=(*READS, Refusal.NOT_FOUND), csv=True
+    ),
+    ("POST", "/clearing/{window}/settle"): Described(
+        {200: (Window, SETTLED_EXAMPLE)}, refusals=(*CLEARS, Refusal.NOT_FOUND)
+    ),
     ("POST", "/keys"): Described(
         {201: (MadeKey, None)},
         (NewKey, {"name": "till 7", "bank": "bank1", "scopes": ["transactions:write"]}),

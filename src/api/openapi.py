@@ -99,6 +99,9 @@ def responses(route: Described, kinds: Mapping[Any, dict[str, Any]], is_open: bo
         str(status): {"description": "Done", "content": {"application/json": content(answer, kinds)}}
         for status, answer in route.answers.items()
     }
+    if route.csv:
+        for response in made.values():
+            response["content"]["text/csv"] = {"schema": {"type": "string"}}
     refusals = dict.fromkeys([*route.refusals, *REFUSED_ANYWHERE, *(() if is_open else REFUSED_WITH_KEY)])
     by_status: dict[int, list[Refusal]] = {}
     for refusal in refusals:

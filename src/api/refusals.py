@@ -35,13 +35,16 @@ class Refusal(Enum):
     CONFLICT = Kind(409, "conflict", "It is not as the request takes it to be")
     OVERLOADED = Kind(503, "overloaded", "There is more to do than can be done")
     DATABASE_AWAY = Kind(503, "database_away", "The database does not answer")
+    CACHE_AWAY = Kind(503, "cache_away", "The cache does not answer")
     TIMEOUT = Kind(504, "timeout", "The time ran out")
     OUTCOME_UNKNOWN = Kind(503, "outcome_unknown", "The outcome is unknown")
     OUTCOME_UNKNOWN_IN_TIME = Kind(504, "outcome_unknown", "The outcome is not known in time")
     INTERNAL = Kind(500, "internal", "Polka has failed")
 
 
-RETRY_AFTER_SECONDS = {Refusal.OVERLOADED: 1, Refusal.DATABASE_AWAY: 1, Refusal.OUTCOME_UNKNOWN: 1}
+RETRY_AFTER_SECONDS = dict.fromkeys(
+    (Refusal.OVERLOADED, Refusal.DATABASE_AWAY, Refusal.CACHE_AWAY, Refusal.OUTCOME_UNKNOWN), 1
+)
 
 
 class ItemRefused(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -8,7 +8,7 @@ from litestar import Litestar, Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.types import ASGIApp
 
-from cache import balances
+from cache import balances, clearing
 from cache.access import Access
 from cache.flush import OutdatedError
 from cache.keeper import Keeper
@@ -44,6 +44,8 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
                         balances.list_banks,
                         balances.get_bank,
                         balances.list_accounts,
+                        clearing.close_window,
+                        clearing.settle_window,
                         exposition.metrics,
                     ],
                     logging_config=None,

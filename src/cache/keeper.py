@@ -1,17 +1,22 @@
 """Keeps the ledger: raises the epoch, reads, flushes each second, and starts anew after any doubt.
 
 There is one path into service, taken by a first start and after each failed flush alike: forget the memory,
-raise the epoch, read the balances, post what was committed. So it is exercised every day.
+raise the epoch, read the balances, post what was committed. So it is exercised every day. Windows are closed and
+settled between two flushes, over the same connection: what fails there is a doubt like any other.
 """
 
 import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 from uuid import UUID
 
-from cache import flush, metrics
+import uuid_utils
+
+from cache import flush, metrics, windows
 from cache.flush import Flushed, PoisonError
 from cache.ledger import Hold, Ledger, Posted
 from cache.settings import Settings
@@ -20,20 +25,41 @@ from polka.background import background
 from polka.database import Connection, Pool
 from polka.messages import Told
 from polka.positions import AsOf
+from polka.windows import Conflict, Window
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.2
+ORDERS_MAX = 16
+
+T = TypeVar("T")
+
+
+class NotServingError(Exception):
+    """The cache is starting, or has too much to do: what it was asked for was not begun."""
+
+
+class Order:
+    """What is to be done between two flushes, and the future of what it gives."""
+
+    def __init__(self, work: Callable[[Connection], Awaitable[Any]]) -> None:
+        self.work = work
+        self.outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def fail(self, error: BaseException) -> None:
+        if not self.outcome.done():
+            self.outcome.set_exception(error)
 
 
 class Service:
-    """What a started cache holds: its epoch, the ledger, and when its last flush looked."""
+    """What a started cache holds: its epoch, the ledger, when its last flush looked, and what it is to do beside."""
 
     def __init__(self, epoch: int, ledger: Ledger, as_of: datetime) -> None:
         self.epoch = epoch
         self.ledger = ledger
         self.as_of = as_of
         self.deadlines: deque[tuple[float, UUID]] = deque()
+        self.orders: asyncio.Queue[Order] = asyncio.Queue(ORDERS_MAX)
 
 
 class Keeper:
@@ -76,8 +102,10 @@ class Keeper:
                     tick = time.monotonic()
                     await self._flush(connection, service)
                     service.ledger.forget(self.oldest_milliseconds())
-                    await asyncio.sleep(max(0.0, tick + self._settings.flush_seconds - time.monotonic()))
+                    await self._follow_orders(connection, service, tick + self._settings.flush_seconds)
         finally:
+            if self.service:
+                forgo_orders(self.service)
             self.service = None
             metrics.EPOCH.set(0)
             connection.terminate()
@@ -119,6 +147,64 @@ class Keeper:
                 await flush.set_aside(connection, service.epoch, error.batch.id)
                 keep_aside(service, error.batch)
 
+    async def _follow_orders(self, connection: Connection, service: Service, until: float) -> None:
+        """Do what is asked for, one after the other, until it is time for the next flush."""
+        while (seconds := until - time.monotonic()) > 0:
+            try:
+                async with asyncio.timeout(seconds):
+                    order = await service.orders.get()
+            except TimeoutError:
+                return
+            try:
+                result = await order.work(connection)
+            except BaseException as error:
+                order.fail(error)
+                raise
+            if not order.outcome.done():
+                order.outcome.set_result(result)
+
+    async def close(self, window: int) -> Window | Conflict:
+        """Close the window, with all that is committed by now in it.
+
+        Raises:
+            NotServingError: it was not begun.
+            OutdatedError: another cache has taken over, and nothing was done.
+        """
+        service = self._serving()
+
+        async def work(connection: Connection) -> Window | Conflict:
+            await self._flush(connection, service)
+            with database.bounded(connection, self._settings.flush_timeout_seconds):
+                return await windows.close(connection, service.epoch, window, service.ledger.flush)
+
+        return await ordered(service, work)
+
+    async def settle(self, window: int) -> Window | Conflict | None:
+        """Bring the nets of a closed window to zero; None if there is no such window.
+
+        Raises:
+            NotServingError: it was not begun.
+            OutdatedError: another cache has taken over, and nothing was done.
+        """
+        service = self._serving()
+
+        async def work(connection: Connection) -> Window | Conflict | None:
+            number, batch = service.ledger.flush + 1, UUID(str(uuid_utils.uuid7()))
+            with database.bounded(connection, self._settings.flush_timeout_seconds):
+                settled = await windows.settle(connection, service.epoch, window, number, batch)
+            if not isinstance(settled, windows.Settled):
+                return settled
+            if settled.flushed:
+                absorb(service, settled.flushed)
+            return settled.window
+
+        return await ordered(service, work)
+
+    def _serving(self) -> Service:
+        if self.service is None:
+            raise NotServingError
+        return self.service
+
     async def _settle(self, service: Service) -> None:
         """Ask with tombstones what became of batches that are pending for too long. No clock decides it."""
         while True:
@@ -157,6 +243,23 @@ class Keeper:
     def oldest_milliseconds(self) -> int:
         """The earliest time at which a batch was made that a POST /balance may still speak of."""
         return int((time.time() - self._settings.late_seconds) * 1000)
+
+
+async def ordered(service: Service, work: Callable[[Connection], Awaitable[T]]) -> T:
+    """Have the work done between two flushes; what it gives."""
+    order = Order(work)
+    try:
+        service.orders.put_nowait(order)
+    except asyncio.QueueFull:
+        raise NotServingError from None
+    result: T = await order.outcome
+    return result
+
+
+def forgo_orders(service: Service) -> None:
+    """Say of what was not begun that it was not."""
+    while not service.orders.empty():
+        service.orders.get_nowait().fail(NotServingError())
 
 
 def absorb(service: Service, flushed: Flushed) -> None:

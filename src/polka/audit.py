@@ -14,7 +14,9 @@ import msgspec
 
 from polka import database
 from polka.database import Connection
-from polka.positions import PAGE_MAX, Banks
+from polka.positions import PAGE_MAX, Bank, Banks
+from polka.transactions import POLKA
+from polka.windows import SETTLED_BY_POLKA, SETTLEMENT
 
 DIFFERENCES_MAX = 1_000
 CACHE_TRIES = 50
@@ -35,9 +37,19 @@ ENTRIES = f"""
     UNION ALL
     SELECT batch, receiver_bank, receiver_account, currency, sign * amount FROM ({MOVES}) moves
 """
+# What the settled windows say that was posted to settle them.
+NETS = """
+    SELECT settlement AS batch, bank, currency, credits - debits AS net
+    FROM window_totals JOIN windows ON windows.id = window_id WHERE settlement IS NOT NULL
+"""
+ALL_ENTRIES = f"""
+    {ENTRIES}
+    UNION ALL SELECT batch, bank, '{SETTLED_BY_POLKA}', currency, -net FROM ({NETS}) nets WHERE net <> 0
+    UNION ALL SELECT batch, '{POLKA}', '{SETTLEMENT}', currency, net FROM ({NETS}) nets WHERE net <> 0
+"""
 PAYLOADS = """
     SELECT id AS batch, state, entry->>0 AS bank, entry->>1 AS account, entry->>2 AS currency,
-           (entry->>3)::bigint AS amount
+           (entry->>3)::numeric AS amount
     FROM batches, json_array_elements(payload) AS entry
 """
 UNPOSTED = f"SELECT bank, account, currency, amount FROM ({PAYLOADS}) payloads WHERE state = 'unposted'"
@@ -45,7 +57,7 @@ UNPOSTED = f"SELECT bank, account, currency, amount FROM ({PAYLOADS}) payloads W
 CHECKS = {
     "An account's balance is the sum of its entries": f"""
         WITH recomputed AS (
-            SELECT bank, account, currency, sum(amount) AS amount FROM ({ENTRIES}) entries GROUP BY 1, 2, 3
+            SELECT bank, account, currency, sum(amount) AS amount FROM ({ALL_ENTRIES}) entries GROUP BY 1, 2, 3
         ), stored AS (
             SELECT bank, account, currency, sum(amount) AS amount FROM (
                 SELECT bank, account, currency, balance AS amount FROM accounts UNION ALL {UNPOSTED}
@@ -58,7 +70,7 @@ CHECKS = {
     """,
     "A bank's balance is the sum of its entries": f"""
         WITH recomputed AS (
-            SELECT bank, currency, sum(amount) AS amount FROM ({ENTRIES}) entries GROUP BY 1, 2
+            SELECT bank, currency, sum(amount) AS amount FROM ({ALL_ENTRIES}) entries GROUP BY 1, 2
         ), stored AS (
             SELECT bank, currency, sum(amount) AS amount FROM (
                 SELECT bank, currency, balance AS amount FROM balances
@@ -84,11 +96,12 @@ CHECKS = {
         FROM (SELECT batch, count(*) AS versions FROM transaction_versions GROUP BY batch) counted
         FULL JOIN batches ON batches.id = counted.batch
         WHERE coalesce(size, 0) <> coalesce(versions, 0)
+        AND NOT EXISTS (SELECT FROM windows WHERE settlement = batches.id AND versions IS NULL)
     """,
-    "A batch's entries are those of its transactions": f"""
+    "A batch's entries are those of its transactions, or of its settlement": f"""
         SELECT concat_ws(' ', batch, bank, account, currency) AS subject, sum(made) AS expected, sum(said) AS found
         FROM (
-            SELECT batch, bank, account, currency, amount AS made, 0 AS said FROM ({ENTRIES}) entries
+            SELECT batch, bank, account, currency, amount AS made, 0 AS said FROM ({ALL_ENTRIES}) entries
             UNION ALL
             SELECT batch, bank, account, currency, 0, amount FROM ({PAYLOADS}) payloads WHERE state <> 'aside'
         ) both_sides
@@ -140,6 +153,16 @@ CHECKS = {
         SELECT concat_ws(' ', 'window', id) AS subject, (id = latest)::int AS expected, (state = 'open')::int AS found
         FROM windows, (SELECT max(id) AS latest FROM windows) latest WHERE (id = latest) <> (state = 'open')
     """,
+    "A window is settled by one batch, posted in it": """
+        SELECT concat_ws(' ', 'window', windows.id) AS subject, must::int AS expected,
+               (batches.id IS NOT NULL)::int AS found
+        FROM windows
+        LEFT JOIN batches ON batches.id = settlement AND batches.state = 'posted' AND batches.window_id = windows.id,
+        LATERAL (SELECT windows.state = 'settled' AND EXISTS (
+            SELECT FROM window_totals WHERE window_id = windows.id AND credits <> debits
+        ) AS must) nets
+        WHERE must <> (batches.id IS NOT NULL) OR must <> (settlement IS NOT NULL)
+    """,
     "No batch is set aside": """
         SELECT id::text AS subject, 0 AS expected, size AS found FROM batches WHERE state = 'aside'
     """,
@@ -149,10 +172,10 @@ CHECKS = {
         ON made.id = transaction AND made.version = idempotency_keys.version
         WHERE transaction IS NOT NULL AND made.id IS NULL
     """,
-    "Whoever has a balance is a bank": """
+    "Whoever has a balance is a bank, or Polka itself": f"""
         SELECT DISTINCT bank AS subject, 1 AS expected, 0 AS found FROM (
             SELECT bank FROM accounts UNION SELECT bank FROM balances
-        ) holders WHERE NOT EXISTS (SELECT FROM banks WHERE name = bank)
+        ) holders WHERE NOT EXISTS (SELECT FROM banks WHERE name = bank) AND bank <> '{POLKA}'
     """,
 }
 COUNTS = """
@@ -161,7 +184,6 @@ COUNTS = """
            (SELECT count(*) FROM batches WHERE state = 'unposted') AS unposted,
            (SELECT number FROM flush) AS flush
 """
-NO_BANKS = -1
 CACHE_CHECK = "The cache's answers are the balances of the same flush"
 
 
@@ -224,7 +246,7 @@ async def ask_cache(connection: Connection, cache_url: str, cache_token: str | N
             stored = await connection.fetch(
                 "SELECT bank, currency, balance, number FROM flush LEFT JOIN balances ON true"
             )
-            if answered and answered[0] in (stored[0]["number"], NO_BANKS):
+            if answered and answered[0] == stored[0]["number"]:
                 return compare(answered[1], stored)
             await asyncio.sleep(RETRY_SECONDS)
     return [Difference("no flush that both had", 1, 0)]
@@ -232,19 +254,18 @@ async def ask_cache(connection: Connection, cache_url: str, cache_token: str | N
 
 async def balances_of_cache(client: httpx.AsyncClient) -> tuple[int, dict[tuple[str, str], int]] | None:
     """The flush, and what is posted by bank and currency; None if a flush came between two pages."""
-    posted: dict[tuple[str, str], int] = {}
-    flushes: set[int] = set()
+    response = await client.get(f"/balance/{POLKA}")
+    banks = [msgspec.json.decode(response.raise_for_status().content, type=Bank)]
     after: str | None = ""
     while after is not None:
         response = await client.get("/balance", params={"after": after, "limit": PAGE_MAX})
         page = msgspec.json.decode(response.raise_for_status().content, type=Banks)
-        for bank in page.banks:
-            flushes.add(bank.as_of.flush)
-            posted.update({(bank.name, held.currency): held.posted for held in bank.balances})
+        banks += page.banks
         after = page.next
+    flushes = {bank.as_of.flush for bank in banks}
     if len(flushes) > 1:
         return None
-    return (flushes.pop() if flushes else NO_BANKS), posted
+    return flushes.pop(), {(bank.name, held.currency): held.posted for bank in banks for held in bank.balances}
 
 
 def compare(answered: dict[tuple[str, str], int], stored: Sequence[Any]) -> list[Difference]:

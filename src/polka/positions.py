@@ -56,7 +56,7 @@ class Accounts(msgspec.Struct, frozen=True):
     next: str | None
 
 
-def encode(answer: Bank | Banks | Accounts) -> bytes:
+def encode(answer: msgspec.Struct) -> bytes:
     """As JSON. A balance knows no bound, and msgspec writes whole numbers up to 64 bits."""
     try:
         return msgspec.json.encode(answer)

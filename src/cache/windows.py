@@ -1,0 +1,104 @@
+"""Closing and settling clearing windows: each is one transaction under the epoch, and does nothing a second time."""
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from cache.flush import NUMBER_FLUSH, Flushed, OutdatedError, add_to_balances, hold
+from cache.ledger import Posted
+from polka.clearing import WINDOW, window_of
+from polka.database import Connection
+from polka.transactions import Entry
+from polka.windows import Conflict, Window, refused_closing, refused_settling, settlement_entries
+
+CLOSE = """
+UPDATE windows SET state = 'closed', closed_at = now(), flush = $2 WHERE id = $1 AND state = 'open' RETURNING *
+"""
+OPEN = "INSERT INTO windows (id) VALUES ($1)"
+NETS = "SELECT bank, currency, credits - debits AS net FROM window_totals WHERE window_id = $1 ORDER BY currency, bank"
+POST_SETTLEMENT = """
+INSERT INTO batches (id, state, size, payload, flush, posted_at, window_id)
+VALUES ($1, 'posted', $2, $3, $4, now(), $5)
+"""
+SETTLE = """
+UPDATE windows SET state = 'settled', settled_at = now(), settlement = $2 WHERE id = $1 AND state = 'closed' RETURNING *
+"""
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """A settled window, and the flush that its settlement was; None if it had nothing to settle, or was settled."""
+
+    window: Window
+    flushed: Flushed | None
+
+
+async def close(connection: Connection, epoch: int, window: int, flush: int) -> Window | Conflict:
+    """Close the window, whose latest flush this was, and open the next. One that is closed stays as it is.
+
+    Raises:
+        OutdatedError: another cache has the epoch.
+    """
+    async with connection.transaction(isolation="read_committed"):
+        open_window = await hold(connection, epoch)
+        if refused := refused_closing(window, open_window):
+            return refused
+        if window < open_window:
+            return window_of(await connection.fetchrow(WINDOW, window))
+        closed = await changed(connection, CLOSE, window, flush)
+        await connection.execute(OPEN, window + 1)
+        return closed
+
+
+async def settle(
+    connection: Connection, epoch: int, window: int, number: int, batch: UUID
+) -> Settled | Conflict | None:
+    """Bring the window's nets to zero by a batch, posted as flush `number`. None if there is no such window.
+
+    Raises:
+        OutdatedError: another cache has the epoch.
+    """
+    async with connection.transaction(isolation="read_committed"):
+        await hold(connection, epoch)
+        row = await connection.fetchrow(WINDOW, window)
+        if row is None:
+            return None
+        found = window_of(row)
+        if refused := refused_settling(found):
+            return refused
+        if found.state == "settled":
+            return Settled(found, None)
+        rows = await connection.fetch(NETS, window)
+        entries = settlement_entries((row["bank"], row["currency"], int(row["net"])) for row in rows)
+        flushed = None
+        if entries:
+            at = await post(connection, window, number, Posted(batch, entries))
+            flushed = Flushed(number, at, [Posted(batch, entries)], [], is_last=True)
+        return Settled(await changed(connection, SETTLE, window, batch if entries else None), flushed)
+
+
+async def changed(connection: Connection, statement: str, *values: Any) -> Window:
+    """The window as the statement has changed it, which is on condition of its state."""
+    row = await connection.fetchrow(statement, *values)
+    if row is None:
+        raise OutdatedError
+    return window_of(row)
+
+
+async def post(connection: Connection, window: int, number: int, batch: Posted) -> datetime:
+    """Write the batch as one that flush `number` has posted, with the balances that it makes; the database's time."""
+    size = len(batch.entries) // 2
+    await connection.execute(POST_SETTLEMENT, batch.id, size, to_json(batch.entries), number, window)
+    await add_to_balances(connection, [batch])
+    if not await connection.fetchval(NUMBER_FLUSH, number):
+        raise OutdatedError
+    at: datetime = await connection.fetchval("SELECT now()")
+    return at
+
+
+def to_json(entries: Iterable[Entry]) -> str:
+    """As a payload. A net knows no bound, and msgspec writes whole numbers up to 64 bits."""
+    return json.dumps(list(entries), separators=(",", ":"))

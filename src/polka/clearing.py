@@ -1,0 +1,48 @@
+"""Clearing windows as the database has them, for whoever asks."""
+
+from typing import Any
+
+from polka.database import Pool
+from polka.windows import Report, Total, Window
+
+WINDOW = "SELECT * FROM windows WHERE id = $1"
+WINDOWS = "SELECT * FROM windows WHERE $1::bigint IS NULL OR id < $1 ORDER BY id DESC LIMIT $2"
+REPORT = """
+SELECT windows.*, bank, currency, debits, credits, count
+FROM windows LEFT JOIN window_totals ON window_id = id AND ($2::text IS NULL OR bank = $2)
+WHERE id = $1 ORDER BY bank, currency
+"""
+"""One statement, and so one snapshot, of the window and its totals."""
+
+
+async def windows(pool: Pool, before: int | None, limit: int) -> list[Window]:
+    """The newest first; with `before`, those that came before that one."""
+    return [window_of(row) for row in await pool.fetch(WINDOWS, before, limit)]
+
+
+async def exists(pool: Pool, window: int) -> bool:
+    return window < 2**63 and bool(await pool.fetchval("SELECT 1 FROM windows WHERE id = $1", window))
+
+
+async def report(pool: Pool, window: int, bank: str | None) -> Report | None:
+    """The window with its totals, or those of one bank alone; None if there is no such window."""
+    rows = await pool.fetch(REPORT, window, bank) if window < 2**63 else []
+    if not rows:
+        return None
+    totals = [total_of(row) for row in rows if row["bank"] is not None]
+    return Report(**fields_of(rows[0]), totals=totals)
+
+
+def window_of(row: Any) -> Window:
+    return Window(**fields_of(row))
+
+
+def fields_of(row: Any) -> dict[str, Any]:
+    """What a row says of the window itself."""
+    settlement = str(row["settlement"]) if row["settlement"] else None
+    return {name: row[name] for name in Window.__struct_fields__} | {"settlement": settlement}
+
+
+def total_of(row: Any) -> Total:
+    debits, credits = int(row["debits"]), int(row["credits"])
+    return Total(row["bank"], row["currency"], debits, credits, row["count"], credits - debits)

@@ -1,0 +1,228 @@
+"""Closing and settling windows through the front door, whatever becomes of the cache meanwhile."""
+
+import asyncio
+import csv
+import io
+from typing import Any
+
+import httpx
+import pytest
+
+from committed import held
+from front_door import fetch, refused
+from polka import audit
+from services import CACHE_TOKEN, Services, bearer, client, payment, wait_for
+from wire import Fault, Wire
+
+SLOW = {"POLKA_FLUSH_SECONDS": "3600"}
+
+
+class Cleared:
+    """An api and a cache, and what a test asks them."""
+
+    def __init__(self, services: Services, **environ: str) -> None:
+        self.database_url = services.database_url
+        self.cache = services.cache(**SLOW, **environ)
+        self.api = services.api(POLKA_REQUEST_TIMEOUT_SECONDS="3")
+        self.cache.ready()
+        self.api.ready()
+
+    def pay(self, amount: int, sender: str = "bank1", receiver: str = "bank2", currency: str = "USD") -> str:
+        body = payment(amount, sender, receiver, currency=currency)
+        return str(client.post(f"{self.api.url}/transaction", json=body).raise_for_status().json()["id"])
+
+    def close(self, window: int) -> httpx.Response:
+        return client.post(f"{self.api.url}/clearing", json={"window": window}, timeout=20)
+
+    def settle(self, window: int) -> httpx.Response:
+        return client.post(f"{self.api.url}/clearing/{window}/settle", timeout=20)
+
+    def get(self, path: str = "", **params: Any) -> Any:
+        return client.get(f"{self.api.url}/clearing{path}", params=params).raise_for_status().json()
+
+    def nets(self, window: int) -> dict[tuple[str, str], int]:
+        return {(total["bank"], total["currency"]): total["net"] for total in self.get(f"/{window}")["totals"]}
+
+    def audit_is_clean(self) -> None:
+        done = asyncio.run(audit.audit(self.database_url, self.cache.url, CACHE_TOKEN))
+        assert done.is_clean, done.differences
+
+
+@pytest.fixture
+def cleared(services: Services) -> Cleared:
+    return Cleared(services)
+
+
+def test_what_is_committed_is_in_the_window_that_is_closed_then(cleared: Cleared) -> None:
+    """Though no flush would have come for an hour; and what comes later is in the next one."""
+    cleared.pay(100)
+    cleared.pay(30, "bank2", "bank1")
+    cleared.pay(7, currency="EUR")
+    closed = cleared.close(1)
+    assert closed.status_code == 200, closed.text
+    assert closed.json() | {"state": "closed", "id": 1, "settled_at": None, "flush": 1} == closed.json()
+    cleared.pay(5)
+    assert cleared.close(2).json()["id"] == 2
+    report = cleared.get("/1")
+    assert {name: report[name] for name in closed.json()} == closed.json()
+    assert report["totals"] == [
+        {"bank": "bank1", "currency": "EUR", "debits": 7, "credits": 0, "count": 1, "net": -7},
+        {"bank": "bank1", "currency": "USD", "debits": 100, "credits": 30, "count": 2, "net": -70},
+        {"bank": "bank2", "currency": "EUR", "debits": 0, "credits": 7, "count": 1, "net": 7},
+        {"bank": "bank2", "currency": "USD", "debits": 30, "credits": 100, "count": 2, "net": 70},
+    ]
+    assert cleared.nets(2) == {("bank1", "USD"): -5, ("bank2", "USD"): 5}
+    assert [(window["id"], window["state"]) for window in cleared.get()["windows"]] == [
+        *((3, "open"), (2, "closed"), (1, "closed"))
+    ]
+    cleared.audit_is_clean()
+
+
+def test_a_window_is_closed_once(cleared: Cleared) -> None:
+    first = cleared.close(1).json()
+    assert cleared.close(1).json() == first
+    assert cleared.get()["windows"][0]["id"] == 2
+    problem = refused(cleared.close(3), 409, "conflict")
+    assert problem["detail"] == "window: there is no window 3 yet; window 2 is open."
+    settled = cleared.settle(1).json()
+    assert cleared.close(1).json() == settled
+
+
+def test_a_settled_window_has_brought_its_nets_to_zero_once(cleared: Cleared) -> None:
+    cleared.pay(100)
+    cleared.pay(40, "bank3", "bank1")
+    problem = refused(cleared.settle(1), 409, "conflict")
+    assert problem["detail"] == "Window 1 is open: it is settled once it is closed."
+    cleared.close(1)
+    cleared.pay(9)
+    settled = cleared.settle(1).json()
+    assert (settled["state"], settled["settled_at"] > settled["closed_at"]) == ("settled", True)
+    assert cleared.settle(1).json() == settled
+    assert cleared.nets(1) == {("bank1", "USD"): -60, ("bank2", "USD"): 100, ("bank3", "USD"): -40}
+    wait_for("the cache is told of the latest", lambda: held(cleared.cache.url, "bank1") == (0, -9))
+    assert [held(cleared.cache.url, bank) for bank in ("bank2", "bank3", "polka")] == [(0, 9), (0, 0), (0, 0)]
+    cleared.close(2)
+    assert held(cleared.cache.url, "bank1") == (-9, 0)
+    accounts = client.get(f"{cleared.api.url}/banks/bank2/accounts").json()["accounts"]
+    assert [(account["account"], account["balances"][0]["posted"]) for account in accounts] == [
+        *(("B1", 109), ("polka:settlement", -100))
+    ]
+    cleared.audit_is_clean()
+
+
+def test_a_window_without_nets_is_settled_without_entries(cleared: Cleared) -> None:
+    cleared.pay(100)
+    cleared.pay(100, "bank2", "bank1")
+    cleared.close(1)
+    assert cleared.settle(1).json()["settlement"] is None
+    assert cleared.get("/1")["state"] == "settled"
+    cleared.audit_is_clean()
+
+
+def test_what_is_reversed_counts_in_the_window_that_is_open_then(cleared: Cleared) -> None:
+    paid = cleared.pay(100)
+    cleared.close(1)
+    cleared.settle(1)
+    client.delete(f"{cleared.api.url}/transaction/{paid}").raise_for_status()
+    cleared.close(2)
+    assert cleared.nets(1) == {("bank1", "USD"): -100, ("bank2", "USD"): 100}
+    assert cleared.nets(2) == {("bank1", "USD"): 100, ("bank2", "USD"): -100}
+    assert client.get(f"{cleared.api.url}/transaction/{paid}").json()["window"] == 2
+    cleared.audit_is_clean()
+
+
+def test_there_is_no_such_window(cleared: Cleared) -> None:
+    for number in (2, 2**63 - 1, 2**63, 10**30):
+        refused(cleared.settle(number), 404, "not_found")
+        refused(client.get(f"{cleared.api.url}/clearing/{number}"), 404, "not_found")
+    for body in ({"window": 0}, {"window": "1"}, {}, {"window": 1, "more": 1}, {"window": 2**63}):
+        refused(client.post(f"{cleared.api.url}/clearing", json=body), 400, "invalid")
+
+
+def test_pages_and_csv(cleared: Cleared) -> None:
+    cleared.pay(100)
+    for number in (1, 2, 3):
+        cleared.close(number)
+    page = cleared.get(limit=2)
+    assert ([window["id"] for window in page["windows"]], page["next"]) == ([4, 3], 3)
+    page = cleared.get(limit=2, before=page["next"])
+    assert [window["id"] for window in page["windows"]] == [2, 1]
+    url = f"{cleared.api.url}/clearing"
+    told = client.get(f"{url}/1", params={"format": "csv"})
+    assert told.headers["content-type"].startswith("text/csv")
+    assert list(csv.reader(io.StringIO(told.text))) == [
+        ["window", "bank", "currency", "debits", "credits", "count", "net"],
+        ["1", "bank1", "USD", "100", "0", "1", "-100"],
+        ["1", "bank2", "USD", "0", "100", "1", "100"],
+    ]
+    assert client.get(f"{url}/1", headers={"Accept": "text/csv"}).text == told.text
+    assert "totals" in client.get(f"{url}/1", headers={"Accept": "text/csv"}, params={"format": "json"}).json()
+    rows = list(csv.DictReader(io.StringIO(client.get(url, params={"format": "csv"}).text)))
+    assert [(row["id"], row["state"], row["settled_at"]) for row in rows] == [
+        *(("4", "open", ""), ("3", "closed", ""), ("2", "closed", ""), ("1", "closed", ""))
+    ]
+
+
+def test_a_banks_key_sees_its_own_totals_alone(cleared: Cleared) -> None:
+    cleared.pay(100)
+    cleared.close(1)
+    made = client.post(f"{cleared.api.url}/keys", json={"name": "one", "bank": "bank1"}).json()
+    report = client.get(f"{cleared.api.url}/clearing/1", headers=bearer(made["key"])).json()
+    assert [total["bank"] for total in report["totals"]] == ["bank1"]
+
+
+def test_without_a_cache_nothing_is_done_and_that_is_said(cleared: Cleared) -> None:
+    cleared.close(1)
+    cleared.cache.kill()
+    for response in (cleared.close(2), cleared.settle(1)):
+        refused(response, 503, "cache_away")
+        assert response.headers["retry-after"] == "1"
+    assert [window["state"] for window in cleared.get()["windows"]] == ["open", "closed"]
+    cleared.cache.restart()
+    assert cleared.settle(1).json()["state"] == "settled"
+
+
+@pytest.mark.parametrize("step", ["close", "settle"])
+def test_what_a_frozen_cache_does_later_is_told_as_unknown_and_done_once(cleared: Cleared, step: str) -> None:
+    cleared.pay(100)
+    if step == "settle":
+        cleared.close(1)
+    do = cleared.close if step == "close" else cleared.settle
+    with cleared.cache.frozen():
+        refused(do(1), 503, "outcome_unknown")
+    assert do(1).status_code == 200
+    assert len(cleared.get()["windows"]) == 2
+    cleared.settle(1)
+    assert held(cleared.cache.url, "bank1") == (0, 0)
+    cleared.audit_is_clean()
+
+
+@pytest.mark.parametrize("fault", list(Fault), ids=lambda fault: fault.name)
+@pytest.mark.parametrize("step", ["close", "settle"])
+def test_a_connection_lost_at_the_commit_leaves_it_done_once(
+    services: Services, wire: Wire, step: str, fault: Fault
+) -> None:
+    """Lost before the COMMIT, after it, or with a backend that lives on and commits later."""
+    direct, services.database_url = services.database_url, wire.url
+    cleared = Cleared(services)
+    cleared.pay(100)
+    if step == "settle":
+        cleared.close(1)
+    do, state = (cleared.close, "closed") if step == "close" else (cleared.settle, "settled")
+    seen = False
+
+    def is_its_commit(message: bytes) -> bool:
+        nonlocal seen
+        seen = seen or f"SET state = '{state}'".encode() in message
+        return seen and b"COMMIT;" in message
+
+    wire.arm(fault, is_its_commit)
+    refused(do(1), 503, "outcome_unknown")
+    if fault is Fault.DELAY:
+        wire.release()
+    done = wait_for("it is done", lambda: (response := do(1)).is_success and response).json()
+    assert done["state"] == state
+    assert cleared.settle(1).json()["state"] == "settled"
+    assert fetch(direct, "SELECT id, state FROM windows ORDER BY id") == [(1, "settled"), (2, "open")]
+    assert held(cleared.cache.url, "bank1") == (0, 0)
+    cleared.audit_is_clean()
