@@ -3,15 +3,19 @@
 import asyncio
 import csv
 import io
+import os
+import subprocess
+import sys
 from typing import Any
 
 import httpx
 import pytest
 
 from committed import held
+from conftest import execute
 from front_door import fetch, refused
 from polka import audit
-from services import CACHE_TOKEN, Services, bearer, client, payment, wait_for
+from services import CACHE_TOKEN, KEY, Services, bearer, client, payment, wait_for
 from wire import Fault, Wire
 
 SLOW = {"POLKA_FLUSH_SECONDS": "3600"}
@@ -22,7 +26,7 @@ class Cleared:
 
     def __init__(self, services: Services, **environ: str) -> None:
         self.database_url = services.database_url
-        self.cache = services.cache(**SLOW, **environ)
+        self.cache = services.cache(**SLOW | environ)
         self.api = services.api(POLKA_REQUEST_TIMEOUT_SECONDS="3")
         self.cache.ready()
         self.api.ready()
@@ -163,12 +167,72 @@ def test_pages_and_csv(cleared: Cleared) -> None:
     ]
 
 
+def test_a_closed_window_soon_tells_what_clearing_saves(services: Services) -> None:
+    """Worked out after it is closed, and after a start where the cache was killed before."""
+    cleared = Cleared(services, POLKA_FLUSH_SECONDS="0.1")
+    for amount, sender, receiver in ((100, 1, 2), (100, 2, 3), (90, 3, 1), (4, 2, 1), (1000, 1, 1)):
+        cleared.pay(amount, f"bank{sender}", f"bank{receiver}")
+    deleted = cleared.pay(8, currency="EUR")
+    client.delete(f"{cleared.api.url}/transaction/{deleted}").raise_for_status()
+    assert cleared.get("/1")["netting"] is None
+    cleared.close(1)
+    expected = [
+        {"currency": "EUR", "gross": 16, "bilateral": 0, "multilateral": 0, "saving": 16},
+        {"currency": "USD", "gross": 294, "bilateral": 286, "multilateral": 10, "saving": 284},
+    ]
+    assert wait_for("it is netted", lambda: cleared.get("/1")["netting"]) == expected
+    cleared.settle(1)
+    asyncio.run(execute(cleared.database_url, "UPDATE windows SET is_netted = false; DELETE FROM window_netting"))
+    cleared.cache.kill()
+    cleared.cache.restart()
+    assert wait_for("it is netted", lambda: cleared.get("/1")["netting"]) == expected
+    cleared.close(2)
+    wait_for("a window without payments is netted", lambda: cleared.get("/2")["netting"] == [])
+    cleared.audit_is_clean()
+
+
+def polka(cleared: Cleared, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "polka", "clearing", *words, f"--url={cleared.api.url}"]
+    environ = os.environ | {"POLKA_KEY": KEY, "COLUMNS": "40"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environ)
+
+
+def test_commands_close_settle_and_show_a_window(services: Services) -> None:
+    cleared = Cleared(services, POLKA_FLUSH_SECONDS="0.1")
+    cleared.pay(125_000)
+    cleared.pay(100_000, "bank2", "bank1")
+    cleared.pay(7, currency="EUR")
+    assert "What clearing saves is told" in polka(cleared, "show", "1").stdout
+    assert polka(cleared, "close", "1").stdout.startswith("Window 1 is closed: opened 2")
+    assert polka(cleared, "settle", "1").stdout.startswith("Window 1 is settled: opened 2")
+    wait_for("it is netted", lambda: cleared.get("/1")["netting"])
+    shown = polka(cleared, "show", "1")
+    assert shown.stdout.splitlines()[1:] == [
+        "bank   currency   debits  credits  count      net",
+        "bank1  EUR             7        0      1       -7",
+        "bank1  USD       125,000  100,000      2  -25,000",
+        "bank2  EUR             0        7      1        7",
+        "bank2  USD       100,000  125,000      2   25,000",
+        "currency  payment by payment  pair by pair  cleared   saved",
+        "EUR                        7             7        7   0.0 %",
+        "USD                  225,000        25,000   25,000  88.8 %",
+    ]
+    refused = polka(cleared, "settle", "2")
+    assert (refused.returncode, refused.stderr) == (
+        *(1, "Error: Window 2 is open: it is settled once it is closed.\n"),
+    )
+    assert polka(cleared, "show", "7").stderr == "Error: There is no window 7.\n"
+    cleared.api.kill()
+    assert "does not answer" in polka(cleared, "close", "2").stderr
+
+
 def test_a_banks_key_sees_its_own_totals_alone(cleared: Cleared) -> None:
     cleared.pay(100)
     cleared.close(1)
     made = client.post(f"{cleared.api.url}/keys", json={"name": "one", "bank": "bank1"}).json()
     report = client.get(f"{cleared.api.url}/clearing/1", headers=bearer(made["key"])).json()
     assert [total["bank"] for total in report["totals"]] == ["bank1"]
+    assert report["netting"] is None
 
 
 def test_without_a_cache_nothing_is_done_and_that_is_said(cleared: Cleared) -> None:

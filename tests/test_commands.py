@@ -22,6 +22,7 @@ from committed import commit, transfer
 from conftest import execute
 from locks import until_waiting
 from polka.demo import free_layout, free_port
+from polka.migrations import REVISION
 from polka.postgres import Server
 from services import CACHE_TOKEN, KEY, Services, bearer, client, payment, wait_for
 from wire import Wire
@@ -96,7 +97,7 @@ def test_a_url_that_is_none() -> None:
 
 def test_a_database_without_the_schema(empty_database_url: str) -> None:
     said = one_line(polka("api", f"--port={free_port()}", POLKA_DATABASE_URL=empty_database_url))
-    assert said == "The database has schema revision none, this Polka needs 0003: run `polka migrate`."
+    assert said == f"The database has schema revision none, this Polka needs {REVISION}: run `polka migrate`."
 
 
 @pytest.mark.parametrize(
@@ -173,7 +174,7 @@ def test_wait_ends_once_the_database_answers_and_has_the_schema(empty_database_u
         assert waiting.poll() is None
         assert polka("migrate", POLKA_DATABASE_URL=empty_database_url).returncode == 0
         assert waiting.wait(30) == 0
-    assert log.read_text().splitlines()[-1] == "The database answers, at schema revision 0003."
+    assert log.read_text().splitlines()[-1] == f"The database answers, at schema revision {REVISION}."
 
 
 def test_migrate_waits_for_the_database_as_long_as_it_is_told(empty_database_url: str, tmp_path: Path) -> None:
@@ -183,7 +184,7 @@ def test_migrate_waits_for_the_database_as_long_as_it_is_told(empty_database_url
         wait_for("it waits for an answer", lambda: "Waiting: The database does not answer: " in log.read_text())
         wire.accept()
         assert migrating.wait(30) == 0
-    assert log.read_text().splitlines()[-1] == "The schema is at revision 0003."
+    assert log.read_text().splitlines()[-1] == f"The schema is at revision {REVISION}."
 
 
 def test_what_waits_gives_up_in_time_and_at_once_where_waiting_helps_nothing(empty_database_url: str) -> None:
@@ -194,7 +195,7 @@ def test_what_waits_gives_up_in_time_and_at_once_where_waiting_helps_nothing(emp
         assert one_line(polka(name, POLKA_DATABASE_URL="mysql://x")).startswith("The database does not answer:")
         assert one_line(polka(name, "--timeout=5")).endswith("'5' is no duration such as 30s, 5m or 1m30s.")
     said = one_line(polka("wait", "--timeout=0s", POLKA_DATABASE_URL=empty_database_url))
-    assert said == "The database has schema revision none, this Polka needs 0003: run `polka migrate`."
+    assert said == f"The database has schema revision none, this Polka needs {REVISION}: run `polka migrate`."
 
 
 A_LATER_POLKA = """
@@ -214,7 +215,7 @@ def test_every_command_and_service_works_on_the_schema_of_a_later_polka(services
     done = polka("migrate", POLKA_DATABASE_URL=url)
     assert (done.returncode, done.stdout) == (
         0,
-        "The schema is at revision 9999, later than this Polka's 0003: nothing to do.\n",
+        f"The schema is at revision 9999, later than this Polka's {REVISION}: nothing to do.\n",
     )
     done = polka("wait", "--timeout=0s", POLKA_DATABASE_URL=url)
     assert (done.returncode, done.stdout) == (0, "The database answers, at schema revision 9999.\n")

@@ -246,6 +246,14 @@ FALSEHOODS = {
         "UPDATE window_totals SET credits = credits + 1 WHERE bank = 'bank1'",
         "A batch's entries are those of its transactions, or of its settlement",
     ),
+    "figures of a netting that are others": (
+        "INSERT INTO window_netting VALUES (1, 'USD', 100, 100, 90); UPDATE windows SET is_netted = true WHERE id = 1",
+        "A closed window's netting is that of its payments",
+    ),
+    "a netting that is left out": (
+        "UPDATE windows SET is_netted = true WHERE id = 1",
+        "A closed window's netting is that of its payments",
+    ),
     "a window that only says that it is settled": (
         "UPDATE windows SET state = 'settled', settled_at = now(), closed_at = now(), flush = 2 WHERE id = 2",
         "A window is settled by one batch, posted in it",

@@ -71,7 +71,8 @@ SETTLED_EXAMPLE = WINDOW_EXAMPLE | {
     "settlement": "01a20c40-5a12-7e0d-b4f1-6b0b7d3f2c57",
 }
 REPORT_EXAMPLE = WINDOW_EXAMPLE | {
-    "totals": [{"bank": "bank1", "currency": "USD", "debits": 1250, "credits": 200, "count": 2, "net": -1050}]
+    "totals": [{"bank": "bank1", "currency": "USD", "debits": 1250, "credits": 200, "count": 2, "net": -1050}],
+    "netting": [{"currency": "USD", "gross": 1450, "bilateral": 1050, "multilateral": 1050, "saving": 400}],
 }
 
 

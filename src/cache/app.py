@@ -12,6 +12,7 @@ from cache import balances, clearing
 from cache.access import Access
 from cache.flush import OutdatedError
 from cache.keeper import Keeper
+from cache.netting import net_windows
 from cache.pruning import prune_keys
 from cache.settings import Settings
 from polka import database, exposition, settings
@@ -35,7 +36,11 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
         async with database.pool(chosen.database_url, "cache", 4, chosen.flush_timeout_seconds) as pool:
             keeper = Keeper(chosen, pool)
             drain = Drain(chosen.drain_seconds)
-            async with background(keeper.run()), background(prune_keys(chosen, pool)):
+            async with (
+                background(keeper.run()),
+                background(prune_keys(chosen, pool)),
+                background(net_windows(chosen, pool)),
+            ):
                 litestar = Litestar(
                     route_handlers=[
                         live,

@@ -15,4 +15,5 @@ FLUSH_SECONDS = Histogram(
 )
 POSTED = Counter("polka_posted_batches", "Batches that were posted.")
 ASIDE = Counter("polka_aside_batches", "Batches that were set aside: they cannot be posted. Each is an alarm.")
+NETTED = Counter("polka_netted_windows", "Closed windows whose netting figures were worked out.")
 PRUNED_KEYS = Counter("polka_pruned_idempotency_keys", "Idempotency keys forgotten because they are old.")

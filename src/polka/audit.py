@@ -163,6 +163,29 @@ CHECKS = {
         ) AS must) nets
         WHERE must <> (batches.id IS NOT NULL) OR must <> (settlement IS NOT NULL)
     """,
+    "A closed window's netting is that of its payments": f"""
+        WITH pairs AS (
+            SELECT window_id, currency, sum(amount) AS gross, abs(sum(
+                CASE WHEN sender_bank < receiver_bank THEN sign * amount ELSE -sign * amount END
+            )) AS net
+            FROM ({MOVES}) moves JOIN batches ON batches.id = batch
+            WHERE sender_bank <> receiver_bank AND window_id IN (SELECT id FROM windows WHERE is_netted)
+            GROUP BY window_id, currency, least(sender_bank, receiver_bank), greatest(sender_bank, receiver_bank)
+        ), nets AS (
+            SELECT window_id, currency, sum(greatest(credits - debits, 0)) AS multilateral
+            FROM window_totals GROUP BY 1, 2
+        ), recomputed AS (
+            SELECT window_id, currency, sum(gross) AS gross, sum(net) AS bilateral, min(multilateral) AS multilateral
+            FROM pairs JOIN nets USING (window_id, currency) GROUP BY 1, 2
+        )
+        SELECT concat_ws(' ', 'window', window_id, currency, figure) AS subject, expected, found
+        FROM recomputed FULL JOIN window_netting AS stored USING (window_id, currency), LATERAL (VALUES
+            ('gross', coalesce(recomputed.gross, 0), coalesce(stored.gross, 0)),
+            ('bilateral', coalesce(recomputed.bilateral, 0), coalesce(stored.bilateral, 0)),
+            ('multilateral', coalesce(recomputed.multilateral, 0), coalesce(stored.multilateral, 0))
+        ) figures (figure, expected, found)
+        WHERE expected <> found
+    """,
     "No batch is set aside": """
         SELECT id::text AS subject, 0 AS expected, size AS found FROM batches WHERE state = 'aside'
     """,

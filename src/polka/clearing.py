@@ -3,6 +3,7 @@
 from typing import Any
 
 from polka.database import Pool
+from polka.netting import Netting
 from polka.windows import Report, Total, Window
 
 WINDOW = "SELECT * FROM windows WHERE id = $1"
@@ -13,6 +14,8 @@ FROM windows LEFT JOIN window_totals ON window_id = id AND ($2::text IS NULL OR 
 WHERE id = $1 ORDER BY bank, currency
 """
 """One statement, and so one snapshot, of the window and its totals."""
+NETTING = "SELECT * FROM window_netting WHERE window_id = $1 ORDER BY currency"
+"""What is netted stays as it is: this may be read later."""
 
 
 async def windows(pool: Pool, before: int | None, limit: int) -> list[Window]:
@@ -25,12 +28,15 @@ async def exists(pool: Pool, window: int) -> bool:
 
 
 async def report(pool: Pool, window: int, bank: str | None) -> Report | None:
-    """The window with its totals, or those of one bank alone; None if there is no such window."""
+    """The window with its totals and netting figures, or with the totals of one bank; None if there is no such one."""
     rows = await pool.fetch(REPORT, window, bank) if window < 2**63 else []
     if not rows:
         return None
     totals = [total_of(row) for row in rows if row["bank"] is not None]
-    return Report(**fields_of(rows[0]), totals=totals)
+    netting = None
+    if rows[0]["is_netted"] and bank is None:
+        netting = [netting_of(row) for row in await pool.fetch(NETTING, window)]
+    return Report(**fields_of(rows[0]), totals=totals, netting=netting)
 
 
 def window_of(row: Any) -> Window:
@@ -46,3 +52,8 @@ def fields_of(row: Any) -> dict[str, Any]:
 def total_of(row: Any) -> Total:
     debits, credits = int(row["debits"]), int(row["credits"])
     return Total(row["bank"], row["currency"], debits, credits, row["count"], credits - debits)
+
+
+def netting_of(row: Any) -> Netting:
+    gross, bilateral, multilateral = int(row["gross"]), int(row["bilateral"]), int(row["multilateral"])
+    return Netting(row["currency"], gross, bilateral, multilateral, gross - multilateral)

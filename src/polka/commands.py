@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import os
+import re
 import signal
 import socket
 import sys
@@ -19,14 +20,18 @@ from polka.api_keys import ApiKey
 from polka.audit import Audit
 from polka.database import Connection
 from polka.failure import Failure
+from polka.front_door import ask
 from polka.keys import DEFAULT_SCOPES, NewKey, Scope, is_key
 from polka.migrations import REVISION
+from polka.netting import Netting
 from polka.spam import Page, Spam
 from polka.transactions import is_bank_name
 from polka.up import Layout, Running, up
+from polka.windows import Report, Window
 
 console = Console(highlight=False)
 DIFFERENCES_SHOWN = 20
+NUMBER = re.compile(r"-?[\d,]+(\.\d+ %)?")
 
 T = TypeVar("T")
 
@@ -297,6 +302,53 @@ def run_audit(cache_url: str | None, cache_token: str | None, database_url: str)
     sys.exit(0 if done.is_clean else 1)
 
 
+@main.group("clearing")
+def clearing_group() -> None:
+    """Clearing windows: closing and settling them, and what they come to."""
+
+
+def clearing_command(name: str) -> Callable[[Callable[..., None]], click.Command]:
+    """A command about one window, which it asks an api for."""
+
+    def decorate(work: Callable[..., None]) -> click.Command:
+        for option in (
+            click.option("--key", envvar="POLKA_KEY", show_envvar=True, help="An operator's API key, polka_…."),
+            click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="A Polka's api."),
+            click.argument("window", type=click.IntRange(1, 2**63 - 1)),
+        ):
+            work = option(work)
+        return clearing_group.command(name)(work)
+
+    return decorate
+
+
+@clearing_command("close")
+def run_clearing_close(window: int, url: str, key: str | None) -> None:
+    """Close the window: all that is committed by now is in it. One that is closed stays as it is."""
+    show_window(run(ask(url, key, "POST", "/clearing", Window, {"window": window})))
+
+
+@clearing_command("settle")
+def run_clearing_settle(window: int, url: str, key: str | None) -> None:
+    """Bring the nets of a closed window to zero. One that is settled stays as it is."""
+    show_window(run(ask(url, key, "POST", f"/clearing/{window}/settle", Window)))
+
+
+@clearing_command("show")
+def run_clearing_show(window: int, url: str, key: str | None) -> None:
+    """The window's totals by bank and currency, and what clearing saves: amounts in minor units."""
+    report = run(ask(url, key, "GET", f"/clearing/{window}", Report))
+    show_window(report)
+    show_table(
+        ("bank", "currency", "debits", "credits", "count", "net"),
+        ((one.bank, one.currency, *amounts(one.debits, one.credits, one.count, one.net)) for one in report.totals),
+    )
+    if report.netting is not None:
+        show_netting(report.netting)
+    else:
+        say("What clearing saves is told soon after a window is closed, to operators.")
+
+
 @main.command("spam")
 @click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="A Polka's api.")
 @click.option("--max-workers", default=50, show_default=True, type=click.IntRange(1), help="Clients at once.")
@@ -406,13 +458,45 @@ def show(running: Running) -> None:
 
 
 def show_keys(keys: Iterable[ApiKey]) -> None:
-    rows = [("id", "name", "bank", "scopes", "made", "revoked")]
+    rows = []
     for key in keys:
         made, revoked = (f"{at:%Y-%m-%d %H:%M}" if at else "-" for at in (key.created_at, key.revoked_at))
         rows.append((key.id, key.name, key.bank or "-", " ".join(key.scopes), made, revoked))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    show_table(("id", "name", "bank", "scopes", "made", "revoked"), rows)
+
+
+def show_table(names: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Numbers to the right, all else to the left."""
+    table = [tuple(names), *map(tuple, rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    to_right = [all(NUMBER.fullmatch(cell) for cell in column[1:]) for column in zip(*table, strict=True)]
+    for row in table:
+        cells = zip(row, widths, to_right, strict=True)
+        say("  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in cells).rstrip())
+
+
+def show_window(window: Window) -> None:
+    steps = [("opened", window.opened_at), ("closed", window.closed_at), ("settled", window.settled_at)]
+    times = ", ".join(f"{step} {at:%Y-%m-%d %H:%M:%S}" for step, at in steps if at)
+    say(f"Window {window.id} is {window.state}: {times} UTC")
+
+
+def show_netting(netting: Iterable[Netting]) -> None:
+    """What would have to be paid, in minor units, and the part of it that clearing saves."""
+    show_table(
+        ("currency", "payment by payment", "pair by pair", "cleared", "saved"),
+        ((one.currency, *amounts(one.gross, one.bilateral, one.multilateral), share(one)) for one in netting),
+    )
+
+
+def amounts(*numbers: int) -> list[str]:
+    return [f"{number:,}" for number in numbers]
+
+
+def share(netting: Netting) -> str:
+    """What is saved of the gross, in percent, rounded down: 99.9 % is not all."""
+    tenths = 1000 * netting.saving // netting.gross
+    return f"{tenths // 10}.{tenths % 10} %"
 
 
 def show_audit(done: Audit) -> None:

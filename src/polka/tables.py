@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import (
     TIMESTAMP,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Index,
@@ -225,6 +226,7 @@ class Batch(SQLModel, table=True):
         CheckConstraint("(state = 'void') = (size = 0)", name="size"),
         Index("ix_batches_unposted", "id", postgresql_where=text("state = 'unposted'")),
         Index("ix_batches_aside", "id", postgresql_where=text("state = 'aside'")),
+        Index("ix_batches_window_id", "window_id", postgresql_where=text("window_id IS NOT NULL")),
         Index("ix_batches_windowless", "id", postgresql_where=text("state = 'posted' AND window_id IS NULL")),
         {"postgresql_with": {"fillfactor": 80, "autovacuum_vacuum_scale_factor": 0.05}},
     )
@@ -243,7 +245,7 @@ class Window(SQLModel, table=True):
     """A clearing window: `open` takes what is posted, `closed` has its nets, `settled` has them paid.
 
     `flush` is the latest one whose batches are in it; `settlement` the batch of its settlement entries, if its nets
-    were not all zero.
+    were not all zero. `is_netted` once its netting figures are kept.
     """
 
     __tablename__ = "windows"
@@ -255,6 +257,7 @@ class Window(SQLModel, table=True):
             name="settled",
         ),
         Index("ix_windows_open", "state", unique=True, postgresql_where=text("state = 'open'")),
+        Index("ix_windows_unnetted", "id", postgresql_where=text("NOT is_netted")),
     )
 
     id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
@@ -264,6 +267,22 @@ class Window(SQLModel, table=True):
     settled_at: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
     flush: int | None = Field(sa_column=Column(BigInteger))
     settlement: UUID | None
+    is_netted: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=text("false")))
+
+
+class WindowNetting(SQLModel, table=True):
+    """What banks would have to pay for a window's payments in one currency: see `polka.netting`."""
+
+    __tablename__ = "window_netting"
+    __table_args__ = (
+        CheckConstraint("gross >= bilateral AND bilateral >= multilateral AND multilateral >= 0", name="order"),
+    )
+
+    window_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    currency: str = Field(sa_column=name(primary_key=True))
+    gross: Decimal = Field(sa_column=Column(Numeric, nullable=False))
+    bilateral: Decimal = Field(sa_column=Column(Numeric, nullable=False))
+    multilateral: Decimal = Field(sa_column=Column(Numeric, nullable=False))
 
 
 class WindowTotal(SQLModel, table=True):

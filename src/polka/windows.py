@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from polka.netting import Netting
 from polka.transactions import POLKA, Entry
 
 SETTLEMENT = "settlement"
@@ -48,9 +49,10 @@ class Total(msgspec.Struct, frozen=True):
 
 
 class Report(Window, frozen=True):
-    """A window with its totals by bank and currency."""
+    """A window with its totals by bank and currency; `netting` is None until it is worked out, soon after closing."""
 
     totals: list[Total]
+    netting: list[Netting] | None
 
 
 class Conflict(msgspec.Struct, frozen=True):

@@ -1,0 +1,60 @@
+"""Works out the netting figures of each window that is closed, once, beside everything else.
+
+A closed window's batches change no more: whoever does it, and however often, gets the same.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+
+from cache import metrics
+from cache.flush import readable_entries
+from cache.settings import Settings
+from polka import database
+from polka.database import Connection, Pool
+from polka.netting import Flows, Netting, movements
+
+log = logging.getLogger(__name__)
+
+BATCHES_AT_ONCE = 5
+"""Taken up without a pause: some milliseconds, in which nobody is answered."""
+
+UNNETTED = "SELECT id FROM windows WHERE NOT is_netted AND state <> 'open' ORDER BY id LIMIT 1"
+BATCHES = """
+SELECT payload FROM batches WHERE window_id = $1 AND id IS DISTINCT FROM (SELECT settlement FROM windows WHERE id = $1)
+"""
+KEEP = """
+INSERT INTO window_netting (window_id, currency, gross, bilateral, multilateral) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT DO NOTHING
+"""
+IS_NETTED = "UPDATE windows SET is_netted = true WHERE id = $1"
+
+
+async def net_windows(settings: Settings, pool: Pool) -> None:
+    """Look for closed windows without figures as often as there is a flush, for ever."""
+    while True:
+        try:
+            async with pool.acquire() as connection:
+                while (window := await connection.fetchval(UNNETTED)) is not None:
+                    await keep(connection, window, await net(connection, window))
+                    metrics.NETTED.inc()
+        except database.ERRORS as error:
+            log.warning("netting figures could not be worked out: %r", error)
+        await asyncio.sleep(settings.flush_seconds)
+
+
+async def net(connection: Connection, window: int) -> list[Netting]:
+    """The figures of each currency, from the payloads of the window's batches."""
+    flows: dict[str, Flows] = defaultdict(Flows)
+    async with connection.transaction(readonly=True):
+        async for row in connection.cursor(BATCHES, window, prefetch=BATCHES_AT_ONCE):
+            for payer, payee, currency, amount in movements(readable_entries(row["payload"])):
+                flows[currency].add(payer, payee, amount)
+    return [flows[currency].netting(currency) for currency in sorted(flows)]
+
+
+async def keep(connection: Connection, window: int, figures: list[Netting]) -> None:
+    rows = [(window, one.currency, one.gross, one.bilateral, one.multilateral) for one in figures]
+    async with connection.transaction():
+        await connection.executemany(KEEP, rows)
+        await connection.execute(IS_NETTED, window)
