@@ -15,7 +15,7 @@ BENCH ?=
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-demo: .venv/installed ## Start everything, send 20,000 payments, prove every balance
+demo: .venv/installed ## Start everything, send 20,000 payments, clear them, prove every balance
 	$(BIN)/polka demo
 
 up: .venv/installed ## Start everything and keep it running (Ctrl-C stops it)

@@ -602,5 +602,7 @@ def test_demo_ends_with_a_clean_audit(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "500 of 500 payments" in done.stderr
     assert "500 transactions" in done.stdout
+    assert "Window 1 is settled: opened " in done.stdout
+    assert re.search(r"^currency +payment by payment .*\nUSD +[\d,]+ +[\d,]+ +[\d,]+ +\d+\.\d %$", done.stdout, re.M)
     assert "The audit is clean." in done.stdout
     assert "Traceback" not in done.stderr

@@ -23,18 +23,11 @@ from polka import clearing
 from polka.database import Pool
 from polka.keys import Caller, Scope
 from polka.positions import PAGE_MAX, encode
-from polka.windows import Conflict, Report, Total, Window, WindowToClose
+from polka.windows import Conflict, Report, Total, Window, Windows, WindowToClose
 
 CSV = "text/csv"
 
 Format = Annotated[Literal["json", "csv"] | None, QueryParameter(description="Instead of what the Accept header says.")]
-
-
-class Windows(msgspec.Struct, frozen=True):
-    """A page of windows, the newest first; `next` is the `before` of the page behind it."""
-
-    windows: list[Window]
-    next: int | None
 
 
 @post("/clearing", status_code=200, guards=[Needs(Scope.OPERATE)])

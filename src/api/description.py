@@ -8,7 +8,6 @@ import msgspec
 from api import bulk
 from api.answers import BulkResult
 from api.banks import NewBank
-from api.clearing import Windows
 from api.keys import ApiKeys, MadeKey
 from api.refusals import Refusal
 from api.search import Page
@@ -17,7 +16,7 @@ from polka.api_keys import ApiKey
 from polka.keys import NewKey
 from polka.positions import Accounts, Bank, Banks
 from polka.transactions import Amendment, Payment, Transaction
-from polka.windows import Report, Window, WindowToClose
+from polka.windows import Report, Window, Windows, WindowToClose
 
 ID = "01a20c40-3dd1-72dd-9254-465d9e99dece"
 PAYMENT_EXAMPLE = {

@@ -424,8 +424,8 @@ def run_spam(
 @click.option("--max-workers", default=50, show_default=True, type=click.IntRange(1))
 @database_option
 def run_demo(transactions: int, apis: int, max_workers: int, database_url: str | None) -> None:
-    """Start everything, send payments, prove every balance, and clean up."""
-    all_accepted, done = run(demo.demo(transactions, apis, max_workers, database_url, say, show))
+    """Start everything, send payments, clear them, prove every balance, and clean up."""
+    all_accepted, done = run(demo.demo(transactions, apis, max_workers, database_url, say, show, show_cleared))
     show_audit(done)
     sys.exit(0 if all_accepted and done.is_clean else 1)
 
@@ -479,6 +479,11 @@ def show_window(window: Window) -> None:
     steps = [("opened", window.opened_at), ("closed", window.closed_at), ("settled", window.settled_at)]
     times = ", ".join(f"{step} {at:%Y-%m-%d %H:%M:%S}" for step, at in steps if at)
     say(f"Window {window.id} is {window.state}: {times} UTC")
+
+
+def show_cleared(report: Report) -> None:
+    show_window(report)
+    show_netting(report.netting or [])
 
 
 def show_netting(netting: Iterable[Netting]) -> None:

@@ -1,4 +1,4 @@
-"""`polka demo`: the main job, from nothing to the proof, in a folder of its own that is gone afterwards."""
+"""`polka demo`: the main job, from nothing to the cleared window and the proof, in a folder that is gone afterwards."""
 
 import asyncio
 import contextlib
@@ -10,10 +10,13 @@ from pathlib import Path
 from polka import api_keys, audit, database, seed, server, spam
 from polka.audit import Audit
 from polka.failure import Failure
+from polka.front_door import ask
 from polka.up import HOST, Layout, Running, check_ports, up
+from polka.windows import Report, Window, Windows
 
 BANKS, ACCOUNTS = 20, 1_000
 POSTED_SECONDS = 30.0
+NETTED_SECONDS = 30.0
 PORT_TRIES = 20
 PORTS = range(10_000, 32_000)
 UNPOSTED = "SELECT count(*) FROM batches WHERE state = 'unposted'"
@@ -26,8 +29,9 @@ async def demo(
     database_url: str | None,
     say: Callable[[str], None],
     show: Callable[[Running], None],
+    show_cleared: Callable[[Report], None],
 ) -> tuple[bool, Audit]:
-    """Start everything, send the payments, audit; whether all were accepted, and the audit.
+    """Start everything, send the payments, clear them, audit; whether all were accepted, and the audit.
 
     Raises:
         Failure: something does not start.
@@ -54,8 +58,28 @@ async def demo(
             except asyncio.CancelledError:
                 spamming.terminate()
                 raise
+            await clear(layout.url, key, show_cleared)
             await posted(running.database_url)
             return all_accepted, await audit.audit(running.database_url, layout.cache_url, running.cache_token)
+
+
+async def clear(url: str, key: str, show_cleared: Callable[[Report], None]) -> None:
+    """Close the open window, with all payments in it, settle it, and show what came of it.
+
+    Raises:
+        Failure: the api refuses, or the netting figures do not come.
+    """
+    page = await ask(url, key, "GET", "/clearing?limit=1", Windows)
+    window = page.windows[0].id
+    await ask(url, key, "POST", "/clearing", Window, {"window": window})
+    await ask(url, key, "POST", f"/clearing/{window}/settle", Window)
+    try:
+        async with asyncio.timeout(NETTED_SECONDS):
+            while (report := await ask(url, key, "GET", f"/clearing/{window}", Report)).netting is None:
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise Failure("The cache does not work out what clearing saves.") from None
+    show_cleared(report)
 
 
 def free_layout(apis: int, folder: Path, database_url: str | None) -> Layout:

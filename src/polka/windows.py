@@ -36,6 +36,13 @@ class Window(msgspec.Struct, frozen=True):
     settlement: str | None
 
 
+class Windows(msgspec.Struct, frozen=True):
+    """A page of windows, the newest first; `next` is the `before` of the page behind it."""
+
+    windows: list[Window]
+    next: int | None
+
+
 class Total(msgspec.Struct, frozen=True):
     """What a window has for one bank in one currency, in minor units; `count` counts entries, `net` is credits less
     debits."""
