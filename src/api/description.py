@@ -8,6 +8,7 @@ import msgspec
 from api import bulk
 from api.answers import BulkResult
 from api.banks import NewBank
+from api.currencies import Currencies
 from api.keys import ApiKeys, MadeKey
 from api.refusals import Refusal
 from api.search import Page
@@ -165,6 +166,9 @@ ROUTES: dict[tuple[str, str], Described] = {
     ),
     ("POST", "/clearing/{window}/settle"): Described(
         {200: (Window, SETTLED_EXAMPLE)}, refusals=(*CLEARS, Refusal.NOT_FOUND)
+    ),
+    ("GET", "/currencies"): Described(
+        {200: (Currencies, {"currencies": [{"code": "USD", "name": "US Dollar", "exponent": 2}]})}
     ),
     ("POST", "/keys"): Described(
         {201: (MadeKey, None)},

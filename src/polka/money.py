@@ -13,10 +13,23 @@ Amount = Annotated[
     msgspec.Meta(ge=1, le=AMOUNT_MAX, description="Minor units of the currency: 1250 USD is $12.50."),
 ]
 
-EXPONENTS: dict[str, int] = {
-    currency.code: currency.exponent for currency in iso4217.Currency if currency.exponent is not None
-}
-"""Digits after the point, by code, for each ISO 4217 currency that has minor units (so without gold or test codes)."""
+
+class Currency(msgspec.Struct, frozen=True):
+    """A currency of ISO 4217; `exponent` is the number of its minor units' digits after the point."""
+
+    code: str
+    name: str
+    exponent: int
+
+
+CURRENCIES = tuple(
+    Currency(found.code, found.currency_name, found.exponent)
+    for found in sorted(iso4217.Currency, key=lambda currency: currency.code)
+    if found.exponent is not None
+)
+"""Each that has minor units (so without gold or test codes), by code."""
+
+EXPONENTS = {currency.code: currency.exponent for currency in CURRENCIES}
 
 
 def is_currency(code: str) -> bool:
