@@ -130,6 +130,8 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/clearing/{window:int}"): (READ, at("/clearing/1"), None, 200, 200),
     ("POST", "/clearing/{window:int}/settle"): (OPERATE, of_closed_window, None, 200, 403),
     ("GET", "/currencies"): (READ, at("/currencies"), None, 200, 200),
+    ("GET", "/rates"): (READ, at("/rates"), None, 200, 200),
+    ("GET", "/convert"): (READ, at("/convert?from=EUR&to=USD&amount=1"), None, 200, 200),
     ("POST", "/keys"): (OPERATE, at("/keys"), lambda: {"name": "new"}, 201, 403),
     ("GET", "/keys"): (OPERATE, at("/keys"), None, 200, 403),
     ("DELETE", "/keys/{key_id:str}"): (OPERATE, of_key, None, 200, 403),

@@ -8,7 +8,7 @@ import msgspec
 from api import bulk
 from api.answers import BulkResult
 from api.banks import NewBank
-from api.currencies import Currencies
+from api.currencies import Conversion, Currencies, DayRates
 from api.keys import ApiKeys, MadeKey
 from api.refusals import Refusal
 from api.search import Page
@@ -169,6 +169,44 @@ ROUTES: dict[tuple[str, str], Described] = {
     ),
     ("GET", "/currencies"): Described(
         {200: (Currencies, {"currencies": [{"code": "USD", "name": "US Dollar", "exponent": 2}]})}
+    ),
+    ("GET", "/rates"): Described(
+        {
+            200: (
+                DayRates,
+                {
+                    "base": "EUR",
+                    "date": "2026-10-30",
+                    "version": 1,
+                    "source": "recorded",
+                    "stored_at": "2026-11-24T06:31:01.106418Z",
+                    "rates": {"JPY": "175.68", "USD": "1.1172"},
+                },
+            )
+        },
+        refusals=(*READS, Refusal.NOT_FOUND),
+    ),
+    ("GET", "/convert"): Described(
+        {
+            200: (
+                Conversion,
+                {
+                    "from": {"amount": 1250, "currency": "USD"},
+                    "to": {"amount": 1966, "currency": "JPY"},
+                    "rate": "157.2502685",
+                    "date": "2026-10-30",
+                    "version": 1,
+                    "source": "recorded",
+                },
+            )
+        },
+        refusals=(
+            *READS,
+            Refusal.UNKNOWN_CURRENCY,
+            Refusal.NO_RATE,
+            Refusal.RATES_STALE,
+            Refusal.AMOUNT_TOO_LARGE,
+        ),
     ),
     ("POST", "/keys"): Described(
         {201: (MadeKey, None)},

@@ -65,7 +65,7 @@ def explain(error: ValueError, form: str = "JSON") -> Refused:
 
 def explain_fact(fact: str, place: str) -> tuple[str, str | None]:
     """The detail and the field, from msgspec's words and path."""
-    if named := re.search(r"(unknown|missing required) field `(.*)`", fact):
+    if named := re.search(r"(unknown|[Mm]issing required) (?:field|query parameter) [`'](.*?)[`']", fact):
         field = f"{place}.{named[2]}".lstrip(".")
         return f"{field}: {'is not a field here' if named[1] == 'unknown' else 'is missing'}.", field
     form = FORMS.get(place.rpartition(".")[2])
@@ -96,10 +96,10 @@ def on_refused(_: Request[Any, Any, Any], error: RefusedError) -> Response[bytes
 
 
 def on_validation(_: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:
-    """Litestar's own checks: of parameters, and of bodies that it decodes."""
+    """Litestar's own checks: of parameters (`from`, say, is `from_` in Python), and of bodies that it decodes."""
     first = error.extra[0] if isinstance(error.extra, list) and error.extra else {}
     detail, field = explain_fact(
-        str(first.get("message", error.detail)), str(first.get("key", "")).removeprefix("data").lstrip(".")
+        str(first.get("message", error.detail)), str(first.get("key", "")).removeprefix("data").lstrip(".").rstrip("_")
     )
     return answer(Refused(Refusal.INVALID, detail, field))
 

@@ -38,6 +38,14 @@ class Settings(Struct, frozen=True):
     search_pool_size: Annotated[
         Count, Meta(description="Connections of one process for searches: long ones hold no other read up.")
     ] = 2
+    rates_age_limit_days: Annotated[
+        int,
+        Meta(ge=1, le=36_500, description="Nothing is converted by exchange rates that are older than this many days."),
+    ] = 7
+    rates_recorded: Annotated[
+        bool,
+        Meta(description="Convert by the rates that ship with Polka, at any age, while none were ever fetched."),
+    ] = True
     cache_timeout_seconds: Annotated[Seconds, Meta(description="Bounds one call to the cache.")] = 2.0
     cache_connect_timeout_seconds: Annotated[Seconds, Meta(description="Bounds connecting to the cache.")] = 0.5
     cache_spacing_seconds: Annotated[

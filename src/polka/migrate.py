@@ -8,7 +8,8 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from polka import database
+from polka import database, rate_sets
+from polka.migrations import REVISION
 
 
 def config(connection: Connection | None = None) -> Config:
@@ -20,6 +21,8 @@ def config(connection: Connection | None = None) -> Config:
 
 async def migrate(url: str, allow_lossy: bool = False) -> str:
     """Upgrade to the newest revision, unless a later Polka has gone further; the revision that the schema has then.
+
+    Exchange rates are there then, too: the recorded ones, where no newer ones are.
 
     Raises:
         NotYetFailure: the database does not answer.
@@ -39,6 +42,9 @@ async def migrate(url: str, allow_lossy: bool = False) -> str:
     await engine.dispose()
     connection = await database.reach(url)
     try:
-        return str(await database.revision_of(connection))
+        revision = str(await database.revision_of(connection))
+        if revision == REVISION:
+            await rate_sets.store_recorded(connection)
+        return revision
     finally:
         await connection.close()

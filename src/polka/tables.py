@@ -1,6 +1,6 @@
 """The database's shape. Check constraints say what must hold; the audit proves what foreign keys would."""
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     Index,
     Integer,
     LargeBinary,
@@ -29,6 +30,7 @@ NAMING = {
     "ck": "ck_%(table_name)s_%(constraint_name)s",
     "pk": "pk_%(table_name)s",
 }
+Day = date  # where a column has the name of its type
 METADATA = SQLModel.metadata
 METADATA.naming_convention = NAMING
 
@@ -210,6 +212,36 @@ class ApiKey(SQLModel, table=True):
     scopes: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
     created_at: datetime = Field(sa_column=now())
     revoked_at: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
+
+
+class RateSet(SQLModel, table=True):
+    """The exchange rates of one day as they were published. A later version of the same day corrects an earlier one."""
+
+    __tablename__ = "rate_sets"
+    __table_args__ = (
+        CheckConstraint("version >= 1", name="version"),
+        CheckConstraint("source IN ('recorded', 'fetched')", name="source"),
+    )
+
+    date: Day = Field(sa_column=Column(Date, primary_key=True))
+    version: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    source: str = Field(sa_column=name())
+    stored_at: datetime = Field(sa_column=now())
+
+
+class Rate(SQLModel, table=True):
+    """What one euro is in a currency, by the rates of that day in that version."""
+
+    __tablename__ = "rates"
+    __table_args__ = (
+        CheckConstraint("length(currency) = 3", name="currency"),
+        CheckConstraint("rate > 0", name="rate"),
+    )
+
+    date: Day = Field(sa_column=Column(Date, primary_key=True))
+    version: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    currency: str = Field(sa_column=name(primary_key=True))
+    rate: Decimal = Field(sa_column=Column(Numeric, nullable=False))
 
 
 class Batch(SQLModel, table=True):
