@@ -17,6 +17,8 @@ from polka.demo import free_port
 
 WAIT_SECONDS = 30.0
 
+os.environ["POLKA_RATES_URL"] = ""
+"""No test asks anybody outside for exchange rates."""
 KEY = "polka_" + "0123456789" * 4
 """An operator's key with all scopes, in every database of the tests."""
 CACHE_TOKEN = "the token of the tests' caches"

@@ -28,6 +28,7 @@ SERVICES: dict[str, tuple[type[msgspec.Struct], ModuleType]] = {
     "cache": (cache.settings.Settings, cache.app),
 }
 LOCUST_PATHS = {"/"}
+PORTS = {"http": 80, "https": 443}
 LOCUST_PORT = 5557
 """Where a master listens for its workers."""
 
@@ -170,7 +171,11 @@ def addresses(workload: Workload, rendered: Rendered) -> Iterator[tuple[str, int
         if not is_polkas(container, rendered):
             continue
         given = environment(container, rendered)
-        urls = [given[name] for name in ("POLKA_DATABASE_URL", "POLKA_CACHE_URL", "POLKA_URL") if name in given]
+        urls = [
+            given[name]
+            for name in ("POLKA_DATABASE_URL", "POLKA_CACHE_URL", "POLKA_URL", "POLKA_RATES_URL")
+            if given.get(name)
+        ]
         if "command" not in container:
             options = options_of(container, given)
             if worker_of := options.get("worker_of"):
@@ -178,8 +183,9 @@ def addresses(workload: Workload, rendered: Rendered) -> Iterator[tuple[str, int
             elif "url" in options:
                 urls.append(options["url"])
         for url in urls:
-            host, _, port = url.partition("://")[2].partition("/")[0].rpartition("@")[2].partition(":")
-            yield host, int(port)
+            scheme, _, rest = url.partition("://")
+            host, _, port = rest.partition("/")[0].rpartition("@")[2].partition(":")
+            yield host, int(port or PORTS[scheme])
 
 
 def options_of(container: Object, given: dict[str, str]) -> dict[str, Any]:

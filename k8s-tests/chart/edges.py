@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from chart.commands import addresses
 from chart.objects import Workload, of_kind, selects, workloads
@@ -131,20 +132,19 @@ def told_faults(rendered: Rendered) -> Iterator[str]:
                     yield f"{workload.name}: Service/{host} has no port {port}"
                 elif (workload.component, server.component, target) not in EDGES:
                     yield f"{workload.name}: it is told to speak to {server.component}:{target}, which is no edge"
-            elif host != rendered.values["externalDatabase"]["host"]:
+            elif host not in hosts_outside(rendered):
                 yield f"{workload.name}: there is no {host}"
 
 
 def outside_faults(policies: list[Object], component: str, rendered: Rendered) -> Iterator[str]:
-    """Who is told to speak to somebody may look up names, and reach a database outside; nothing else outside."""
-    database = rendered.values["externalDatabase"]
+    """Who is told to speak to somebody may look up names, and reach whoever of them is outside; nothing else there."""
     needed = []
     allowed = []
     for workload in workloads(rendered.objects):
         if workload.component == component:
-            told = [host for host, _ in addresses(workload, rendered)]
+            told = list(addresses(workload, rendered))
             needed += DNS_PORTS if told else []
-            needed += [{"port": database["port"]}] if database["host"] in told else []
+            needed += [{"port": port} for host, port in told if host in hosts_outside(rendered)]
             allowed += ports_to_outside(policies, workload)
     for port in needed:
         if port not in allowed:
@@ -152,6 +152,12 @@ def outside_faults(policies: list[Object], component: str, rendered: Rendered) -
     for port in allowed:
         if port not in needed:
             yield f"{component} may leave for {'port ' + str(port['port']) if port else 'any port'} outside"
+
+
+def hosts_outside(rendered: Rendered) -> set[str]:
+    """Whom values name that is not of the release: a database, and the publisher of exchange rates."""
+    publisher = urlsplit(rendered.values["rates"]["url"]).hostname
+    return {host for host in (rendered.values["externalDatabase"]["host"], publisher) if host}
 
 
 def ports_to_outside(policies: list[Object], workload: Workload) -> list[Object]:

@@ -29,6 +29,9 @@ FAULTS = [
     Fault("NetworkPolicy/polka-cache", "spec.ingress.0.from.9", SPAMMER, "cache:8100 lets spammer in"),
     Fault("NetworkPolicy/polka-cache", "spec.ingress.0.from.9", {"podSelector": {}}, "cache:8100 lets a stranger in"),
     Fault("NetworkPolicy/polka-cache", "spec.ingress.0.ports", GONE, "cache:22 lets api in"),
+    Fault("NetworkPolicy/polka-cache", "spec.egress.2", GONE, "cache may not leave for port 8080 outside"),
+    Fault("NetworkPolicy/polka-cache", "spec.egress.2.ports.0.port", 443, "cache may leave for port 443 outside"),
+    Fault("NetworkPolicy/polka-api", "spec.egress.3", {"ports": [{"port": 8080}]}, "api may leave for port 8080 out"),
     Fault("NetworkPolicy/polka-spammer", "spec.egress.1.ports.9", {"port": 22}, "spammer may leave for api:22"),
     Fault("NetworkPolicy/polka-spammer", "spec.egress.1", {"to": [CACHE]}, "spammer may leave for cache:8100"),
     Fault("NetworkPolicy/polka-spammer-worker", "spec.egress.2", GONE, "may not leave for spammer-web:5557"),
@@ -60,6 +63,15 @@ def test_it_finds_a_database_outside_that_cannot_be_reached(render: Render) -> N
     rendered = render("external-database", NEWEST, 4).copy()
     fault = Fault("NetworkPolicy/polka-cache", "spec.egress.1", GONE, "cache may not leave for port 5432 outside")
     assert_found(edges.faults, rendered, fault)
+
+
+def test_the_port_at_which_rates_are_published_is_open_to_the_cache_where_they_are_fetched(render: Render) -> None:
+    secure = render("default", NEWEST, 4).copy()
+    fault = Fault("NetworkPolicy/polka-cache", "spec.egress.2", GONE, "cache may not leave for port 443 outside")
+    assert_found(edges.faults, secure, fault)
+    offline = render("external-database", NEWEST, 4).copy()
+    fault = Fault("NetworkPolicy/polka-cache", "spec.egress.2", {"ports": [{"port": 443}]}, "may leave for port 443")
+    assert_found(edges.faults, offline, fault)
 
 
 @pytest.mark.parametrize("gone", ["NetworkPolicy/polka-migrate", "NetworkPolicy/polka-default-deny"])

@@ -14,6 +14,7 @@ from cache.flush import OutdatedError
 from cache.keeper import Keeper
 from cache.netting import net_windows
 from cache.pruning import prune_keys
+from cache.rates import Refresher
 from cache.settings import Settings
 from polka import database, exposition, settings
 from polka.background import background
@@ -35,11 +36,13 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
     try:
         async with database.pool(chosen.database_url, "cache", 4, chosen.flush_timeout_seconds) as pool:
             keeper = Keeper(chosen, pool)
+            refresher = Refresher(chosen)
             drain = Drain(chosen.drain_seconds)
             async with (
                 background(keeper.run()),
                 background(prune_keys(chosen, pool)),
                 background(net_windows(chosen, pool)),
+                background(refresher.run()),
             ):
                 litestar = Litestar(
                     route_handlers=[

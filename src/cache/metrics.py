@@ -17,3 +17,8 @@ POSTED = Counter("polka_posted_batches", "Batches that were posted.")
 ASIDE = Counter("polka_aside_batches", "Batches that were set aside: they cannot be posted. Each is an alarm.")
 NETTED = Counter("polka_netted_windows", "Closed windows whose netting figures were worked out.")
 PRUNED_KEYS = Counter("polka_pruned_idempotency_keys", "Idempotency keys forgotten because they are old.")
+RATES_FETCHES = Counter("polka_rates_fetches", "Fetches of the exchange rates, by what became of them.", ["outcome"])
+RATES_AGE_SECONDS = Gauge(
+    "polka_rates_age_seconds",
+    "Since the day of the newest exchange rates began (UTC); no number while the cache has not looked.",
+)

@@ -27,6 +27,23 @@ class Settings(Struct, frozen=True):
     late_seconds: Annotated[
         Seconds, Meta(description="How late a POST /balance may be: older batches are not held any more.")
     ] = 60.0
+    rates_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(https?://[^\s/]\S*)?\Z",
+            description="Where exchange rates are fetched, in the form of the European Central Bank; nowhere if empty.",
+        ),
+    ] = "https://www.ecb.europa.eu/stats/eurofxref/eurofxref-daily.xml"
+    rates_refresh_seconds: Annotated[
+        Seconds, Meta(description="The longest pause from one look for new exchange rates to the next.")
+    ] = 3_600.0
+    rates_timeout_seconds: Annotated[
+        Seconds, Meta(description="Bounds one fetch of the exchange rates, to the last byte.")
+    ] = 10.0
+    rates_change_limit_percent: Annotated[
+        int,
+        Meta(ge=1, le=100_000, description="Exchange rates of which one has changed by more than this are not taken."),
+    ] = 50
     idempotency_key_seconds: Annotated[
         Seconds, Meta(description="How long an idempotency key is kept, and a repeated request answered as at first.")
     ] = 86_400.0

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import random
 import tempfile
 from collections.abc import Callable
@@ -36,6 +37,7 @@ async def demo(
     Raises:
         Failure: something does not start.
     """
+    os.environ.setdefault("POLKA_RATES_URL", "")  # it needs nobody outside this machine
     with tempfile.TemporaryDirectory(prefix="polka-demo-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # Postgres may run as another user

@@ -81,6 +81,12 @@ Secret's name, the key, the new one. */}}
 http://{{ include "polka.fullname" . }}-api:{{ .Values.api.service.port | int64 }}
 {{- end -}}
 
+{{/* The port at which exchange rates are published. */}}
+{{- define "polka.ratesPort" -}}
+{{- $url := urlParse .Values.rates.url -}}
+{{ default (ternary "443" "80" (eq $url.scheme "https")) (regexFind ":[0-9]+$" $url.host | trimPrefix ":") }}
+{{- end -}}
+
 {{/* Connections to the database that one api process may open: its pools, the one that commits, the one that reads keys,
 and two that settle what is unknown. */}}
 {{- define "polka.apiConnections" -}}
