@@ -2,7 +2,8 @@
 
     python tests/crash.py --kills 1000 --seed 1
 
-Four clients pay, amend, delete and send in bulk, with idempotency keys, and repeat what they got no answer to.
+Four clients pay, amend, delete and send in bulk, with idempotency keys, and repeat what they got no answer to. A fifth
+closes the clearing window five times a second, and settles most of them.
 Meanwhile an api, the cache or Postgres (with all its processes) gets SIGKILL, or SIGSTOP and later SIGCONT. In the end
 each acknowledged request must have done its work exactly once, each unknown one at most once, none that was answered
 with "nothing was recorded", and the audit must be clean. The last line counts; the exit code is 1 unless nothing was
@@ -35,6 +36,8 @@ from polka.processes import Process
 from polka.up import Running, up
 
 BANKS, ACCOUNTS, CLIENTS = 5, 3, 4
+WINDOW_SECONDS = 0.2
+PAUSE_SECONDS_MAX = 1.2
 BULK = 5
 SETTLED_SECONDS = 60.0
 NOTHING_RECORDED = {"database_away", "timeout", "overloaded"}
@@ -73,6 +76,8 @@ class Storm:
     nothing: set[str] = field(default_factory=set)
     """Keys of which each attempt was answered with "nothing was recorded"."""
     unexpected: list[str] = field(default_factory=list)
+    windows: dict[int, str] = field(default_factory=dict)
+    """The states of windows, as their closing or settling was answered."""
     victims: Counter[str] = field(default_factory=Counter)
     is_over: bool = False
 
@@ -91,6 +96,7 @@ class Verdict:
     unknown: int
     lost: int
     doubled: int
+    windows: int
     wrong: list[str]
     """Everything else that must not be, in words."""
 
@@ -101,7 +107,7 @@ class Verdict:
     def __str__(self) -> str:
         return (
             f"kills {self.kills}  sent {self.sent}  acknowledged {self.acknowledged}  unknown {self.unknown}  "
-            f"lost {self.lost}  doubled {self.doubled}"
+            f"lost {self.lost}  doubled {self.doubled}  windows {self.windows}"
         )
 
 
@@ -110,8 +116,9 @@ async def crash(
     chance: random.Random,
     on_kill: Callable[[], None] = lambda: None,
     say: Callable[[str], None] = lambda _: None,
+    pause_seconds_max: float = PAUSE_SECONDS_MAX,
 ) -> Verdict:
-    """Start a Polka, let the storm pass over it, and judge what is left."""
+    """Start a Polka, let the storm pass over it, and judge what is left. A longer pause lets it do more in between."""
     os.environ.update(IMPATIENT)
     with tempfile.TemporaryDirectory(prefix="polka-crash-") as name:
         folder = Path(name)
@@ -123,7 +130,8 @@ async def crash(
                 key = await api_keys.create_operators(connection, "storm")
             storm = Storm(chance, layout.url, {"Authorization": f"Bearer {key}"})
             clients = [asyncio.create_task(pay(storm)) for _ in range(CLIENTS)]
-            await rage(storm, running, kills, on_kill)
+            clients.append(asyncio.create_task(clear(storm)))
+            await rage(storm, running, kills, on_kill, pause_seconds_max)
             await all_serve(running)
             storm.is_over = True
             await asyncio.gather(*clients)
@@ -143,6 +151,36 @@ async def pay(storm: Storm) -> None:
                 made = await send_until_certain(storm, client, request)
                 if request.method == "POST":
                     mine += made
+
+
+async def clear(storm: Storm) -> None:
+    """Close the open window again and again, and settle most of those that are closed."""
+    window = 0
+    async with client_of(storm) as client:
+        while not storm.is_over:
+            await asyncio.sleep(WINDOW_SECONDS)
+            window += 1
+            await step(storm, client, window, "closed", "/clearing", {"window": window})
+            if storm.chance.random() < 0.8:
+                await step(storm, client, window, "settled", f"/clearing/{window}/settle")
+
+
+async def step(
+    storm: Storm, client: httpx.AsyncClient, window: int, state: str, path: str, body: dict[str, int] | None = None
+) -> None:
+    """Ask until it is done, or the storm is over."""
+    while not storm.is_over:
+        with contextlib.suppress(httpx.HTTPError):
+            response = await client.post(path, json=body)
+            if response.is_success:
+                answer = response.json()
+                storm.windows[window] = state
+                if (answer["id"], answer["state"]) != (window, state):
+                    storm.unexpected.append(f"window {window}, to be {state}: {answer}")
+                return
+            if response.status_code != 503:
+                storm.unexpected.append(f"window {window}, to be {state}: {response.text}")
+        await asyncio.sleep(storm.chance.uniform(0, 0.3))
 
 
 def client_of(storm: Storm) -> httpx.AsyncClient:
@@ -222,11 +260,13 @@ def done_by(answer: dict[str, Any]) -> list[str]:
     return [f"{answer['id']}/{answer['version'] - 1}"]
 
 
-async def rage(storm: Storm, running: Running, kills: int, on_kill: Callable[[], None]) -> None:
+async def rage(
+    storm: Storm, running: Running, kills: int, on_kill: Callable[[], None], pause_seconds_max: float
+) -> None:
     """Kill or freeze somebody at random moments; several may be down at once."""
     thawing: set[asyncio.Task[None]] = set()
     while storm.kills < kills:
-        await asyncio.sleep(storm.chance.uniform(0.05, 1.2))
+        await asyncio.sleep(storm.chance.uniform(0.05, pause_seconds_max))
         victim = storm.chance.choice(running.processes)
         if victim.pid is None:
             continue
@@ -277,10 +317,14 @@ SELECT reason, array_agg(id || '/' || version) FROM transaction_history GROUP BY
 """
 
 
+WINDOWS = "SELECT id, state FROM windows"
+
+
 async def judge(storm: Storm, running: Running) -> Verdict:
     """Compare what the clients were told with what is stored."""
     connection = await asyncpg.connect(running.database_url)
     stored: dict[str, list[str]] = dict(await connection.fetch(STORED))
+    windows: dict[int, str] = dict(await connection.fetch(WINDOWS))
     await connection.close()
     lost = [key for key, done in storm.acknowledged.items() if set(done) - set(stored.get(key, []))]
     doubled = [key for key, done in stored.items() if len(done) not in (1, BULK)]
@@ -289,9 +333,23 @@ async def judge(storm: Storm, running: Running) -> Verdict:
     wrong += [f"{key}: nothing was recorded, it said" for key in storm.nothing if key in stored]
     wrong += [f"{key} was never sent" for key in stored.keys() - sent_keys(storm)]
     wrong += await unresolved(storm, stored)
+    wrong += [
+        f"window {window} is {windows.get(window)}, and was {state}"
+        for window, state in storm.windows.items()
+        if windows.get(window) != state and windows.get(window) != "settled"
+    ]
     done = await audit.audit(running.database_url, running.layout.cache_url, running.cache_token)
     wrong += [f"{check}: {differences}" for check, differences in done.differences.items() if differences]
-    return Verdict(storm.kills, storm.sent, len(storm.acknowledged), len(storm.unknown), len(lost), len(doubled), wrong)
+    return Verdict(
+        storm.kills,
+        storm.sent,
+        len(storm.acknowledged),
+        len(storm.unknown),
+        len(lost),
+        len(doubled),
+        len(storm.windows),
+        wrong,
+    )
 
 
 def sent_keys(storm: Storm) -> set[str]:
