@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -54,25 +55,27 @@ def browser() -> Iterator[webdriver.Chrome]:
 def test_the_page_starts_a_run_shows_charts_and_stops(polka: Release, browser: webdriver.Chrome) -> None:
     polka.upgrade(spammer__web={"enabled": True, "workers": 2}, spammer__banks=20)
     with forwarded(polka, "polka-spammer-web", 8089) as address:
-        wait_for("both workers are there", lambda: len(stats(address)["workers"]) == 2)
+        wait_for("both workers are there", lambda: workers(address) == 2)
         before = int(polka.sql("SELECT count(*) FROM transactions"))
         browser.get(address)
-        button(browser, "CUSTOM PARAMETERS").click()
+        press(browser, "CUSTOM PARAMETERS")
         fill(browser, "userCount", "20")
         fill(browser, "transactions", str(PAYMENTS))
-        button(browser, "START").click()
-        button(browser, "CHARTS").click()
+        press(browser, "START")
+        press(browser, "CHARTS")
         wait_for("three charts are drawn", lambda: len(charts(browser)) == 3)
         wait_for("the run has ended", lambda: stats(address)["state"] == "stopped")
         assert int(polka.sql("SELECT count(*) FROM transactions")) == before + PAYMENTS
 
+        # A worker leaves after a run and comes back; the page looks for workers only when it is loaded.
+        wait_for("both workers are there again", lambda: workers(address) == 2)
         browser.get(address)
-        button(browser, "NEW").click()
-        button(browser, "CUSTOM PARAMETERS").click()
+        press(browser, "NEW")
+        press(browser, "CUSTOM PARAMETERS")
         fill(browser, "transactions", "1000000")
-        button(browser, "START").click()
+        press(browser, "START")
         wait_for("the second run is on", lambda: stats(address)["state"] == "running")
-        button(browser, "STOP").click()
+        press(browser, "STOP")
         wait_for("it is stopped", lambda: stats(address)["state"] == "stopped")
     log = polka.kubectl("logs", "deployment/polka-spammer-web")
     assert f"{PAYMENTS:,} of {PAYMENTS:,} payments" in log
@@ -85,17 +88,27 @@ def stats(address: str) -> dict[str, Any]:
     return found
 
 
+def workers(address: str) -> int:
+    """That are ready for a run."""
+    return sum(worker["state"] == "ready" for worker in stats(address)["workers"])
+
+
 def shown(browser: webdriver.Chrome, by: str, what: str) -> list[WebElement]:
     return [element for element in browser.find_elements(by, what) if element.is_displayed()]
 
 
-def button(browser: webdriver.Chrome, text: str) -> WebElement:
-    """The one that shows this text, in whatever case it is written, once it may be pressed."""
+def press(browser: webdriver.Chrome, text: str) -> None:
+    """The button that shows this text, in whatever case it is written, once the page lets it be pressed."""
 
-    def found() -> list[WebElement]:
-        return [one for one in shown(browser, By.TAG_NAME, "button") if one.text.upper() == text and one.is_enabled()]
+    def pressed() -> bool:
+        try:
+            [found] = [one for one in shown(browser, By.TAG_NAME, "button") if one.text.upper() == text]
+            found.click()
+        except (WebDriverException, ValueError):
+            return False
+        return True
 
-    return wait_for(f"the button {text}", found)[0]
+    wait_for(f"the button {text} is pressed", pressed)
 
 
 def fill(browser: webdriver.Chrome, name: str, value: str) -> None:
