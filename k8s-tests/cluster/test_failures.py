@@ -11,7 +11,7 @@ from cluster.release import Release, acknowledged
 pytestmark = pytest.mark.cluster
 
 RATE = 250
-PAYMENTS_FOR_POD, PAYMENTS_FOR_NODE = 10_000, 25_000
+PAYMENTS_FOR_POD, PAYMENTS_FOR_NODE = 8_000, 18_000
 """What dies does so in mid-run, and is back before its end: a node is only missed after 20 s or more."""
 SENT_BEFORE = 1_000
 

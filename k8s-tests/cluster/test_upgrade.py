@@ -10,7 +10,7 @@ from polka.migrations import REVISION
 
 pytestmark = pytest.mark.cluster
 
-PAYMENTS = 20_000
+PAYMENTS = 17_000
 RATE = 150
 NEWER = f"{int(REVISION) + 1:04d}"
 MIGRATION = f'''"""A column that only a newer Polka knows."""
