@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -100,21 +100,33 @@ def shown(browser: webdriver.Chrome, by: str, what: str) -> list[WebElement]:
 def press(browser: webdriver.Chrome, text: str) -> None:
     """The button that shows this text, in whatever case it is written, once the page lets it be pressed."""
 
-    def pressed() -> bool:
+    def pressed() -> None:
+        [found] = [one for one in shown(browser, By.TAG_NAME, "button") if one.text.upper() == text]
+        found.click()
+
+    wait_for(f"the button {text} is pressed", done(pressed))
+
+
+def fill(browser: webdriver.Chrome, name: str, value: str) -> None:
+    def filled() -> None:
+        [field] = shown(browser, By.NAME, name)
+        field.send_keys(Keys.CONTROL, "a")
+        field.send_keys(value)
+
+    wait_for(f"the field {name} is filled", done(filled))
+
+
+def done(act: Callable[[], None]) -> Callable[[], bool]:
+    """Whether it could be done: not while the page draws itself anew."""
+
+    def condition() -> bool:
         try:
-            [found] = [one for one in shown(browser, By.TAG_NAME, "button") if one.text.upper() == text]
-            found.click()
+            act()
         except (WebDriverException, ValueError):
             return False
         return True
 
-    wait_for(f"the button {text} is pressed", pressed)
-
-
-def fill(browser: webdriver.Chrome, name: str, value: str) -> None:
-    field = wait_for(f"the field {name}", lambda: shown(browser, By.NAME, name))[0]
-    field.send_keys(Keys.CONTROL, "a")
-    field.send_keys(value)
+    return condition
 
 
 def charts(browser: webdriver.Chrome) -> list[WebElement]:
