@@ -8,11 +8,15 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from hypothesis import settings
 
 from polka import api_keys, database, migrate, postgres, seed
 from polka.keys import NewKey, Scope
 from services import KEY, Services
 from wire import Wire
+
+settings.register_profile("polka", deadline=None)  # what an example takes is the machine's affair
+settings.load_profile("polka")
 
 BANKS = 20
 numbers = itertools.count(1)

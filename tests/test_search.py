@@ -162,7 +162,7 @@ def check(searched: Searched, parameters: Row, limit: int) -> None:
     assert len(found[-1]) <= limit
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(parameters=st.fixed_dictionaries({}, optional=PARAMETERS), limit=st.sampled_from([40, 99, 100, 500]))
 def test_what_is_found_is_what_a_plain_filter_finds(searched: Searched, parameters: Row, limit: int) -> None:
     check(searched, parameters, limit)

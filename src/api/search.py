@@ -222,17 +222,21 @@ def walk(parameter: str, *columns: str) -> str:
 
 
 def statement(walk: str, order: str = "key DESC, id DESC") -> str:
-    """Walks until one more than `limit` match.
+    """Walks until one more than `limit` match; then looks up the batch of each, one by one.
 
     The last that it may look at comes back in any case: the next page goes on behind it.
     """
     return f"""
-SELECT *, (SELECT posted_at FROM batches WHERE batches.id = looked_at.batch) AS posted_at,
-       (SELECT window_id FROM batches WHERE batches.id = looked_at.batch) AS window_id FROM (
-    SELECT *, row_number() OVER (ORDER BY {order}) AS place, ({FILTERS}) AS matches
-    FROM ({walk} LIMIT {ROWS_READ_MAX}) walk
-) looked_at
-WHERE matches OR place = {ROWS_READ_MAX} ORDER BY {order} LIMIT $3::int + 1
+SELECT page.*, posting.posted_at, posting.window_id FROM (
+    SELECT * FROM (
+        SELECT *, row_number() OVER (ORDER BY {order}) AS place, ({FILTERS}) AS matches
+        FROM ({walk} LIMIT {ROWS_READ_MAX}) walk
+    ) looked_at
+    WHERE matches OR place = {ROWS_READ_MAX} ORDER BY {order} LIMIT $3::int + 1
+) page LEFT JOIN LATERAL (
+    SELECT posted_at, window_id FROM batches WHERE batches.id = page.batch LIMIT 1
+) posting ON true
+ORDER BY {order}
 """
 
 
