@@ -3,9 +3,6 @@
 import base64
 import json
 import re
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -205,11 +202,3 @@ def number(text: str) -> int:
 def is_ready(pod: dict[str, Any]) -> bool:
     conditions = pod["status"].get("conditions", ())
     return any(found["type"] == "Ready" and found["status"] == "True" for found in conditions)
-
-
-@contextmanager
-def timed(what: str) -> Iterator[None]:
-    """Print how long the block took."""
-    began = time.monotonic()
-    yield
-    print(f"{what}: {time.monotonic() - began:.1f} s")

@@ -35,23 +35,19 @@ def test_new_api_pods_get_their_share(polka: Release) -> None:
         polka.upgrade(api__autoscaling__enabled=False, spammer__enabled=False)
 
 
-def taken(polka: Release) -> dict[str, float]:
-    return polka.taken()
-
-
 def rate(polka: Release) -> float:
     """Payments a second, over some seconds, of the pods that are there."""
-    first, began = taken(polka), time.monotonic()
+    first, began = polka.taken(), time.monotonic()
     time.sleep(5)
-    second = taken(polka)
+    second = polka.taken()
     return sum(second[pod] - first.get(pod, 0) for pod in second) / (time.monotonic() - began)
 
 
 def least_share(polka: Release, old: set[str]) -> float:
     """What the new pod that takes least takes, as a part of an equal share, over some seconds."""
-    first = taken(polka)
+    first = polka.taken()
     time.sleep(3)
-    second = taken(polka)
+    second = polka.taken()
     counts = {pod: second[pod] - first.get(pod, 0) for pod in second}
     new = [count for pod, count in counts.items() if pod not in old]
     return min(new) * len(counts) / max(1, sum(counts.values())) if new else 0

@@ -63,6 +63,13 @@ def test_an_upgrade_with_the_same_values_restarts_nothing(release: Release) -> N
     assert (release.secret("operator-key"), release.secret("password", "polka-postgres")) == secrets
 
 
+def test_a_secret_that_has_another_key_is_never_drawn_anew(release: Release) -> None:
+    password = release.secret("password", "polka-postgres")
+    with pytest.raises(CommandError, match="The Secret polka-postgres is there and has no key other"):
+        release.upgrade(postgres__passwordKey="other")
+    assert release.secret("password", "polka-postgres") == password
+
+
 def test_uninstalling_leaves_the_volume_and_the_secrets_and_installing_again_finds_the_data(release: Release) -> None:
     stored = release.sql("SELECT count(*) FROM transactions")
     assert int(stored) > 0
