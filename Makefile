@@ -11,6 +11,8 @@ EXAMPLES ?= 500
 SEED ?= 1
 TESTS ?=
 BENCH ?=
+# All tests at once: each process has a Postgres and services of its own, and a file's tests stay together.
+SPREAD := --numprocesses=logical --maxprocesses=4 --dist=loadfile
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -22,7 +24,7 @@ up: .venv/installed ## Start everything and keep it running (Ctrl-C stops it)
 	$(BIN)/polka up
 
 test: .venv/installed ## Run the tests; TESTS="tests/test_cache.py -k epoch" picks some
-	$(BIN)/pytest $(TESTS)
+	$(BIN)/pytest $(or $(TESTS),$(SPREAD))
 
 cluster-test: .venv/installed ## Test the chart on the cluster of KUBECONFIG, or on kind; TESTS picks some
 	$(BIN)/pytest -m cluster --capture=no --verbose $(or $(TESTS),k8s-tests/cluster)

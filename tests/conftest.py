@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -34,6 +35,7 @@ def server() -> Iterator[postgres.Server]:
         folder = Path(name)
         folder.chmod(0o755)
         server = postgres.Server(postgres.locate(), folder)
+        server.stop_signal = signal.SIGQUIT  # "immediate": nothing of it is to be kept
         server.initialise()
         runner.run(server.start())
         runner.run(make_template(server.url))
