@@ -25,7 +25,7 @@ Totals = dict[tuple[int, str, str], tuple[int, int, int]]
 entries = st.lists(
     st.tuples(
         st.sampled_from(["bank1", "bank2", "bank3"]),
-        st.just("A1"),
+        st.sampled_from(["A1", "B1"]),
         st.sampled_from(["USD", "EUR"]),
         st.integers(-(10**15), 10**15).filter(bool),
     )
@@ -43,13 +43,19 @@ moves = st.builds(
 
 @given(entries)
 def test_totals_are_those_of_the_entries(entries: Entries) -> None:
-    """Against sums that are taken bank by bank."""
-    totals = flush.totals_of(entries)
-    assert totals.keys() == {(bank, currency) for bank, _, currency, _ in entries}
-    for (bank, currency), total in totals.items():
-        own = [amount for b, _, c, amount in entries if (b, c) == (bank, currency)]
-        assert total == (-sum(a for a in own if a < 0), sum(a for a in own if a > 0), len(own))
-        assert total[1] - total[0] == sum(own)
+    """Against sums that are taken one account, and one bank, after the other."""
+    accounts = flush.totals_by_account(entries)
+    banks = flush.totals_by_bank(accounts)
+    assert accounts.keys() == {(bank, account, currency) for bank, account, currency, _ in entries}
+    assert banks.keys() == {(bank, currency) for bank, _, currency, _ in entries}
+    for (bank, account, currency), total in accounts.items():
+        assert total == sums([entry[3] for entry in entries if entry[:3] == (bank, account, currency)])
+    for (bank, currency), total in banks.items():
+        assert total == sums([amount for b, _, c, amount in entries if (b, c) == (bank, currency)])
+
+
+def sums(amounts: list[int]) -> tuple[int, int, int]:
+    return -sum(a for a in amounts if a < 0), sum(a for a in amounts if a > 0), len(amounts)
 
 
 @given(st.lists(st.lists(moves, max_size=5), min_size=1, max_size=4), st.integers(0, 4))
@@ -61,13 +67,14 @@ def test_settling_leaves_the_nets_of_the_windows_that_are_not_settled(
     left: dict[tuple[str, str], int] = {}
     for number, batches in enumerate(cleared):
         posted = [entry for batch in batches for entry in batch]
-        nets = {key: credits - debits for key, (debits, credits, _) in flush.totals_of(posted).items()}
-        settlement = settlement_entries((*key, net) for key, net in nets.items()) if number < settled else []
+        totals = flush.totals_by_bank(flush.totals_by_account(posted))
+        nets = [(bank, currency, credits - debits) for (bank, currency), (debits, credits, _) in totals.items()]
+        settlement = settlement_entries(nets) if number < settled else []
         assert all(debit[3] == -credit[3] for debit, credit in zip(settlement[::2], settlement[1::2], strict=True))
         for bank, _, currency, amount in posted + settlement:
             balances[bank, currency] = balances.get((bank, currency), 0) + amount
-        for key, net in nets.items() if number >= settled else ():
-            left[key] = left.get(key, 0) + net
+        for bank, currency, net in nets if number >= settled else ():
+            left[bank, currency] = left.get((bank, currency), 0) + net
     assert {key: balance for key, balance in balances.items() if balance} == {k: net for k, net in left.items() if net}
     for currency in ("USD", "EUR"):
         assert sum(balance for (_, c), balance in balances.items() if c == currency) == 0

@@ -5,8 +5,9 @@ raising the epoch waits for it, and shuts out all that come later under the old 
 as well: whatever it posts is in that one.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import chain
 from uuid import UUID
 
 import asyncpg
@@ -19,7 +20,8 @@ from polka.transactions import Entry
 
 RAISE = "UPDATE epoch SET number = number + 1, raised_at = clock_timestamp() WHERE id = 1 RETURNING number"
 HOLD = """
-SELECT epoch.number, windows.id AS window FROM epoch, windows WHERE epoch.id = 1 AND windows.state = 'open' FOR SHARE
+SELECT epoch.number, windows.id AS window, now() AS at FROM epoch, windows
+WHERE epoch.id = 1 AND windows.state = 'open' FOR SHARE
 """
 BALANCES = "SELECT bank, currency, balance FROM balances"
 FLUSH_NUMBER = "SELECT number FROM flush"
@@ -51,7 +53,7 @@ RETURNING id, size, payload
 """
 TAKE_WINDOWLESS = f"""
 UPDATE batches SET window_id = $1 WHERE {oldest("state = 'posted' AND window_id IS NULL")}
-RETURNING id, payload
+RETURNING payload
 """
 SET_ASIDE = """
 UPDATE batches SET state = 'aside', flush = NULL, posted_at = NULL, window_id = NULL WHERE id = ANY($1::uuid[])
@@ -74,6 +76,11 @@ ON CONFLICT (window_id, bank, currency) DO UPDATE
 SET debits = held.debits + excluded.debits, credits = held.credits + excluded.credits,
     count = held.count + excluded.count
 """
+Totals = dict[tuple[str, ...], tuple[int, int, int]]
+"""The sum of debits, the sum of credits, and how many entries, by the parts of a key."""
+
+NOTHING = (0, 0, 0)
+
 REFUSED_BY_DATABASE = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
@@ -92,6 +99,13 @@ class PoisonError(Exception):
     def __init__(self, batch: Posted) -> None:
         super().__init__(f"batch {batch.id} cannot be added")
         self.batch = batch
+
+
+class Held(msgspec.Struct, frozen=True):
+    """What a transaction keeps as it is to its end: the open window. `at` is the transaction's time."""
+
+    window: int
+    at: datetime
 
 
 class Flushed(msgspec.Struct, frozen=True):
@@ -135,24 +149,25 @@ async def flush(connection: Connection, epoch: int, number: int, payments_max: i
         PoisonError: the only batch that it took is one that the database refuses.
     """
     async with connection.transaction(isolation="read_committed"):
-        window = await hold(connection, epoch)
-        rows = await connection.fetch(TAKE_UNPOSTED, window, payments_max, number)
+        held = await hold(connection, epoch)
+        rows = await connection.fetch(TAKE_UNPOSTED, held.window, payments_max, number)
         posted, aside = sort_out(rows)
         if aside:
             await connection.execute(SET_ASIDE, [batch.id for batch in aside])
         if posted:
+            accounts = totals_by_account(chain.from_iterable(batch.entries for batch in posted))
+            banks = totals_by_bank(accounts)
             try:
-                await add_to_balances(connection, posted)
-                await add_to_totals(connection, window, posted)
+                await add_to_balances(connection, accounts, banks)
+                await add_to_window(connection, held.window, banks)
             except REFUSED_BY_DATABASE as error:
                 if len(posted) > 1:
                     raise
                 raise PoisonError(posted[0]) from error
             if not await connection.fetchval(NUMBER_FLUSH, number):
                 raise OutdatedError
-        at = await connection.fetchval("SELECT now()")
     is_last = sum(row["size"] for row in rows) < payments_max
-    return Flushed(number if posted else number - 1, at, posted, aside, is_last)
+    return Flushed(number if posted else number - 1, held.at, posted, aside, is_last)
 
 
 async def set_aside(connection: Connection, epoch: int, batch: UUID) -> None:
@@ -169,24 +184,24 @@ async def adopt(connection: Connection, epoch: int, payments_max: int) -> bool:
         OutdatedError: another cache has the epoch.
     """
     async with connection.transaction(isolation="read_committed"):
-        window = await hold(connection, epoch)
-        rows = await connection.fetch(TAKE_WINDOWLESS, window, payments_max)
-        batches = [Posted(row["id"], readable_entries(row["payload"])) for row in rows]
-        if any(batch.entries for batch in batches):
-            await add_to_totals(connection, window, batches)
+        held = await hold(connection, epoch)
+        rows = await connection.fetch(TAKE_WINDOWLESS, held.window, payments_max)
+        entries = chain.from_iterable(readable_entries(row["payload"]) for row in rows)
+        if banks := totals_by_bank(totals_by_account(entries)):
+            await add_to_window(connection, held.window, banks)
     return bool(rows)
 
 
-async def hold(connection: Connection, epoch: int) -> int:
-    """Keep the epoch and the open window as they are until the transaction's end; the window's number.
+async def hold(connection: Connection, epoch: int) -> Held:
+    """Keep the epoch and the open window as they are until the transaction's end.
 
     Raises:
         OutdatedError: another cache has the epoch, or has closed the window meanwhile.
     """
-    held = await connection.fetchrow(HOLD)
-    if held is None or held["number"] != epoch:
+    row = await connection.fetchrow(HOLD)
+    if row is None or row["number"] != epoch:
         raise OutdatedError
-    return int(held["window"])
+    return Held(row["window"], row["at"])
 
 
 def sort_out(rows: Iterable[asyncpg.Record]) -> tuple[list[Posted], list[Posted]]:
@@ -217,37 +232,42 @@ def is_balanced(entries: Sequence[Entry]) -> bool:
     return bool(sums) and not any(sums.values())
 
 
-async def add_to_balances(connection: Connection, batches: Iterable[Posted]) -> None:
-    accounts: dict[tuple[str, ...], int] = {}
-    banks: dict[tuple[str, ...], int] = {}
-    for batch in batches:
-        for bank, account, currency, amount in batch.entries:
-            accounts[bank, account, currency] = accounts.get((bank, account, currency), 0) + amount
-            banks[bank, currency] = banks.get((bank, currency), 0) + amount
-    await add(connection, ADD_TO_BALANCES, banks)
-    await add(connection, ADD_TO_ACCOUNTS, accounts)
-
-
-async def add(connection: Connection, statement: str, sums: Mapping[tuple[str, ...], int]) -> None:
-    """Run a statement that takes the keys' parts and the amounts as arrays; sorted, so that it walks its index."""
-    keys = sorted(sums)
-    await connection.execute(statement, *zip(*keys, strict=True), [sums[key] for key in keys])
-
-
-async def add_to_totals(connection: Connection, window: int, batches: Iterable[Posted]) -> None:
-    """Add to the window's debits, credits and counts of entries, which are kept for each bank and currency."""
-    totals = totals_of(entry for batch in batches for entry in batch.entries)
-    rows = ((*key, *totals[key]) for key in sorted(totals))
-    await connection.execute(ADD_TO_TOTALS, window, *zip(*rows, strict=True))
-
-
-def totals_of(entries: Iterable[Entry]) -> dict[tuple[str, str], tuple[int, int, int]]:
-    """By bank and currency: the sum of debits, the sum of credits, and how many entries."""
-    totals: dict[tuple[str, str], tuple[int, int, int]] = {}
-    for bank, _, currency, amount in entries:
-        debits, credits, count = totals.get((bank, currency), (0, 0, 0))
-        totals[bank, currency] = debits + max(-amount, 0), credits + max(amount, 0), count + 1
+def totals_by_account(entries: Iterable[Entry]) -> Totals:
+    """By bank, account and currency. The one pass over all entries, of which there are thousands each second."""
+    totals: Totals = {}
+    for bank, account, currency, amount in entries:
+        key = bank, account, currency
+        debits, credits, count = totals.get(key, NOTHING)
+        if amount < 0:
+            totals[key] = debits - amount, credits, count + 1
+        else:
+            totals[key] = debits, credits + amount, count + 1
     return totals
+
+
+def totals_by_bank(accounts: Totals) -> Totals:
+    """By bank and currency, from those by account."""
+    totals: Totals = {}
+    for (bank, _, currency), (debits, credits, count) in accounts.items():
+        of_bank = totals.get((bank, currency), NOTHING)
+        totals[bank, currency] = of_bank[0] + debits, of_bank[1] + credits, of_bank[2] + count
+    return totals
+
+
+async def add_to_balances(connection: Connection, accounts: Totals, banks: Totals) -> None:
+    """Add the nets: credits less debits."""
+    for statement, totals in ((ADD_TO_BALANCES, banks), (ADD_TO_ACCOUNTS, accounts)):
+        await connection.execute(statement, *columns((*key, sums[1] - sums[0]) for key, sums in totals.items()))
+
+
+async def add_to_window(connection: Connection, window: int, banks: Totals) -> None:
+    """Add to the window's totals, which are kept for each bank and currency."""
+    await connection.execute(ADD_TO_TOTALS, window, *columns((*key, *sums) for key, sums in banks.items()))
+
+
+def columns(rows: Iterable[tuple[str | int, ...]]) -> Iterable[tuple[str | int, ...]]:
+    """The columns of rows that begin with their keys; sorted, so that a statement walks its index."""
+    return zip(*sorted(rows), strict=True)
 
 
 decode_entries = msgspec.json.Decoder(list[Entry]).decode

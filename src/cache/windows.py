@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from cache.flush import NUMBER_FLUSH, Flushed, OutdatedError, add_to_balances, hold
+from cache.flush import NUMBER_FLUSH, Flushed, OutdatedError, add_to_balances, hold, totals_by_account, totals_by_bank
 from cache.ledger import Posted
 from polka.clearing import WINDOW, window_of
 from polka.database import Connection
@@ -43,7 +42,7 @@ async def close(connection: Connection, epoch: int, window: int, flush: int) -> 
         OutdatedError: another cache has the epoch.
     """
     async with connection.transaction(isolation="read_committed"):
-        open_window = await hold(connection, epoch)
+        open_window = (await hold(connection, epoch)).window
         if refused := refused_closing(window, open_window):
             return refused
         if window < open_window:
@@ -62,7 +61,7 @@ async def settle(
         OutdatedError: another cache has the epoch.
     """
     async with connection.transaction(isolation="read_committed"):
-        await hold(connection, epoch)
+        held = await hold(connection, epoch)
         row = await connection.fetchrow(WINDOW, window)
         if row is None:
             return None
@@ -75,8 +74,8 @@ async def settle(
         entries = settlement_entries((row["bank"], row["currency"], int(row["net"])) for row in rows)
         flushed = None
         if entries:
-            at = await post(connection, window, number, Posted(batch, entries))
-            flushed = Flushed(number, at, [Posted(batch, entries)], [], is_last=True)
+            await post(connection, window, number, Posted(batch, entries))
+            flushed = Flushed(number, held.at, [Posted(batch, entries)], [], is_last=True)
         return Settled(await changed(connection, SETTLE, window, batch if entries else None), flushed)
 
 
@@ -88,15 +87,14 @@ async def changed(connection: Connection, statement: str, *values: Any) -> Windo
     return window_of(row)
 
 
-async def post(connection: Connection, window: int, number: int, batch: Posted) -> datetime:
-    """Write the batch as one that flush `number` has posted, with the balances that it makes; the database's time."""
+async def post(connection: Connection, window: int, number: int, batch: Posted) -> None:
+    """Write the batch as one that flush `number` has posted, with the balances that it makes."""
     size = len(batch.entries) // 2
     await connection.execute(POST_SETTLEMENT, batch.id, size, to_json(batch.entries), number, window)
-    await add_to_balances(connection, [batch])
+    accounts = totals_by_account(batch.entries)
+    await add_to_balances(connection, accounts, totals_by_bank(accounts))
     if not await connection.fetchval(NUMBER_FLUSH, number):
         raise OutdatedError
-    at: datetime = await connection.fetchval("SELECT now()")
-    return at
 
 
 def to_json(entries: Iterable[Entry]) -> str:
