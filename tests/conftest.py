@@ -77,6 +77,12 @@ def make_database(server: postgres.Server) -> Callable[[], str]:
 
 
 @pytest.fixture
+def copy_database(server: postgres.Server) -> Callable[[str], str]:
+    """Copies a database that nobody uses at the moment, by its URL."""
+    return lambda url: new_database(server, url.partition("?")[0].rpartition("/")[2])
+
+
+@pytest.fixture
 def empty_database_url(server: postgres.Server) -> str:
     """A database without a schema."""
     return new_database(server, "template0")

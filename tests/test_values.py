@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from api.operations import fingerprint_of
 from polka import duration
 from polka.money import AMOUNT_MAX, EXPONENTS, Amount, is_currency
 from polka.transactions import (
@@ -140,6 +141,13 @@ PARTIES = st.builds(Party, st.text(NAMES, min_size=1), st.text(LETTERS_AND_DIGIT
 
 @given(PARTIES, PARTIES, st.integers(1, AMOUNT_MAX), st.sampled_from(sorted(EXPONENTS)))
 def test_the_entries_of_a_payment_sum_to_zero(sender: Party, receiver: Party, amount: int, currency: str) -> None:
-    debit, credit = entries_of(Payment(sender, receiver, amount, currency))
+    debit, credit = entries_of(Payment(sender, receiver, amount, currency), None)
     assert debit == (sender.bank, sender.account, currency, -amount)
     assert credit == (receiver.bank, receiver.account, currency, amount)
+
+
+def test_a_request_of_before_currencies_could_differ_is_known_again() -> None:
+    """By its fingerprint, in which a client's key of yesterday is stored."""
+    sender, receiver = Party("bank1", "A1"), Party("bank2", "B1")
+    assert fingerprint_of(Payment(sender, receiver, 100)) == "229a1ab118850f30d8d6e10dc95b7a6f"
+    assert fingerprint_of(Payment(sender, receiver, 100, "EUR", "Rent")) == "eb98c7ecee6d466836ff3f9c651856da"

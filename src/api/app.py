@@ -27,6 +27,7 @@ from api import (
 )
 from api.access import Access
 from api.banks import KnownBanks
+from api.exchange import open_exchange
 from api.keyring import open_keyring
 from api.limits import Limits
 from api.payments import FastLane, Payments
@@ -84,11 +85,12 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
         cache_client.connect(chosen) as cache,
         posting.open_posting(chosen, cache) as poster,
         open_keyring(chosen) as keyring,
+        open_exchange(chosen, pool) as exchange,
     ):
         known_banks = KnownBanks(pool)
         limits = Limits(chosen.rate_per_second, chosen.rate_burst)
         drain = Drain(chosen.drain_seconds)
-        paying = Payments(poster, known_banks, chosen.request_timeout_seconds)
+        paying = Payments(poster, known_banks, exchange, chosen.request_timeout_seconds)
         litestar = Litestar(
             route_handlers=ROUTES,
             exception_handlers=problems.HANDLERS,

@@ -56,6 +56,8 @@ async def pay_many(request: Request[Any, Any, Any], payments: Payments, limits: 
     checked = await head.in_time(check_items(payments, head.caller, items))
     refused = [item for item in checked if isinstance(item, Refused)]
     if refused and mode == "atomic":
+        if passing := next((item for item in refused if item.refusal.value.status == 503), None):
+            return passing  # the same request may be taken later: its key stays free
         return await payments.posting.refuse(fingerprint, head.key, items_refused(checked), head.seconds_left)
     if len(refused) == len(checked):
         return await payments.posting.refuse_items(fingerprint, head.key, refused, head.seconds_left)
@@ -68,8 +70,17 @@ async def check_items(payments: Payments, caller: Caller, items: Iterable[Paymen
         if isinstance(item, Refused):
             checked.append(item)
         else:
-            checked.append(check(item, caller) or await payments.unknown_bank(item) or Pay(item))
+            checked.append(await check_item(payments, caller, item))
     return checked
+
+
+async def check_item(payments: Payments, caller: Caller, payment: Payment) -> Pay | Refused:
+    if no := check(payment, caller):
+        return no
+    converted = payments.exchange.convert(payment)
+    if isinstance(converted, Refused):
+        return converted
+    return await payments.unknown_bank(payment) or Pay(payment, converted)
 
 
 def items_refused(items: list[Pay | Refused]) -> Refused:

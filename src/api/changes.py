@@ -24,7 +24,7 @@ from polka.keys import Scope
 from polka.transactions import Amendment, Reference, Transaction, amended, is_account_id
 
 PARAMETERS = ("reason",)
-FIXED = ("amount", "currency")
+FIXED = ("amount", "currency", "receiver_currency")
 """What no amendment changes: it would be another payment."""
 
 

@@ -10,15 +10,16 @@ from litestar import get
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
+from api import exchange
 from api.access import Needs
-from api.problems import refuse
-from api.refusals import Refusal
+from api.problems import RefusedError, refuse
+from api.refusals import Refusal, Refused
 from api.settings import Settings
 from polka import rate_sets
 from polka.database import Pool
 from polka.keys import Scope
 from polka.money import AMOUNT_MAX, CURRENCIES, Currency, is_currency
-from polka.rates import EURO, Source, convert, is_stale, shown
+from polka.rates import EURO, Source
 
 CODE = r"^[A-Z]{3}\Z"
 
@@ -96,22 +97,10 @@ async def convert_amount(
             refuse(Refusal.UNKNOWN_CURRENCY, f"{field}: ISO 4217 has no currency {currency} with minor units.", field)
     newest = await rate_sets.in_force(pool)
     if (stored := newest.stored) is None:
-        refuse(Refusal.RATES_STALE, "There are no rates yet.")
-    for field, currency in (("from", from_), ("to", to)):
-        if not stored.rates.has(currency):
-            refuse(Refusal.NO_RATE, f"{field}: the rates of {stored.rates.date} have none of {currency}.", field)
-    limit = settings.rates_age_limit_days
-    if is_stale(stored, newest.today, limit, settings.rates_recorded):
-        refuse(Refusal.RATES_STALE, f"The newest rates are of {stored.rates.date}, more than {limit} days ago.")
-    rate = stored.rates.rate(from_, to)
-    converted = convert(amount, from_, to, rate)
-    if converted > AMOUNT_MAX:
-        refuse(Refusal.AMOUNT_TOO_LARGE, f"amount: comes to {converted} {to}, more than {AMOUNT_MAX}.", "amount")
+        raise RefusedError(exchange.NO_RATES)
+    found = exchange.quote(stored, newest.today, settings, amount, ("from", from_), ("to", to))
+    if isinstance(found, Refused):
+        raise RefusedError(found)
     return Conversion(
-        Money(amount, from_),
-        Money(converted, to),
-        shown(rate),
-        stored.rates.date,
-        stored.version,
-        stored.source,
+        Money(amount, from_), Money(found.amount, to), found.rate, found.rate_date, found.rate_version, stored.source
     )

@@ -38,6 +38,13 @@ TRANSACTION_EXAMPLE = {
     "posted_at": None,
     "window": None,
 }
+ACROSS_EXAMPLE = TRANSACTION_EXAMPLE | {
+    "receiver_amount": 1966,
+    "receiver_currency": "JPY",
+    "rate": "157.2502685",
+    "rate_date": "2026-10-30",
+    "rate_version": 1,
+}
 DELETED_EXAMPLE = TRANSACTION_EXAMPLE | {
     "version": 2,
     "status": "deleted",
@@ -99,6 +106,13 @@ WRITES = (
     Refusal.OUTCOME_UNKNOWN_IN_TIME,
 )
 PAYS = (*WRITES, Refusal.SAME_ACCOUNT, Refusal.UNKNOWN_BANK)
+CONVERTS = (
+    Refusal.UNKNOWN_CURRENCY,
+    Refusal.NO_RATE,
+    Refusal.RATES_STALE,
+    Refusal.AMOUNT_TOO_LARGE,
+)
+PAYS_ACROSS = (*PAYS, *CONVERTS, Refusal.AMOUNT_TOO_SMALL)
 CHANGES = (*WRITES, Refusal.NOT_FOUND, Refusal.DELETED, Refusal.STALE_VERSION, Refusal.CONFLICT)
 READS = (Refusal.DATABASE_AWAY,)
 SAVES = (Refusal.MALFORMED, Refusal.TOO_LARGE, Refusal.OUTCOME_UNKNOWN)
@@ -112,14 +126,14 @@ ROUTES: dict[tuple[str, str], Described] = {
         {200: (dict[str, str], {"status": "ready"}), 503: (dict[str, str], {"status": "the database does not answer"})}
     ),
     ("POST", "/transaction"): Described(
-        {201: (Transaction, TRANSACTION_EXAMPLE)},
-        (Payment, PAYMENT_EXAMPLE),
-        (*PAYS, Refusal.UNKNOWN_CURRENCY),
+        {201: (Transaction, ACROSS_EXAMPLE)},
+        (Payment, PAYMENT_EXAMPLE | {"receiver_currency": "JPY"}),
+        PAYS_ACROSS,
         WAITS,
     ),
     ("GET", "/transaction"): Described(
         {200: ((Transaction, BulkResult), TRANSACTION_EXAMPLE)},
-        refusals=(*READS, Refusal.NOT_FOUND, *PAYS, *CHANGES, Refusal.UNKNOWN_CURRENCY, Refusal.ITEMS_REFUSED),
+        refusals=(*READS, Refusal.NOT_FOUND, *PAYS_ACROSS, *CHANGES, Refusal.ITEMS_REFUSED),
     ),
     ("GET", "/transaction/{transaction_id}"): Described(
         {200: (Transaction, TRANSACTION_EXAMPLE)}, refusals=(*READS, Refusal.NOT_FOUND)
@@ -145,7 +159,7 @@ ROUTES: dict[tuple[str, str], Described] = {
             207: (BulkResult, None),
         },
         (list[Payment], [PAYMENT_EXAMPLE]),
-        (*WRITES, Refusal.ITEMS_REFUSED),
+        (*WRITES, Refusal.ITEMS_REFUSED, Refusal.RATES_STALE),
         (*WAITS, "mode"),
         message_pack=True,
     ),
@@ -200,13 +214,7 @@ ROUTES: dict[tuple[str, str], Described] = {
                 },
             )
         },
-        refusals=(
-            *READS,
-            Refusal.UNKNOWN_CURRENCY,
-            Refusal.NO_RATE,
-            Refusal.RATES_STALE,
-            Refusal.AMOUNT_TOO_LARGE,
-        ),
+        refusals=(*READS, *CONVERTS),
     ),
     ("POST", "/keys"): Described(
         {201: (MadeKey, None)},

@@ -6,10 +6,12 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 from uuid_utils import uuid7
 
 from api.refusals import Refused
-from polka.transactions import Entry, Payment, Transaction, entries_of, reversal_of
+from polka.rates import Converted
+from polka.transactions import Entry, Payment, Transaction, across, entries_of, reversal_of
 
 Key = tuple[str, str]
 """Who asked, and the idempotency key that he gave."""
@@ -33,21 +35,22 @@ class Parts:
 
 
 class Pay:
-    """A new payment."""
+    """A new payment, and what its receiver gets if that is another currency."""
 
-    __slots__ = ("id", "payment")
+    __slots__ = ("converted", "id", "payment")
     size = 1
 
-    def __init__(self, payment: Payment) -> None:
+    def __init__(self, payment: Payment, converted: Converted | None = None) -> None:
         self.id = str(uuid7())
         self.payment = payment
+        self.converted = converted
 
     @property
     def fingerprint(self) -> str:
         return fingerprint_of(self.payment)
 
     def add_to(self, parts: Parts, key: Key | None, fingerprint: str) -> None:
-        parts.entries += entries_of(self.payment)
+        parts.entries += entries_of(self.payment, self.converted)
         parts.payments.append(self._row(key, fingerprint))
 
     def _row(self, key: Key | None, fingerprint: str) -> tuple[Any, ...]:
@@ -64,12 +67,13 @@ class Pay:
             payment.reference,
             *(key or NO_KEY),
             fingerprint,
+            *(astuple(self.converted) if self.converted else ()),
         )
 
     def result(self, batch: str, at: datetime) -> Transaction:
         """The transaction that the batch, committed at this time, has made of it."""
         payment = self.payment
-        return Transaction(
+        made = Transaction(
             self.id,
             1,
             "accepted",
@@ -81,6 +85,7 @@ class Pay:
             batch,
             at,
         )
+        return across(made, self.converted) if self.converted else made
 
 
 class Change:
@@ -99,7 +104,7 @@ class Change:
     def add_to(self, parts: Parts, key: Key | None, fingerprint: str) -> None:
         parts.entries += reversal_of(self.old)
         if self.new.status == "accepted":
-            parts.entries += entries_of(self.new)
+            parts.entries += entries_of(self.new, self.new.converted)
         new = self.new
         parts.changes.append(
             (

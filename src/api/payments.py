@@ -12,11 +12,12 @@ from api.access import Needs, lacking
 from api.answers import Answer, as_response, certain, count, encode
 from api.banks import KnownBanks
 from api.batches import Outcome
+from api.exchange import Exchange
 from api.operations import Pay, fingerprint_of
 from api.posting import Posting
 from api.problems import FORMS, RefusedError
 from api.refusals import Refusal, Refused
-from api.requests import read_body, read_head
+from api.requests import Head, read_body, read_head
 from polka.keys import Caller, Scope
 from polka.money import is_currency
 from polka.transactions import Payment, Transaction, is_account_id
@@ -25,8 +26,11 @@ from polka.transactions import Payment, Transaction, is_account_id
 class Payments:
     """What becomes of requests that pay: their checks, and their way into posting."""
 
-    def __init__(self, posting: Posting, known_banks: KnownBanks, request_timeout_seconds: float) -> None:
+    def __init__(
+        self, posting: Posting, known_banks: KnownBanks, exchange: Exchange, request_timeout_seconds: float
+    ) -> None:
         self.posting = posting
+        self.exchange = exchange
         self.request_timeout_seconds = request_timeout_seconds
         self._known_banks = known_banks
 
@@ -41,9 +45,24 @@ class Payments:
         payment = read_payment(await read_body(receive))
         if no := check(payment, head.caller):
             return no
+        converted = self.exchange.convert(payment)
+        if isinstance(converted, Refused):
+            return await self._refuse_conversion(payment, head, converted)
         if not self.knows_banks(payment) and (no := await head.in_time(self.unknown_bank(payment))):
             return await self.posting.refuse(fingerprint_of(payment), head.key, no, head.seconds_left)
-        return await self.posting.post(Pay(payment), head.key, head.seconds_left)
+        return await self.posting.post(Pay(payment, converted), head.key, head.seconds_left)
+
+    async def _refuse_conversion(self, payment: Payment, head: Head, refused: Refused) -> Outcome:
+        """Whoever repeats a request gets its first answer, whatever has become of the rates.
+
+        What passes (there are no rates, or only old ones) is no answer for good: the key stays free.
+        """
+        fingerprint = fingerprint_of(payment)
+        if refused.refusal.value.status != 503:
+            return await self.posting.refuse(fingerprint, head.key, refused, head.seconds_left)
+        if head.key and (known := await head.in_time(self.posting.known(head.key, fingerprint))):
+            return known
+        return refused
 
     def knows_banks(self, payment: Payment) -> bool:
         """Whether both banks are known here, so that nobody has to be asked."""
@@ -67,8 +86,14 @@ def check(payment: Payment | Transaction, caller: Caller) -> Refused | None:
     if payment.sender == payment.receiver:
         return Refused(Refusal.SAME_ACCOUNT, "receiver: it is the sender's own account.", "receiver")
     if not is_currency(payment.currency):
-        return Refused(Refusal.UNKNOWN_CURRENCY, f"currency: {payment.currency} is not in ISO 4217.", "currency")
+        return unknown_currency("currency", payment.currency)
+    if isinstance(payment.receiver_currency, str) and not is_currency(payment.receiver_currency):
+        return unknown_currency("receiver_currency", payment.receiver_currency)
     return None
+
+
+def unknown_currency(field: str, code: str) -> Refused:
+    return Refused(Refusal.UNKNOWN_CURRENCY, f"{field}: {code} is not in ISO 4217.", field)
 
 
 def read_payment(body: bytes) -> Payment:

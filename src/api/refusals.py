@@ -32,6 +32,7 @@ class Refusal(Enum):
     NO_RATE = Kind(422, "no_rate", "There is no exchange rate for the currency")
     RATES_STALE = Kind(503, "rates_stale", "The exchange rates are too old")
     AMOUNT_TOO_LARGE = Kind(422, "amount_too_large", "The amount is larger than one payment may be")
+    AMOUNT_TOO_SMALL = Kind(422, "amount_too_small", "The amount comes to nothing in the other currency")
     UNKNOWN_BANK = Kind(422, "unknown_bank", "There is no such bank")
     ITEMS_REFUSED = Kind(422, "items_refused", "Items of the request are refused, so none was taken")
     DELETED = Kind(410, "deleted", "The payment is deleted")

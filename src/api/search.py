@@ -56,7 +56,7 @@ class Search:
             pattern=r"^[A-Za-z0-9]{1,34}\Z",
         ),
     ] = None
-    currency: Annotated[str | None, QueryParameter(description="ISO 4217.", pattern=r"^[A-Z]{3}\Z")] = None
+    currency: Annotated[str | None, QueryParameter(description="What the sender pays.", pattern=r"^[A-Z]{3}\Z")] = None
     amount_min: Annotated[int, QueryParameter(description="Minor units.", ge=1, le=AMOUNT_MAX)] = 1
     amount_max: Annotated[int, QueryParameter(description="Minor units.", ge=1, le=AMOUNT_MAX)] = AMOUNT_MAX
     from_: Annotated[str | None, QueryParameter(name="from", description="Created at this RFC 3339 time or later.")] = (

@@ -14,8 +14,10 @@ import msgspec
 
 from polka import database
 from polka.database import Connection
+from polka.money import EXPONENTS
 from polka.positions import PAGE_MAX, Bank, Banks
-from polka.transactions import POLKA
+from polka.rates import EURO
+from polka.transactions import CONVERSION, POLKA
 from polka.windows import SETTLED_BY_POLKA, SETTLEMENT
 
 DIFFERENCES_MAX = 1_000
@@ -24,12 +26,25 @@ CACHE_SECONDS = 5.0
 RETRY_SECONDS = 0.1
 
 # Each version has its entries in its batch; what replaced it has reversed them in another.
-MOVES = """
-    SELECT batch, 1 AS sign, sender_bank, sender_account, receiver_bank, receiver_account, currency, amount
+VERSIONS = """
+    SELECT batch, 1 AS sign, sender_bank, sender_account, receiver_bank, receiver_account, currency, amount,
+           receiver_currency, receiver_amount
     FROM transaction_versions WHERE status = 'accepted'
     UNION ALL
-    SELECT reversal_batch, -1, sender_bank, sender_account, receiver_bank, receiver_account, currency, amount
+    SELECT reversal_batch, -1, sender_bank, sender_account, receiver_bank, receiver_account, currency, amount,
+           receiver_currency, receiver_amount
     FROM transaction_history
+"""
+# A version moves its amount to the receiver, or across currencies to Polka's own account, which pays the receiver.
+MOVES = f"""
+    SELECT batch, sign, sender_bank, sender_account,
+           CASE WHEN receiver_amount IS NULL THEN receiver_bank ELSE '{POLKA}' END AS receiver_bank,
+           CASE WHEN receiver_amount IS NULL THEN receiver_account ELSE '{CONVERSION}' END AS receiver_account,
+           currency, amount
+    FROM ({VERSIONS}) versions
+    UNION ALL
+    SELECT batch, sign, '{POLKA}', '{CONVERSION}', receiver_bank, receiver_account, receiver_currency, receiver_amount
+    FROM ({VERSIONS}) versions WHERE receiver_amount IS NOT NULL
 """
 ENTRIES = f"""
     SELECT batch, sender_bank AS bank, sender_account AS account, currency, -sign * amount AS amount
@@ -53,6 +68,24 @@ PAYLOADS = """
     FROM batches, json_array_elements(payload) AS entry
 """
 UNPOSTED = f"SELECT bank, account, currency, amount FROM ({PAYLOADS}) payloads WHERE state = 'unposted'"
+UNITS = ", ".join(f"('{currency}', {10**exponent})" for currency, exponent in EXPONENTS.items())
+# What each payment across currencies is worth by the rates that it names, exactly: `worth` divided by `unit`.
+WORTHS = f"""
+    WITH units (currency, units) AS (VALUES {UNITS}), of_euro AS (
+        SELECT date, version, currency, rate FROM rates UNION ALL SELECT date, version, '{EURO}', 1 FROM rate_sets
+    )
+    SELECT concat_ws(' ', made.id, made.version) AS subject, made.receiver_amount, made.rate,
+           source.rate AS source_rate, target.rate AS target_rate,
+           made.amount * target.rate * target_units.units AS worth, source.rate * source_units.units AS unit
+    FROM transaction_versions made
+    LEFT JOIN units source_units ON source_units.currency = made.currency
+    LEFT JOIN units target_units ON target_units.currency = made.receiver_currency
+    LEFT JOIN of_euro source
+    ON (source.date, source.version, source.currency) = (made.rate_date, made.rate_version, made.currency)
+    LEFT JOIN of_euro target
+    ON (target.date, target.version, target.currency) = (made.rate_date, made.rate_version, made.receiver_currency)
+    WHERE made.receiver_amount IS NOT NULL
+"""
 # Each check is a query for what is wrong: its subject, what it should be, and what it is.
 CHECKS = {
     "An account's balance is the sum of its entries": f"""
@@ -119,6 +152,16 @@ CHECKS = {
         FROM transaction_history old
         LEFT JOIN transaction_versions next ON next.id = old.id AND next.version = old.version + 1
         WHERE next.batch IS DISTINCT FROM old.reversal_batch
+    """,
+    "A receiver gets what the stored rates say, rounded half to even": f"""
+        SELECT subject, coalesce(expected, 0) AS expected, receiver_amount AS found FROM ({WORTHS}) worths,
+        LATERAL (SELECT div(2 * worth + unit, 2 * unit) AS up, mod(2 * worth + unit, 2 * unit) = 0 AS is_tie) halves,
+        LATERAL (SELECT CASE WHEN is_tie AND mod(up, 2) = 1 THEN up - 1 ELSE up END AS expected) rounded
+        WHERE expected IS DISTINCT FROM receiver_amount
+    """,
+    "A payment shows the rate of the stored rates, in ten digits": f"""
+        SELECT subject, 1 AS expected, 0 AS found FROM ({WORTHS}) worths
+        WHERE (abs(rate * source_rate - target_rate) <= 5e-10 * rate * source_rate) IS NOT TRUE
     """,
     "A batch is in a window if it is posted, and in none if it is not": """
         SELECT batches.id::text AS subject, (state = 'posted')::int AS expected, (window_id IS NOT NULL)::int AS found

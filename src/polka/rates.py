@@ -42,6 +42,19 @@ class Rates(msgspec.Struct, frozen=True):
         return Fraction(1) if currency == EURO else Fraction(self.of_euro[currency])
 
 
+class Converted(msgspec.Struct, frozen=True):
+    """What an amount comes to in another currency, and the rates that say so.
+
+    `rate` is what one unit (not minor unit) of the amount's currency is in this one, as it is shown.
+    """
+
+    amount: int
+    currency: str
+    rate: str
+    rate_date: date
+    rate_version: int
+
+
 class Source(Enum):
     """Where stored rates come from: the document that ships with Polka, or whoever publishes them."""
 
@@ -107,6 +120,16 @@ def is_stale(stored: StoredRates, today: date, age_limit_days: int, takes_record
     if takes_recorded and stored.source is Source.RECORDED:
         return False
     return (today - stored.rates.date).days > age_limit_days
+
+
+def converted(amount: int, source: str, target: str, stored: StoredRates) -> Converted:
+    """What the amount, in minor units of `source`, comes to in `target` by these rates.
+
+    Raises:
+        KeyError: one of the currencies has no rate.
+    """
+    rate = stored.rates.rate(source, target)
+    return Converted(convert(amount, source, target, rate), target, shown(rate), stored.rates.date, stored.version)
 
 
 def convert(amount: int, source: str, target: str, rate: Fraction) -> int:

@@ -115,8 +115,19 @@ class Account(SQLModel, table=True):
     opened_at: datetime = Field(sa_column=now())
 
 
+CONVERTED = f"""
+num_nonnulls(receiver_amount, receiver_currency, rate, rate_date, rate_version) IN (0, 5)
+AND receiver_amount BETWEEN 1 AND {AMOUNT_MAX} AND rate > 0
+"""
+
+
 class Transaction(SQLModel, table=True):
-    """A payment that was accepted, in its newest version. No foreign keys: each would cost as much as the row."""
+    """A payment that was accepted, in its newest version. No foreign keys: each would cost as much as the row.
+
+    Of a payment across currencies: what the receiver gets, and by which rates. `booked_version` is the version again,
+    where there are more entries than the sender's and the receiver's: a Polka that knows only of those two (the one of
+    before, while an upgrade rolls out) leaves it behind, and so cannot change such a payment.
+    """
 
     __tablename__ = "transactions"
     __table_args__ = (
@@ -125,6 +136,8 @@ class Transaction(SQLModel, table=True):
         CheckConstraint("sender_bank <> receiver_bank OR sender_account <> receiver_account", name="parties"),
         CheckConstraint("status IN ('accepted', 'deleted')", name="status"),
         CheckConstraint("(version = 1) = (changed_at IS NULL)", name="changed"),
+        CheckConstraint(CONVERTED, name="converted"),
+        CheckConstraint("receiver_amount IS NULL OR booked_version IS NOT DISTINCT FROM version", name="booked"),
         Index("ix_transactions_sender_bank_id", "sender_bank", "id"),
         Index("ix_transactions_receiver_bank_id", "receiver_bank", "id"),
         Index("ix_transactions_sender_account_id", "sender_account", "id"),
@@ -145,6 +158,12 @@ class Transaction(SQLModel, table=True):
     created_at: datetime = Field(sa_column=now())
     version: int = Field(sa_column=first_version())
     changed_at: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
+    receiver_amount: int | None = Field(sa_column=Column(BigInteger))
+    receiver_currency: str | None = Field(sa_column=Column(Text(collation="C")))
+    rate: Decimal | None = Field(sa_column=Column(Numeric))
+    rate_date: Day | None = Field(sa_column=Column(Date))
+    rate_version: int | None = Field(sa_column=Column(Integer))
+    booked_version: int | None = Field(sa_column=Column(Integer))
 
 
 class OldVersion(SQLModel, table=True):
@@ -170,6 +189,11 @@ class OldVersion(SQLModel, table=True):
     replaced_at: datetime = Field(sa_column=now())
     replaced_by: str = Field(sa_column=name())
     reason: str | None = Field(sa_column=Column(Text))
+    receiver_amount: int | None = Field(sa_column=Column(BigInteger))
+    receiver_currency: str | None = Field(sa_column=Column(Text(collation="C")))
+    rate: Decimal | None = Field(sa_column=Column(Numeric))
+    rate_date: Day | None = Field(sa_column=Column(Date))
+    rate_version: int | None = Field(sa_column=Column(Integer))
 
 
 class IdempotencyKey(SQLModel, table=True):

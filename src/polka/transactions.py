@@ -1,13 +1,14 @@
 """A payment as a client asks for it, the transaction that it becomes, and its double entries."""
 
 import re
-from datetime import datetime
-from typing import Annotated, Literal
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from polka.money import Amount
+from polka.rates import Converted
 
 BANK_NAME = r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}\Z"
 
@@ -35,6 +36,8 @@ Reference = Annotated[
 
 POLKA = "polka"
 """The name under which Polka itself is a party: no bank can have it."""
+CONVERSION = "conversion"
+"""Polka's own account that takes the other side in both currencies of a payment across two."""
 
 Entry = tuple[str, str, str, int]
 """One line of the ledger: bank, account, currency and the amount in minor units, below zero for a debit."""
@@ -47,14 +50,23 @@ class Party(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     account: AccountId
 
 
+Code = Annotated[str, msgspec.Meta(max_length=3, description="ISO 4217.")]
+
+
 class Payment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a client asks for."""
+    """What a client asks for. Without a `receiver_currency` that is another, the receiver gets what the sender pays."""
 
     sender: Party
     receiver: Party
     amount: Amount
-    currency: Annotated[str, msgspec.Meta(max_length=3, description="ISO 4217.")] = "USD"
+    currency: Code = "USD"
     reference: Reference | None = None
+    receiver_currency: Code | UnsetType | None = UNSET  # left out where it is not given: a fingerprint stays as it was
+
+    @property
+    def crosses(self) -> bool:
+        """Whether the receiver gets another currency."""
+        return bool(self.receiver_currency) and self.receiver_currency != self.currency
 
 
 class PartyAmendment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,7 +77,7 @@ class PartyAmendment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Amendment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to be another of a payment (JSON Merge Patch, RFC 7396). Its amount and currency stay for ever."""
+    """What is to be another of a payment (JSON Merge Patch, RFC 7396). Amounts, currencies and rate stay for ever."""
 
     sender: PartyAmendment | UnsetType = UNSET
     receiver: PartyAmendment | UnsetType = UNSET
@@ -77,6 +89,9 @@ class Transaction(msgspec.Struct, frozen=True):
 
     `version` counts from 1; `changed_at` says when a later version was made, and `batch` is the batch of this
     version's entries (of the reversal, where the status is `deleted`), `window` the clearing window that it is in.
+    A payment across currencies has the last five fields, which say what the receiver gets, and by which rates. `rate`
+    is what one unit (not minor unit) of `currency` is in `receiver_currency`, as it is shown: the amount comes of the
+    exact one.
     """
 
     id: str
@@ -92,6 +107,23 @@ class Transaction(msgspec.Struct, frozen=True):
     changed_at: datetime | None = None
     posted_at: datetime | None = None
     window: int | None = None
+    receiver_amount: int | UnsetType = UNSET
+    receiver_currency: str | UnsetType = UNSET
+    rate: str | UnsetType = UNSET
+    rate_date: date | UnsetType = UNSET
+    rate_version: int | UnsetType = UNSET
+
+    @property
+    def converted(self) -> Converted | None:
+        """What the receiver gets, if that is another currency."""
+        values: tuple[Any, ...] = (
+            self.receiver_amount,
+            self.receiver_currency,
+            self.rate,
+            self.rate_date,
+            self.rate_version,
+        )
+        return None if self.receiver_amount is UNSET else Converted(*values)
 
 
 class OldVersion(msgspec.Struct, frozen=True):
@@ -133,16 +165,38 @@ def amended_party(party: Party, amendment: PartyAmendment | UnsetType) -> Party:
     )
 
 
-def entries_of(payment: Payment | Transaction) -> tuple[Entry, Entry]:
-    """The debit of the sender and the credit of the receiver: they sum to zero."""
-    sender, receiver, currency, amount = payment.sender, payment.receiver, payment.currency, payment.amount
-    return (
-        (sender.bank, sender.account, currency, -amount),
-        (receiver.bank, receiver.account, currency, amount),
+def across(transaction: Transaction, converted: Converted) -> Transaction:
+    """The transaction as one whose receiver gets this."""
+    return msgspec.structs.replace(
+        transaction,
+        receiver_amount=converted.amount,
+        receiver_currency=converted.currency,
+        rate=converted.rate,
+        rate_date=converted.rate_date,
+        rate_version=converted.rate_version,
     )
 
 
-def reversal_of(transaction: Transaction) -> tuple[Entry, Entry]:
+def entries_of(payment: Payment | Transaction, converted: Converted | None) -> list[Entry]:
+    """The debit of the sender and the credit of the receiver; across currencies each against Polka's own account.
+
+    They come two by two, and each two sum to zero.
+    """
+    sender, receiver, currency, amount = payment.sender, payment.receiver, payment.currency, payment.amount
+    if converted is None:
+        return [
+            (sender.bank, sender.account, currency, -amount),
+            (receiver.bank, receiver.account, currency, amount),
+        ]
+    return [
+        (sender.bank, sender.account, currency, -amount),
+        (POLKA, CONVERSION, currency, amount),
+        (POLKA, CONVERSION, converted.currency, -converted.amount),
+        (receiver.bank, receiver.account, converted.currency, converted.amount),
+    ]
+
+
+def reversal_of(transaction: Transaction) -> list[Entry]:
     """The entries that undo the transaction's own."""
-    (sender, debit), (receiver, credit) = ((entry[:3], entry[3]) for entry in entries_of(transaction))
-    return (*sender, -debit), (*receiver, -credit)
+    made = entries_of(transaction, transaction.converted)
+    return [(bank, account, currency, -amount) for bank, account, currency, amount in made]

@@ -1,0 +1,105 @@
+"""The exchange: what an amount comes to in another currency by the newest rates, or why it is not converted.
+
+Payments are converted by rates in memory, so that none costs a query. These are looked at each second, and serve no
+longer once that has failed for some seconds: nothing is paid by rates that are not in force any more.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import date
+
+from api.posting import DATABASE_AWAY
+from api.refusals import Refusal, Refused
+from api.settings import Settings
+from polka import database, rate_sets
+from polka.background import background
+from polka.database import Pool
+from polka.money import AMOUNT_MAX
+from polka.rate_sets import InForce
+from polka.rates import Converted, StoredRates, converted, is_stale
+from polka.transactions import Payment
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+"""From one look at the rates to the next."""
+TRUSTED_SECONDS = 10.0
+"""How long after a look its rates still serve."""
+
+Side = tuple[str, str]
+"""A currency: the field that names it, and its code."""
+
+
+@asynccontextmanager
+async def open_exchange(settings: Settings, pool: Pool) -> AsyncIterator["Exchange"]:
+    """An exchange that is kept up to date, and has the newest rates if the database answers."""
+    exchange = Exchange(settings, pool)
+    await exchange.look()
+    async with background(exchange.run()):
+        yield exchange
+
+
+class Exchange:
+    """The newest rates in memory, and when they were looked at."""
+
+    def __init__(self, settings: Settings, pool: Pool) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._newest: InForce | None = None
+        self._looked_at = 0.0
+
+    def convert(self, payment: Payment) -> Converted | Refused | None:
+        """What the receiver gets; None where that is simply the amount."""
+        if not payment.crosses:
+            return None
+        if self._newest is None or time.monotonic() > self._looked_at + TRUSTED_SECONDS:
+            return DATABASE_AWAY
+        if self._newest.stored is None:
+            return NO_RATES
+        sides = ("currency", payment.currency), ("receiver_currency", str(payment.receiver_currency))
+        received = quote(self._newest.stored, self._newest.today, self._settings, payment.amount, *sides)
+        if isinstance(received, Converted) and not received.amount:
+            detail = f"amount: comes to less than half of the smallest unit of {received.currency}."
+            return Refused(Refusal.AMOUNT_TOO_SMALL, detail, "amount")
+        return received
+
+    async def run(self) -> None:
+        """Follow the rates until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self.look()
+
+    async def look(self) -> None:
+        began = time.monotonic()
+        try:
+            self._newest = await rate_sets.in_force(self._pool)
+        except database.ERRORS as error:
+            log.warning("the exchange rates could not be read: %r", error)
+        else:
+            self._looked_at = began
+
+
+NO_RATES = Refused(Refusal.RATES_STALE, "There are no rates yet.")
+
+
+def quote(
+    stored: StoredRates, today: date, settings: Settings, amount: int, source: Side, target: Side
+) -> Converted | Refused:
+    """What an amount of one currency comes to in another by the newest rates, these; little may come to 0."""
+    for field, currency in (source, target):
+        if not stored.rates.has(currency):
+            return Refused(
+                Refusal.NO_RATE, f"{field}: the rates of {stored.rates.date} have none of {currency}.", field
+            )
+    limit = settings.rates_age_limit_days
+    if is_stale(stored, today, limit, settings.rates_recorded):
+        detail = f"The newest rates are of {stored.rates.date}, more than {limit} days ago."
+        return Refused(Refusal.RATES_STALE, detail)
+    found = converted(amount, source[1], target[1], stored)
+    if found.amount > AMOUNT_MAX:
+        detail = f"amount: comes to {found.amount} {found.currency}, more than {AMOUNT_MAX}."
+        return Refused(Refusal.AMOUNT_TOO_LARGE, detail, "amount")
+    return found
