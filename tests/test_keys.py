@@ -124,6 +124,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/banks"): (READ, at("/banks"), None, 200, 200),
     ("POST", "/banks"): (BANKS, at("/banks"), bank_body, 201, 403),
     ("GET", "/banks/{name:str}"): (READ, at("/banks/bank1"), None, 200, 200),
+    ("PATCH", "/banks/{name:str}"): (BANKS, at("/banks/bank1"), lambda: {"suspended": "no"}, 200, 403),
     ("GET", "/banks/{name:str}/accounts"): (READ, at("/banks/bank1/accounts"), None, 200, 200),
     ("GET", "/clearing"): (READ, at("/clearing"), None, 200, 200),
     ("POST", "/clearing"): (OPERATE, at("/clearing"), lambda: {"window": 1}, 200, 403),
@@ -140,6 +141,7 @@ OTHERS: dict[tuple[str, str], Row] = {
     ("POST", "past the fast lane"): (SEND, at("/transaction/"), payment, 201, 201),
     ("POST", "for another bank"): (SEND, at("/transaction"), lambda: payment(sender="bank3"), 201, 403),
     ("GET", "of another bank"): (READ, at("/banks/bank3"), None, 200, 403),
+    ("PATCH", "terms of another bank"): (BANKS, at("/banks/bank3"), lambda: {"suspended": "no"}, 200, 403),
     ("GET", "of no bank"): (READ, at("/banks/nobody"), None, 404, 403),
     ("GET", "another bank's accounts"): (READ, at("/banks/bank3/accounts"), None, 200, 403),
     ("GET", "others' payment"): (READ, of_payment(sender="bank3", receiver="bank4"), None, 200, 404),
@@ -437,8 +439,8 @@ def test_a_known_key_costs_no_query(services: Services, wire: Wire) -> None:
     assert send("GET", f"{api.url}/banks/bank1", key).status_code == 200
     before = wire.messages
     for _ in range(100):
-        assert send("GET", f"{api.url}/banks/bank1", key).status_code == 200
-    assert wire.messages == before
+        assert send("GET", f"{api.url}/banks", key).status_code == 200
+    assert wire.messages < before + 50, "the policy is looked at now and then"
     wire.refuse()
     wire.cut()
     assert send("GET", f"{api.url}/banks/bank1", key).status_code == 200
@@ -506,7 +508,8 @@ def test_a_bank_sees_the_versions_that_it_took_part_in(polka: Running) -> None:
 def test_a_bank_has_itself_for_the_list_of_banks(polka: Running) -> None:
     headers = key_of_bank(polka.url, "bank5")
     page = send("GET", f"{polka.url}/banks", headers).json()
-    assert page["banks"] == [send("GET", f"{polka.url}/banks/bank5", headers).json()]
+    own = send("GET", f"{polka.url}/banks/bank5", headers).json()
+    assert [bank.items() <= own.items() for bank in page["banks"]] == [True]
     assert page["next"] is None
     assert send("GET", f"{polka.url}/banks?after=bank5", headers).json() == {"banks": [], "next": None}
 

@@ -16,6 +16,7 @@ from uuid_utils import uuid7
 from api.batches import Accepted, Outcome
 from api.cache_client import CacheClient
 from api.operations import Bulk, Operation, Pay
+from api.policies import Policies
 from api.posting import OUTCOME_UNKNOWN_IN_TIME, TIMEOUT, Posting, open_posting
 from api.refusals import Refusal, Refused
 from api.settings import Settings
@@ -35,7 +36,7 @@ def away(_: httpx.Request) -> httpx.Response:
 
 
 @pytest.fixture
-async def start(database_url: str) -> AsyncIterator[Apis]:
+async def start(database_url: str, connection: asyncpg.Connection) -> AsyncIterator[Apis]:
     """Starts the posting part of an api; the cache is away unless it is given, which must change nothing."""
     async with AsyncExitStack() as stack:
 
@@ -44,7 +45,9 @@ async def start(database_url: str) -> AsyncIterator[Apis]:
             client = await stack.enter_async_context(
                 httpx.AsyncClient(base_url="http://cache", transport=httpx.MockTransport(cache))
             )
-            return await stack.enter_async_context(open_posting(chosen, CacheClient(client, 0, 1)))
+            policies = Policies()
+            await policies.read(connection)
+            return await stack.enter_async_context(open_posting(chosen, CacheClient(client, 0, 1), policies))
 
         yield start
 
@@ -486,3 +489,48 @@ async def test_a_refusal_of_a_newer_polka_is_none_that_ends_this_one(
     assert isinstance(outcome, Refused)
     assert outcome.detail == "You may not yet."
     accepted(await posting.post(pay(), key("other"), 5))
+
+
+async def suspend(connection: asyncpg.Connection, suspended: str) -> None:
+    """Change bank1's terms behind the back of all apis."""
+    version = await connection.fetchval("SELECT coalesce(max(version), 0) FROM bank_terms")
+    await connection.execute(
+        "SELECT polka_change_terms('bank1', $1, '{}', $2, '{}', '{}', 'a test')", version, suspended
+    )
+
+
+async def test_a_payment_decided_under_another_policy_is_decided_anew(
+    start: Apis, connection: asyncpg.Connection
+) -> None:
+    """Nobody tells the api of the change but its commit, which fails."""
+    posting = await start()
+    await suspend(connection, "sending")
+    outcomes = await asyncio.gather(*(posting.post(pay(n + 1), key(n), 5) for n in range(20)))
+    assert {outcome.refusal for outcome in outcomes if isinstance(outcome, Refused)} == {Refusal.BANK_SUSPENDED}
+    assert await stored(connection) == []
+    await suspend(connection, "no")
+    assert await posting.post(pay(1), key(0), 5) == outcomes[0]
+    assert not accepted(await posting.post(pay(2), key("new"), 5)).replayed
+
+
+async def test_a_payment_that_waits_is_decided_under_the_policy_of_its_commit(
+    start: Apis, database_url: str, connection: asyncpg.Connection
+) -> None:
+    posting = await start()
+    accepted(await posting.post(pay(1), None, 5))
+    await connection.execute(SLOW_COMMITS)
+    await connection.execute("SELECT pg_advisory_lock(42)")
+    in_commit = asyncio.create_task(posting.post(pay(2), key(2), 10))
+    await until_waiting(database_url)
+    queued = asyncio.create_task(posting.post(pay(3), key(3), 10))
+    changer = await asyncpg.connect(database_url)
+    changing = asyncio.create_task(suspend(changer, "both"))
+    await until_waiting(database_url, 2)
+    await connection.execute("SELECT pg_advisory_unlock(42)")
+    accepted(await in_commit)
+    refused = await queued
+    assert isinstance(refused, Refused)
+    assert refused.refusal is Refusal.BANK_SUSPENDED
+    await changing
+    await changer.close()
+    assert [row["amount"] for row in await stored(connection)] == [1, 2]

@@ -20,9 +20,11 @@ from api import (
     keys,
     openapi,
     payments,
+    policies,
     posting,
     problems,
     search,
+    terms,
     transactions,
 )
 from api.access import Access
@@ -51,6 +53,7 @@ ROUTES = [
     banks.list_banks,
     banks.open_bank,
     banks.get_bank,
+    terms.change_terms,
     banks.list_accounts,
     clearing.list_windows,
     clearing.close_window,
@@ -83,7 +86,8 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
             search.SESSION,
         ) as search_pool,
         cache_client.connect(chosen) as cache,
-        posting.open_posting(chosen, cache) as poster,
+        policies.open_policies(pool) as policy,
+        posting.open_posting(chosen, cache, policy) as poster,
         open_keyring(chosen) as keyring,
         open_exchange(chosen, pool) as exchange,
     ):
@@ -98,6 +102,7 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
                 "pool": Provide(lambda: pool, sync_to_thread=False),
                 "search_pool": Provide(lambda: search_pool, sync_to_thread=False),
                 "search": Provide(search.Search, sync_to_thread=False),
+                "policies": Provide(lambda: policy, sync_to_thread=False),
                 "cache": Provide(lambda: cache, sync_to_thread=False),
                 "known_banks": Provide(lambda: known_banks, sync_to_thread=False),
                 "payments": Provide(lambda: paying, sync_to_thread=False),

@@ -1,5 +1,8 @@
-"""Banks: which there are, opening one, and the positions of banks and accounts (`/banks…`)."""
+"""Banks: which there are, opening one, the positions of banks and accounts, and a bank's terms (`/banks…`)."""
 
+import asyncio
+import contextlib
+from datetime import datetime
 from typing import Annotated
 from urllib.parse import quote
 
@@ -10,23 +13,38 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from api.access import Needs
 from api.cache_client import CacheClient
+from api.policies import Policies
 from api.problems import refuse
 from api.refusals import Refusal
-from polka import positions
+from polka import database, positions
 from polka.database import Pool
 from polka.keys import Caller, Scope
-from polka.positions import PAGE_MAX
+from polka.policy import Suspended, TermsPatch
+from polka.positions import PAGE_MAX, AsOf, Position
 from polka.transactions import POLKA, BankName, is_bank_name
 
 After = Annotated[str, QueryParameter(description="Answer what comes behind this name.", max_length=64)]
 Limit = Annotated[int, QueryParameter(description="The most to answer.", ge=1, le=PAGE_MAX)]
 
 
+TERMS_SECONDS = 1.0
+
 EXISTS = "SELECT 1 FROM banks WHERE name = $1"
 
 
 class NewBank(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: BankName
+
+
+class BankWithTerms(msgspec.Struct, frozen=True):
+    """A bank's position and its terms: they hold since then, in version `terms_version` of the policy (0 if none)."""
+
+    name: str
+    balances: list[Position]
+    as_of: AsOf
+    suspended: Suspended
+    terms_version: int
+    terms_since: datetime | None
 
 
 class KnownBanks:
@@ -84,10 +102,11 @@ async def get_bank(
     cache: NamedDependency[CacheClient],
     pool: NamedDependency[Pool],
     known_banks: NamedDependency[KnownBanks],
+    policies: NamedDependency[Policies],
 ) -> Response[bytes]:
-    """One bank, with its position in each currency."""
+    """One bank, with its position in each currency and its terms."""
     await need(caller, known_banks, name)
-    return as_json(await position(cache, pool, name))
+    return as_json(await bank_with_terms(cache, pool, policies, name))
 
 
 @get("/banks/{name:str}/accounts", guards=[Needs(Scope.TRANSACTIONS_READ)])
@@ -123,6 +142,20 @@ async def need(caller: Caller, known_banks: KnownBanks, name: str) -> None:
 async def position(cache: CacheClient, pool: Pool, name: str) -> bytes:
     bank = await cache.ask(f"/balance/{quote(name)}")
     return bank or positions.encode(await positions.bank(pool, name))
+
+
+async def bank_with_terms(cache: CacheClient, pool: Pool, policies: Policies, name: str) -> bytes:
+    """A `BankWithTerms` as JSON. The position comes encoded from the cache, and stays so.
+
+    The terms are those that are known here, which may be outdated for a moment, if the database does not tell.
+    """
+    held = msgspec.json.decode(await position(cache, pool, name), type=dict[str, msgspec.Raw])
+    with contextlib.suppress(*database.ERRORS):
+        async with asyncio.timeout(TERMS_SECONDS):
+            await policies.read(pool)
+    agreed = policies.current.agreed(name)
+    terms = {field: getattr(agreed.terms, field) for field in TermsPatch.__struct_fields__}
+    return msgspec.json.encode({**held, **terms, "terms_version": agreed.version, "terms_since": agreed.since})
 
 
 def as_json(body: bytes) -> Response[bytes]:

@@ -9,6 +9,7 @@ from uuid_utils import UUID, uuid7
 from api.operations import Key, Operation, Parts, Results
 from api.refusals import Refused
 from polka.messages import Telling
+from polka.policy import Policy
 from polka.transactions import Transaction
 
 
@@ -25,12 +26,16 @@ Outcome = Accepted | Refused
 class Pending:
     """An operation on its way, and the callers who wait for it (several, if one repeats himself)."""
 
-    __slots__ = ("fingerprint", "is_committing", "key", "operation", "replaces", "waiters")
+    __slots__ = ("decided", "fingerprint", "is_committing", "key", "operation", "policy", "replaces", "waiters")
 
-    def __init__(self, operation: Operation, key: Key | None) -> None:
+    def __init__(
+        self, operation: Operation, key: Key | None, fingerprint: str, decided: Operation, policy: Policy
+    ) -> None:
         self.operation = operation
+        self.decided = decided  # the operation as it is to be done under this policy
+        self.policy = policy
         self.key = key
-        self.fingerprint = operation.fingerprint if key else ""
+        self.fingerprint = fingerprint
         self.waiters: list[asyncio.Future[Outcome]] = []
         self.is_committing = False  # not the batch itself: in a cycle, both would outlive their answer
         self.replaces: UUID | None = None
@@ -43,14 +48,16 @@ class Pending:
 
 
 class Batch:
-    """Operations that are committed together. Its id names this one set of entries for ever."""
+    """Operations that are committed together, as decided under one policy. Its id names this one set of entries for
+    ever."""
 
     def __init__(self, pending: Sequence[Pending]) -> None:
         self.id = uuid7()
         self.pending = pending
+        self.policy = pending[0].policy.version
         parts = Parts()
         for one in pending:
-            one.operation.add_to(parts, one.key, one.fingerprint)
+            one.decided.add_to(parts, one.key, one.fingerprint)
             one.is_committing = True
         self.size = parts.size
         self.payload = encode(parts.entries)

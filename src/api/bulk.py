@@ -13,10 +13,10 @@ from api.access import Needs
 from api.answers import as_response, certain, count, encode
 from api.batches import Outcome
 from api.limits import Limits
-from api.operations import Bulk, Pay, fingerprint_of
+from api.operations import Bulk, Pay, fingerprint_of, items_refused
 from api.payments import Payments, check
 from api.problems import RefusedError
-from api.refusals import ItemRefused, Refusal, Refused
+from api.refusals import Refusal, Refused
 from api.requests import read_body, read_head
 from polka.keys import Caller, Scope
 from polka.transactions import Payment
@@ -55,13 +55,12 @@ async def pay_many(request: Request[Any, Any, Any], payments: Payments, limits: 
         return known
     checked = await head.in_time(check_items(payments, head.caller, items))
     refused = [item for item in checked if isinstance(item, Refused)]
-    if refused and mode == "atomic":
+    is_atomic = mode == "atomic"
+    if refused and is_atomic:
         if passing := next((item for item in refused if item.refusal.value.status == 503), None):
             return passing  # the same request may be taken later: its key stays free
         return await payments.posting.refuse(fingerprint, head.key, items_refused(checked), head.seconds_left)
-    if len(refused) == len(checked):
-        return await payments.posting.refuse_items(fingerprint, head.key, refused, head.seconds_left)
-    return await payments.posting.post(Bulk(checked, fingerprint), head.key, head.seconds_left)
+    return await payments.posting.post(Bulk(checked, fingerprint, is_atomic), head.key, head.seconds_left)
 
 
 async def check_items(payments: Payments, caller: Caller, items: Iterable[Payment | Refused]) -> list[Pay | Refused]:
@@ -81,16 +80,6 @@ async def check_item(payments: Payments, caller: Caller, payment: Payment) -> Pa
     if isinstance(converted, Refused):
         return converted
     return await payments.unknown_bank(payment) or Pay(payment, converted)
-
-
-def items_refused(items: list[Pay | Refused]) -> Refused:
-    """One refusal that says which items are refused, and why."""
-    refused = [
-        ItemRefused(index, item.refusal.value.code, item.detail, item.field)
-        for index, item in enumerate(items)
-        if isinstance(item, Refused)
-    ]
-    return Refused(Refusal.ITEMS_REFUSED, f"{len(refused)} of {len(items)} payments are refused.", items=refused)
 
 
 class Form(msgspec.Struct, frozen=True):

@@ -38,7 +38,7 @@ change AS MATERIALIZED (
     SELECT (r->>0)::uuid AS id, (r->>1)::int AS version, r->>2 AS status, r->>3 AS sender_bank,
            r->>4 AS sender_account, r->>5 AS receiver_bank, r->>6 AS receiver_account, r->>7 AS reference,
            r->>8 AS by, r->>9 AS reason, r->>10 AS caller, r->>11 AS key, decode(r->>12, 'hex') AS fingerprint
-    FROM jsonb_array_elements($5::jsonb) AS r
+    FROM jsonb_array_elements($6::jsonb) AS r
 ), replaced AS (
     INSERT INTO transaction_history (
         id, version, batch, sender_bank, sender_account, receiver_bank, receiver_account, amount, currency, reference,
@@ -61,7 +61,7 @@ change AS MATERIALIZED (
 BULKS = """
 bulk AS MATERIALIZED (
     SELECT r->>0 AS caller, r->>1 AS key, decode(r->>2, 'hex') AS fingerprint, (r->3)::json AS items
-    FROM jsonb_array_elements($6::jsonb) AS r
+    FROM jsonb_array_elements($7::jsonb) AS r
 )
 """
 COMMIT_PAYMENTS = f"""
@@ -69,9 +69,12 @@ WITH {BATCH}, {PAYMENTS}, keys AS (
     INSERT INTO idempotency_keys (caller, key, fingerprint, transaction)
     SELECT caller, key, fingerprint, id FROM row WHERE key IS NOT NULL ORDER BY caller, key
 )
-SELECT now()
+SELECT now() WHERE polka_hold_policy($5)
 """
-"""One JSON parameter for all rows: encoding arrays, one a column, costs the api twice as much."""
+"""One JSON parameter for all rows: encoding arrays, one a column, costs the api twice as much.
+
+The server evaluates the condition before it inserts anything: whoever waits for the policy's lock holds no other.
+"""
 
 COMMIT_ALL = f"""
 WITH {BATCH}, {PAYMENTS}, {CHANGES}, {BULKS}, keys AS (
@@ -81,7 +84,7 @@ WITH {BATCH}, {PAYMENTS}, {CHANGES}, {BULKS}, keys AS (
     UNION ALL SELECT caller, key, fingerprint, NULL, 1, items FROM bulk
     ORDER BY caller, key
 )
-SELECT now() WHERE polka_must(
+SELECT now() WHERE polka_hold_policy($5) AND polka_must(
     (SELECT count(*) FROM changed) = (SELECT count(*) FROM change), 'a payment is not in the version that was read'
 )
 """
@@ -120,8 +123,9 @@ async def commit(connection: Connection, batch: Batch) -> datetime:
         asyncpg.UniqueViolationError: a key is taken, or the batch's id is (by a tombstone), or somebody else is
             changing one of the payments.
         asyncpg.SerializationError: somebody else has changed one of the payments since it was read.
+        asyncpg.PostgresError: the policy is another by now (`bank_terms.is_stale`).
     """
-    values = (batch.id, batch.size, batch.payload.decode(), batch.payments.decode())
+    values = (batch.id, batch.size, batch.payload.decode(), batch.payments.decode(), batch.policy)
     if batch.changes or batch.bulks:
         rest = ((batch.changes or b"[]").decode(), (batch.bulks or b"[]").decode())
         at: datetime = await connection.fetchval(COMMIT_ALL, *values, *rest)

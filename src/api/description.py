@@ -7,7 +7,7 @@ import msgspec
 
 from api import bulk
 from api.answers import BulkResult
-from api.banks import NewBank
+from api.banks import BankWithTerms, NewBank
 from api.currencies import Conversion, Currencies, DayRates
 from api.keys import ApiKeys, MadeKey
 from api.refusals import Refusal
@@ -15,7 +15,8 @@ from api.search import Page
 from api.transactions import History
 from polka.api_keys import ApiKey
 from polka.keys import NewKey
-from polka.positions import Accounts, Bank, Banks
+from polka.policy import TermsPatch
+from polka.positions import Accounts, Banks
 from polka.transactions import Amendment, Payment, Transaction
 from polka.windows import Report, Window, Windows, WindowToClose
 
@@ -63,6 +64,13 @@ BANK_EXAMPLE = {
     "balances": [{"currency": "USD", "posted": -1250, "pending": 0}],
     "as_of": {"flush": 7, "time": "2026-11-24T06:31:07.467561Z"},
 }
+TERMS_EXAMPLE = {"suspended": "sending"}
+BANK_WITH_TERMS_EXAMPLE = {
+    **BANK_EXAMPLE,
+    **TERMS_EXAMPLE,
+    "terms_version": 3,
+    "terms_since": "2026-11-24T06:30:44.120775Z",
+}
 WINDOW_EXAMPLE = {
     "id": 1,
     "state": "closed",
@@ -105,7 +113,7 @@ WRITES = (
     Refusal.TIMEOUT,
     Refusal.OUTCOME_UNKNOWN_IN_TIME,
 )
-PAYS = (*WRITES, Refusal.SAME_ACCOUNT, Refusal.UNKNOWN_BANK)
+PAYS = (*WRITES, Refusal.SAME_ACCOUNT, Refusal.UNKNOWN_BANK, Refusal.BANK_SUSPENDED)
 CONVERTS = (
     Refusal.UNKNOWN_CURRENCY,
     Refusal.NO_RATE,
@@ -113,7 +121,7 @@ CONVERTS = (
     Refusal.AMOUNT_TOO_LARGE,
 )
 PAYS_ACROSS = (*PAYS, *CONVERTS, Refusal.AMOUNT_TOO_SMALL)
-CHANGES = (*WRITES, Refusal.NOT_FOUND, Refusal.DELETED, Refusal.STALE_VERSION, Refusal.CONFLICT)
+CHANGES = (*WRITES, Refusal.NOT_FOUND, Refusal.DELETED, Refusal.STALE_VERSION, Refusal.CONFLICT, Refusal.BANK_SUSPENDED)
 READS = (Refusal.DATABASE_AWAY,)
 SAVES = (Refusal.MALFORMED, Refusal.TOO_LARGE, Refusal.OUTCOME_UNKNOWN)
 CLEARS = (Refusal.CONFLICT, Refusal.CACHE_AWAY, Refusal.OUTCOME_UNKNOWN)
@@ -167,7 +175,15 @@ ROUTES: dict[tuple[str, str], Described] = {
     ("POST", "/banks"): Described(
         {201: (NewBank, {"name": "First Bank"})}, (NewBank, {"name": "First Bank"}), (*SAVES, Refusal.CONFLICT)
     ),
-    ("GET", "/banks/{name}"): Described({200: (Bank, BANK_EXAMPLE)}, refusals=(*READS, Refusal.NOT_FOUND)),
+    ("GET", "/banks/{name}"): Described(
+        {200: (BankWithTerms, BANK_WITH_TERMS_EXAMPLE)}, refusals=(*READS, Refusal.NOT_FOUND)
+    ),
+    ("PATCH", "/banks/{name}"): Described(
+        {200: (BankWithTerms, BANK_WITH_TERMS_EXAMPLE)},
+        (TermsPatch, TERMS_EXAMPLE),
+        (*SAVES, Refusal.NOT_FOUND, Refusal.TIMEOUT),
+        ("Request-Timeout", "timeout"),
+    ),
     ("GET", "/banks/{name}/accounts"): Described({200: (Accounts, None)}, refusals=(*READS, Refusal.NOT_FOUND)),
     ("GET", "/clearing"): Described(
         {200: (Windows, {"windows": [WINDOW_EXAMPLE], "next": None})}, refusals=READS, csv=True

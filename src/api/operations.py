@@ -9,9 +9,11 @@ import msgspec
 from msgspec.structs import astuple
 from uuid_utils import uuid7
 
-from api.refusals import Refused
+from api import suspension
+from api.refusals import ItemRefused, Refusal, Refused
+from polka.policy import Policy
 from polka.rates import Converted
-from polka.transactions import Entry, Payment, Transaction, across, entries_of, reversal_of
+from polka.transactions import POLKA, Entry, Payment, Transaction, across, entries_of, reversal_of
 
 Key = tuple[str, str]
 """Who asked, and the idempotency key that he gave."""
@@ -48,6 +50,12 @@ class Pay:
     @property
     def fingerprint(self) -> str:
         return fingerprint_of(self.payment)
+
+    def under(self, policy: Policy) -> "Pay | Refused":
+        """The operation as it is to be done under this policy, or why it may not be."""
+        if policy.banks and (no := suspension.refused_payment(self.payment, policy)):
+            return no
+        return self
 
     def add_to(self, parts: Parts, key: Key | None, fingerprint: str) -> None:
         parts.entries += entries_of(self.payment, self.converted)
@@ -101,6 +109,13 @@ class Change:
         self.by = by
         self.reason = reason
 
+    def under(self, policy: Policy) -> "Change | Refused":
+        """The operation as it is to be done under this policy, or why it may not be."""
+        no = suspension.refused_reversal(self.old, self.by == POLKA, policy)
+        if no is None and self.new.status == "accepted":
+            no = suspension.refused_payment(self.new, policy)
+        return no or self
+
     def add_to(self, parts: Parts, key: Key | None, fingerprint: str) -> None:
         parts.entries += reversal_of(self.old)
         if self.new.status == "accepted":
@@ -135,14 +150,27 @@ Results = list[Transaction | Refused]
 
 
 class Bulk:
-    """Payments of one request that are committed together, beside items that were refused before."""
+    """Payments of one request that are committed together: all of them, or those that are not refused."""
 
-    __slots__ = ("fingerprint", "items", "size")
+    __slots__ = ("fingerprint", "is_atomic", "items", "size")
 
-    def __init__(self, items: Sequence[Pay | Refused], fingerprint: str) -> None:
+    def __init__(self, items: Sequence[Pay | Refused], fingerprint: str, is_atomic: bool = True) -> None:
         self.items = items
         self.fingerprint = fingerprint
+        self.is_atomic = is_atomic
         self.size = sum(isinstance(item, Pay) for item in items)
+
+    def under(self, policy: Policy) -> "Bulk | Refused":
+        """The operation as it is to be done under this policy, or why it may not be.
+
+        One of which each item is refused has nothing to do: its size is 0.
+        """
+        if not policy.banks:
+            return self
+        items = [item.under(policy) if isinstance(item, Pay) else item for item in self.items]
+        if self.is_atomic and any(isinstance(item, Refused) for item in items):
+            return items_refused(items)
+        return Bulk(items, self.fingerprint, self.is_atomic)
 
     def add_to(self, parts: Parts, key: Key | None, fingerprint: str) -> None:
         for item in self.items:
@@ -160,6 +188,23 @@ class Bulk:
 
 
 Operation = Pay | Change | Bulk
+
+
+def nothing_to_do(decided: Operation | Refused) -> Refused | Bulk | None:
+    """What is to be answered where nothing of an operation is left to do: a refusal, or one for each of its items."""
+    if isinstance(decided, Refused) or (isinstance(decided, Bulk) and not decided.size):
+        return decided
+    return None
+
+
+def items_refused(items: Sequence[Pay | Refused]) -> Refused:
+    """One refusal that says which items are refused, and why."""
+    refused = [
+        ItemRefused(index, item.refusal.value.code, item.detail, item.field)
+        for index, item in enumerate(items)
+        if isinstance(item, Refused)
+    ]
+    return Refused(Refusal.ITEMS_REFUSED, f"{len(refused)} of {len(items)} payments are refused.", items=refused)
 
 
 def fingerprint_of(*request: Any) -> str:

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -20,10 +20,11 @@ from api import commits, metrics
 from api.batches import Accepted, Batch, Outcome, Pending
 from api.cache_client import CacheClient
 from api.commits import Answer
-from api.operations import Change, Key, Operation
+from api.operations import Bulk, Change, Key, Operation, nothing_to_do
+from api.policies import Policies
 from api.refusals import Refusal, Refused
 from api.settings import Settings
-from polka import batches, database
+from polka import bank_terms, batches, database
 from polka.background import background
 from polka.database import Connection, Pool
 
@@ -42,11 +43,11 @@ SETTLING_CONNECTIONS = 2
 
 
 @asynccontextmanager
-async def open_posting(settings: Settings, cache: CacheClient) -> AsyncIterator["Posting"]:
+async def open_posting(settings: Settings, cache: CacheClient, policies: Policies) -> AsyncIterator["Posting"]:
     """A writer at work, with connections of its own: no reader holds it up. At the end it settles what is unsettled."""
     seconds = settings.commit_timeout_seconds
     async with database.pool(settings.database_url, "api settling", SETTLING_CONNECTIONS, seconds) as pool:
-        posting = Posting(settings, pool, cache)
+        posting = Posting(settings, pool, cache, policies)
         async with background(posting.run()):
             yield posting
             await posting.settled()
@@ -58,10 +59,11 @@ class Posting:
     Whatever else it has to ask or say goes through its `pool`, beside the writer.
     """
 
-    def __init__(self, settings: Settings, pool: Pool, cache: CacheClient) -> None:
+    def __init__(self, settings: Settings, pool: Pool, cache: CacheClient, policies: Policies) -> None:
         self._settings = settings
         self._pool = pool
         self._cache = cache
+        self._policies = policies
         self._connection: Connection | None = None
         self._queue: deque[Pending] = deque()
         self._queued_payments = 0
@@ -76,19 +78,24 @@ class Posting:
 
     async def post(self, operation: Operation, key: Key | None, timeout_seconds: float) -> Outcome:
         """The operation's outcome, once it is certain or the time is up."""
-        pending = Pending(operation, key)
+        fingerprint = operation.fingerprint if key else ""
         if key and (answer := self._recent.get(key)):
-            return replay(answer, pending.fingerprint)
+            return replay(answer, fingerprint)
         if key and (same := self._in_flight.get(key)):
-            if same.fingerprint != pending.fingerprint:
+            if same.fingerprint != fingerprint:
                 return KEY_REUSED
             return as_replay(await self._wait(same, timeout_seconds))
         if self._queue and self._queued_payments + operation.size > self._settings.queue_payments_max:
             return OVERLOADED
+        policy = self._policies.current
+        decided = operation.under(policy)
+        if isinstance(decided, Refused) or not decided.size:
+            return await self._refuse_by_policy(operation, key, timeout_seconds)
         if isinstance(operation, Change):
             if operation.old.id in self._changing:
                 return await self.refuse(operation.fingerprint, key, CHANGED_MEANWHILE, timeout_seconds)
             self._changing.add(operation.old.id)
+        pending = Pending(operation, key, fingerprint, decided, policy)
         if key:
             self._in_flight[key] = pending
         self._queue.append(pending)
@@ -109,12 +116,30 @@ class Posting:
         """
         return await self._answer_apart(fingerprint, key, refused, refused, timeout_seconds)
 
-    async def refuse_items(
-        self, fingerprint: str, key: Key | None, items: list[Refused], timeout_seconds: float
+    async def _refuse_by_policy(self, operation: Operation, key: Key | None, timeout_seconds: float) -> Outcome:
+        """Refuse what the policy forbids, if it still does: what is known here may be outdated."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_seconds
+        try:
+            async with asyncio.timeout_at(deadline):
+                policy = await self._policies.read(self._pool)
+        except TimeoutError:
+            return TIMEOUT
+        except database.ERRORS as error:
+            log.warning("the policy could not be read: %r", error)
+            return DATABASE_AWAY
+        if no := nothing_to_do(operation.under(policy)):
+            return await self._refuse_decided(operation, key, no, deadline - loop.time())
+        return await self.post(operation, key, deadline - loop.time())
+
+    async def _refuse_decided(
+        self, operation: Operation, key: Key | None, no: Refused | Bulk, timeout_seconds: float
     ) -> Outcome:
-        """The same for a bulk request of which each item is refused."""
-        stored = [item.stored() for item in items]
-        return await self._answer_apart(fingerprint, key, stored, Accepted([*items]), timeout_seconds)
+        """Refuse the operation, or each item of a bulk request."""
+        if isinstance(no, Refused):
+            return await self.refuse(operation.fingerprint, key, no, timeout_seconds)
+        first = Accepted([item for item in no.items if isinstance(item, Refused)])
+        return await self._answer_apart(operation.fingerprint, key, no.stored(), first, timeout_seconds)
 
     async def _answer_apart(
         self, fingerprint: str, key: Key | None, stored: Refused | list[Any], first: Outcome, timeout_seconds: float
@@ -192,12 +217,30 @@ class Posting:
         while self._queue and (not size or size + self._queue[0].operation.size <= self._settings.batch_size_max):
             pending = self._queue.popleft()
             self._queued_payments -= pending.operation.size
-            if pending.waiters:
+            if pending.waiters and self._is_to_do(pending):
                 collected.append(pending)
-                size += pending.operation.size
+                size += pending.decided.size
         if not self._queue:
             self._arrived.clear()
         return collected
+
+    def _is_to_do(self, pending: Pending) -> bool:
+        """Decide anew where the policy has changed since; what it forbids by now is refused."""
+        policy = self._policies.current
+        if pending.policy is policy:
+            return True
+        decided = pending.operation.under(policy)
+        if no := nothing_to_do(decided):
+            pending.is_committing = True  # it may be answered at any moment
+            self._beside([pending], self._refuse_pending(pending, no))
+        elif not isinstance(decided, Refused):
+            pending.decided, pending.policy = decided, policy
+        return no is None
+
+    async def _refuse_pending(self, pending: Pending, no: Refused | Bulk) -> None:
+        seconds = self._settings.commit_timeout_seconds
+        outcome = await self._refuse_decided(pending.operation, pending.key, no, seconds)
+        self._answer([pending], outcome)
 
     async def _commit(self, connection: Connection, batch: Batch) -> None:
         self._cache.tell(batch.telling(self._failed))
@@ -224,7 +267,7 @@ class Posting:
     def _accept(self, batch: Batch, at: datetime) -> None:
         name = str(batch.id)
         for pending in batch.pending:
-            result = pending.operation.result(name, at)
+            result = pending.decided.result(name, at)
             self._forget(pending)
             if pending.key:
                 self._remember(pending.key, Answer(pending.fingerprint, result))
@@ -247,9 +290,13 @@ class Posting:
         if not database.failed_for_sure(error):
             log.warning("the outcome of a commit of %d operations is unknown: %r", batch.size, error)
             connection.terminate()
-            self._beside(batch, self._settle(batch))
+            self._beside(batch.pending, self._settle(batch))
+        elif bank_terms.is_stale(error):
+            with database.bounded(connection, self._settings.commit_timeout_seconds + 1):
+                await self._policies.try_reading(connection)
+            self._beside(batch.pending, self._try_again(batch))
         elif isinstance(error, TRY_AGAIN):
-            self._beside(batch, self._try_again(batch))
+            self._beside(batch.pending, self._try_again(batch))
         elif isinstance(error, (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)):
             await self._single_out(connection, batch, error)
         else:
@@ -257,15 +304,15 @@ class Posting:
             self._answer(batch.pending, DATABASE_AWAY)
             await asyncio.sleep(RETRY_SECONDS)
 
-    def _beside(self, batch: Batch, work: Coroutine[Any, Any, None]) -> None:
-        """Do what this batch needs now; other batches go on meanwhile."""
+    def _beside(self, operations: Sequence[Pending], work: Coroutine[Any, Any, None]) -> None:
+        """Do what these operations need now; batches go on meanwhile."""
 
         async def whatever_happens() -> None:
             try:
                 await work
             except Exception:
-                log.exception("batch %s could not be settled", batch.id)
-                self._answer(batch.pending, OUTCOME_UNKNOWN)
+                log.exception("%d operations could not be settled", len(operations))
+                self._answer(operations, OUTCOME_UNKNOWN)
 
         task = asyncio.create_task(whatever_happens())
         self._settling.add(task)

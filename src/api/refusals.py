@@ -34,6 +34,7 @@ class Refusal(Enum):
     AMOUNT_TOO_LARGE = Kind(422, "amount_too_large", "The amount is larger than one payment may be")
     AMOUNT_TOO_SMALL = Kind(422, "amount_too_small", "The amount comes to nothing in the other currency")
     UNKNOWN_BANK = Kind(422, "unknown_bank", "There is no such bank")
+    BANK_SUSPENDED = Kind(409, "bank_suspended", "The bank is suspended")
     ITEMS_REFUSED = Kind(422, "items_refused", "Items of the request are refused, so none was taken")
     DELETED = Kind(410, "deleted", "The payment is deleted")
     CONFLICT = Kind(409, "conflict", "It is not as the request takes it to be")

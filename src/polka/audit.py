@@ -229,6 +229,13 @@ CHECKS = {
         ) figures (figure, expected, found)
         WHERE expected <> found
     """,
+    "Each version of the policy changed the terms of one bank": """
+        SELECT concat_ws(' ', 'version', made) AS subject, (made <= policy.version)::int AS expected,
+               (bank IS NOT NULL)::int AS found
+        FROM policy, LATERAL generate_series(1, greatest(version, (SELECT max(version) FROM bank_terms))) AS made
+        LEFT JOIN bank_terms ON bank_terms.version = made
+        WHERE (made <= policy.version) <> (bank IS NOT NULL)
+    """,
     "No batch is set aside": """
         SELECT id::text AS subject, 0 AS expected, size AS found FROM batches WHERE state = 'aside'
     """,
@@ -238,9 +245,9 @@ CHECKS = {
         ON made.id = transaction AND made.version = idempotency_keys.version
         WHERE transaction IS NOT NULL AND made.id IS NULL
     """,
-    "Whoever has a balance is a bank, or Polka itself": f"""
+    "Whoever has a balance or terms is a bank, or Polka itself": f"""
         SELECT DISTINCT bank AS subject, 1 AS expected, 0 AS found FROM (
-            SELECT bank FROM accounts UNION SELECT bank FROM balances
+            SELECT bank FROM accounts UNION SELECT bank FROM balances UNION SELECT bank FROM bank_terms
         ) holders WHERE NOT EXISTS (SELECT FROM banks WHERE name = bank) AND bank <> '{POLKA}'
     """,
 }

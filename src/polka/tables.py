@@ -20,7 +20,7 @@ from sqlalchemy import (
     Text,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSON
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 from sqlmodel import Field, SQLModel
 
 from polka.money import AMOUNT_MAX
@@ -86,6 +86,43 @@ class Bank(SQLModel, table=True):
 
     name: str = Field(sa_column=name(primary_key=True))
     created_at: datetime = Field(sa_column=now())
+
+
+class Policy(SQLModel, table=True):
+    """One row: the version of the policy in force, which each commit has been decided under."""
+
+    __tablename__ = "policy"
+    __table_args__ = (
+        CheckConstraint("id = 1", name="one_row"),
+        CheckConstraint("version >= 0", name="version"),
+    )
+
+    id: int = Field(sa_column=Column(SmallInteger, primary_key=True, autoincrement=False))
+    version: int = Field(sa_column=Column(BigInteger, nullable=False))
+    changed_at: datetime = Field(sa_column=now())
+
+
+class BankTerms(SQLModel, table=True):
+    """A bank's terms from this version of the policy on, until its next ones: see `polka.policy`. Kept for ever.
+
+    `in_force_from` is the database's time of the change, in the order of the versions. Every version is of one bank.
+    """
+
+    __tablename__ = "bank_terms"
+    __table_args__ = (
+        CheckConstraint("version >= 1", name="version"),
+        CheckConstraint("suspended IN ('no', 'sending', 'both')", name="suspended"),
+        Index("ix_bank_terms_version", "version", unique=True),
+    )
+
+    bank: str = Field(sa_column=name(primary_key=True))
+    version: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    caps: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    suspended: str = Field(sa_column=name())
+    fees: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    interest: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    in_force_from: datetime = Field(sa_column=Column(TIMESTAMP(timezone=True), nullable=False))
+    changed_by: str = Field(sa_column=name())
 
 
 class Balance(SQLModel, table=True):

@@ -1,0 +1,91 @@
+"""Changing a bank's terms (`PATCH /banks/{name}`): once it is answered, nothing decided under the old ones commits."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import msgspec
+from litestar import Request, Response, patch
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+
+from api.access import Needs
+from api.banks import KnownBanks, as_json, bank_with_terms, need
+from api.cache_client import CacheClient
+from api.policies import Policies
+from api.problems import RefusedError, explain, explain_fact, refuse
+from api.refusals import Refusal, Refused
+from api.requests import read_body, read_head
+from api.settings import Settings
+from polka import bank_terms
+from polka.database import Pool
+from polka.keys import Caller, Scope
+from polka.policy import Terms, TermsError, amended
+
+RETRY_SECONDS = 0.1
+
+
+@patch("/banks/{name:str}", guards=[Needs(Scope.BANKS_WRITE)])
+async def change_terms(
+    request: Request[Any, Any, Any],
+    name: FromPath[str],
+    caller: NamedDependency[Caller],
+    cache: NamedDependency[CacheClient],
+    pool: NamedDependency[Pool],
+    known_banks: NamedDependency[KnownBanks],
+    policies: NamedDependency[Policies],
+    settings: NamedDependency[Settings],
+) -> Response[bytes]:
+    """Change a bank's terms, by a JSON Merge Patch (RFC 7396).
+
+    From the answer on they hold everywhere: what was decided under the old ones is committed by then, or never will be.
+    What changes nothing makes no new version.
+    """
+    head = read_head(request.scope, settings.request_timeout_seconds)
+    await need(caller, known_banks, name)
+    change = read_patch(await read_body(request.receive))
+    await change_in_time(pool, name, change, caller.name, head.deadline)
+    return as_json(await bank_with_terms(cache, pool, policies, name))
+
+
+async def change_in_time(pool: Pool, bank: str, change: dict[str, Any], by: str, deadline: float) -> None:
+    """Make the change as soon as commits in flight allow it: each attempt waits for them for a short while.
+
+    Raises:
+        RefusedError: the terms cannot be so, or they could not be changed by the deadline (of the event loop's time).
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        agreed = await bank_terms.of_bank(pool, bank)
+        terms = terms_after(agreed.terms, change)
+        if terms == agreed.terms:
+            return
+        try:
+            if await bank_terms.change(pool, bank, agreed, terms, by):
+                return
+        except asyncpg.LockNotAvailableError:
+            pass
+        if loop.time() + RETRY_SECONDS > deadline:
+            raise RefusedError(NOT_CHANGED)
+        await asyncio.sleep(RETRY_SECONDS)
+
+
+def read_patch(body: bytes) -> dict[str, Any]:
+    try:
+        return decode(body)
+    except RecursionError:
+        refuse(Refusal.MALFORMED, "The body is nested too deeply.")
+    except ValueError as error:
+        raise RefusedError(explain(error)) from None
+
+
+def terms_after(terms: Terms, change: dict[str, Any]) -> Terms:
+    try:
+        return amended(terms, change)
+    except TermsError as error:
+        detail, field = explain_fact(error.fact, error.place)
+        raise RefusedError(Refused(Refusal.INVALID, detail, field)) from None
+
+
+decode = msgspec.json.Decoder(dict[str, Any]).decode
+NOT_CHANGED = Refused(Refusal.TIMEOUT, "Payments in flight did not end in time: nothing was changed. Try again.")
