@@ -15,3 +15,19 @@ async def until_waiting(url: str, sessions: int = 1) -> None:
                 await asyncio.sleep(0.01)
     finally:
         await connection.close()
+
+
+class Locked:
+    """While the block runs, whoever would write to the table waits."""
+
+    def __init__(self, url: str, table: str) -> None:
+        self._runner = asyncio.Runner()
+        self._url, self._table = url, table
+
+    def __enter__(self) -> None:
+        self._connection = self._runner.run(asyncpg.connect(self._url))
+        self._runner.run(self._connection.execute(f"BEGIN; LOCK TABLE {self._table} IN SHARE MODE"))
+
+    def __exit__(self, *_: object) -> None:
+        self._runner.run(self._connection.close())
+        self._runner.close()

@@ -21,7 +21,7 @@ TEXT = (CHART / "values.yaml").read_text()
 DESCRIBED = values(TEXT)
 FREE = {"global"}
 """What the schema knows beside the values: Helm's own."""
-GIVEN = {"database_url", "cache_url", "cache_token", "drain_seconds", "rates_url"}
+GIVEN = {"database_url", "cache_url", "cache_token", "drain_seconds", "clearing_schedule", "rates_url"}
 """Settings that the chart gives itself, from other values."""
 UNWANTED = {"no_auth", "allow_lossy_database"}
 """Settings that are for one machine alone."""

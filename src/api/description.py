@@ -79,6 +79,7 @@ WINDOW_EXAMPLE = {
     "settled_at": None,
     "flush": 8,
     "settlement": None,
+    "scheduled_for": None,
 }
 SETTLED_EXAMPLE = WINDOW_EXAMPLE | {
     "state": "settled",

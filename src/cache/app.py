@@ -8,7 +8,7 @@ from litestar import Litestar, Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.types import ASGIApp
 
-from cache import balances, clearing
+from cache import balances, clearing, schedule
 from cache.access import Access
 from cache.flush import OutdatedError
 from cache.keeper import Keeper
@@ -32,6 +32,7 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
     """
     chosen = settings.read(Settings, os.environ)
     settings.check_token(chosen.cache_token, chosen.no_auth)
+    schedule.check(settings.variable("clearing_schedule"), chosen.clearing_schedule)
     await database.check(chosen.database_url, chosen.allow_lossy_database)
     try:
         async with database.pool(chosen.database_url, "cache", 4, chosen.flush_timeout_seconds) as pool:

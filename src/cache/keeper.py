@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -19,6 +19,7 @@ import uuid_utils
 from cache import flush, metrics, windows
 from cache.flush import Flushed, PoisonError
 from cache.ledger import Hold, Ledger, Posted
+from cache.schedule import Schedule
 from cache.settings import Settings
 from polka import batches, database
 from polka.background import background
@@ -52,12 +53,19 @@ class Order:
 
 
 class Service:
-    """What a started cache holds: its epoch, the ledger, when its last flush looked, and what it is to do beside."""
+    """What a started cache holds: its epoch, the ledger, when its last flush looked, and what it is to do beside.
 
-    def __init__(self, epoch: int, ledger: Ledger, as_of: datetime) -> None:
+    `unsettled` are the windows that the schedule has closed and that are to be settled.
+    """
+
+    def __init__(
+        self, epoch: int, ledger: Ledger, as_of: datetime, schedule: Schedule, unsettled: Iterable[int]
+    ) -> None:
         self.epoch = epoch
         self.ledger = ledger
         self.as_of = as_of
+        self.schedule = schedule
+        self.unsettled = deque(unsettled)
         self.deadlines: deque[tuple[float, UUID]] = deque()
         self.orders: asyncio.Queue[Order] = asyncio.Queue(ORDERS_MAX)
 
@@ -102,6 +110,7 @@ class Keeper:
                     tick = time.monotonic()
                     await self._flush(connection, service)
                     service.ledger.forget(self.oldest_milliseconds())
+                    await self._follow_schedule(connection, service)
                     await self._follow_orders(connection, service, tick + self._settings.flush_seconds)
         finally:
             if self.service:
@@ -115,8 +124,10 @@ class Keeper:
         with database.bounded(connection, seconds):
             epoch = await flush.raise_epoch(connection)
             ledger = await flush.read_ledger(connection, first_id_at(self.oldest_milliseconds()))
+            followed = await windows.follow(connection, epoch, self._settings.clearing_schedule)
         await self._adopt(connection, epoch)
-        service = Service(epoch, ledger, datetime.now(UTC))
+        schedule = Schedule(self._settings.clearing_schedule, followed.since)
+        service = Service(epoch, ledger, datetime.now(UTC), schedule, followed.unsettled)
         await self._flush(connection, service)
         return service
 
@@ -146,6 +157,22 @@ class Keeper:
             except PoisonError as error:
                 await flush.set_aside(connection, service.epoch, error.batch.id)
                 keep_aside(service, error.batch)
+
+    async def _follow_schedule(self, connection: Connection, service: Service) -> None:
+        """Close the open window if it is time, and settle what the schedule has closed.
+
+        It goes by the database's time, and after a flush: what was committed while no cache ran is in the window.
+        """
+        if firing := service.schedule.due(service.as_of):
+            with database.bounded(connection, self._settings.flush_timeout_seconds):
+                window = await windows.fire(connection, service.epoch, firing, service.ledger.flush)
+            service.schedule.fired(firing)
+            service.unsettled.append(window.id)
+            metrics.FIRED.inc()
+            log.info("window %d is closed, as scheduled for %s", window.id, firing)
+        while service.unsettled:
+            await self._settle_window(connection, service, service.unsettled[0])
+            service.unsettled.popleft()
 
     async def _follow_orders(self, connection: Connection, service: Service, until: float) -> None:
         """Do what is asked for, one after the other, until it is time for the next flush."""
@@ -189,16 +216,19 @@ class Keeper:
         service = self._serving()
 
         async def work(connection: Connection) -> Window | Conflict | None:
-            number, batch = service.ledger.flush + 1, UUID(str(uuid_utils.uuid7()))
-            with database.bounded(connection, self._settings.flush_timeout_seconds):
-                settled = await windows.settle(connection, service.epoch, window, number, batch)
-            if not isinstance(settled, windows.Settled):
-                return settled
-            if settled.flushed:
-                absorb(service, settled.flushed)
-            return settled.window
+            return await self._settle_window(connection, service, window)
 
         return await ordered(service, work)
+
+    async def _settle_window(self, connection: Connection, service: Service, window: int) -> Window | Conflict | None:
+        number, batch = service.ledger.flush + 1, UUID(str(uuid_utils.uuid7()))
+        with database.bounded(connection, self._settings.flush_timeout_seconds):
+            settled = await windows.settle(connection, service.epoch, window, number, batch)
+        if not isinstance(settled, windows.Settled):
+            return settled
+        if settled.flushed:
+            absorb(service, settled.flushed)
+        return settled.window
 
     def _serving(self) -> Service:
         if self.service is None:

@@ -15,6 +15,7 @@ FLUSH_SECONDS = Histogram(
 )
 POSTED = Counter("polka_posted_batches", "Batches that were posted.")
 ASIDE = Counter("polka_aside_batches", "Batches that were set aside: they cannot be posted. Each is an alarm.")
+FIRED = Counter("polka_scheduled_windows", "Windows that were closed by schedule.")
 NETTED = Counter("polka_netted_windows", "Closed windows whose netting figures were worked out.")
 PRUNED_KEYS = Counter("polka_pruned_idempotency_keys", "Idempotency keys forgotten because they are old.")
 RATES_FETCHES = Counter("polka_rates_fetches", "Fetches of the exchange rates, by what became of them.", ["outcome"])

@@ -27,6 +27,13 @@ class Settings(Struct, frozen=True):
     late_seconds: Annotated[
         Seconds, Meta(description="How late a POST /balance may be: older batches are not held any more.")
     ] = 60.0
+    clearing_schedule: Annotated[
+        Annotated[str, Meta(max_length=200)],
+        Meta(
+            description="When the open window is closed and settled by itself, as a cron expression in UTC "
+            "(`0 17 * * MON-FRI`); a sixth field in front is seconds. Never if empty."
+        ),
+    ] = ""
     rates_url: Annotated[
         str,
         Meta(

@@ -1,7 +1,11 @@
-"""Closing and settling clearing windows: each is one transaction under the epoch, and does nothing a second time."""
+"""Closing and settling clearing windows: each is one transaction under the epoch, and does nothing a second time.
+
+What closes by schedule is recorded with its time, in the transaction that closes: so it is done once.
+"""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +19,8 @@ from polka.transactions import Entry
 from polka.windows import Conflict, Window, refused_closing, refused_settling, settlement_entries
 
 CLOSE = """
-UPDATE windows SET state = 'closed', closed_at = now(), flush = $2 WHERE id = $1 AND state = 'open' RETURNING *
+UPDATE windows SET state = 'closed', closed_at = now(), flush = $2, scheduled_for = $3
+WHERE id = $1 AND state = 'open' RETURNING *
 """
 OPEN = "INSERT INTO windows (id) VALUES ($1)"
 NETS = "SELECT bank, currency, credits - debits AS net FROM window_totals WHERE window_id = $1 ORDER BY currency, bank"
@@ -26,6 +31,20 @@ VALUES ($1, 'posted', $2, $3, $4, now(), $5)
 SETTLE = """
 UPDATE windows SET state = 'settled', settled_at = now(), settlement = $2 WHERE id = $1 AND state = 'closed' RETURNING *
 """
+FOLLOW = "UPDATE clearing_schedule SET expression = $1, since = now() WHERE expression <> $1"
+FOLLOWED = """
+SELECT greatest(since, (SELECT max(scheduled_for) FROM windows)) AS since, ARRAY(
+    SELECT id FROM windows WHERE state = 'closed' AND scheduled_for IS NOT NULL ORDER BY id
+) AS unsettled FROM clearing_schedule
+"""
+
+
+class Followed(msgspec.Struct, frozen=True):
+    """The time after which those of the schedule were not fired yet, and the windows that it closed and that are to be
+    settled."""
+
+    since: datetime
+    unsettled: Sequence[int]
 
 
 class Settled(msgspec.Struct, frozen=True):
@@ -47,9 +66,30 @@ async def close(connection: Connection, epoch: int, window: int, flush: int) -> 
             return refused
         if window < open_window:
             return window_of(await connection.fetchrow(WINDOW, window))
-        closed = await changed(connection, CLOSE, window, flush)
-        await connection.execute(OPEN, window + 1)
-        return closed
+        return await close_open(connection, window, flush, None)
+
+
+async def fire(connection: Connection, epoch: int, firing: datetime, flush: int) -> Window:
+    """Close the window that is open, whose latest flush this was, at a time of the schedule, and open the next.
+
+    Raises:
+        OutdatedError: another cache has the epoch.
+    """
+    async with connection.transaction(isolation="read_committed"):
+        return await close_open(connection, (await hold(connection, epoch)).window, flush, firing)
+
+
+async def follow(connection: Connection, epoch: int, expression: str) -> Followed:
+    """Have this schedule in force: if it is another one, from now on.
+
+    Raises:
+        OutdatedError: another cache has the epoch.
+    """
+    async with connection.transaction(isolation="read_committed"):
+        await hold(connection, epoch)
+        await connection.execute(FOLLOW, expression)
+        row = await connection.fetchrow(FOLLOWED)
+    return Followed(row["since"], row["unsettled"])
 
 
 async def settle(
@@ -77,6 +117,12 @@ async def settle(
             await post(connection, window, number, Posted(batch, entries))
             flushed = Flushed(number, held.at, [Posted(batch, entries)], [], is_last=True)
         return Settled(await changed(connection, SETTLE, window, batch if entries else None), flushed)
+
+
+async def close_open(connection: Connection, window: int, flush: int, scheduled_for: datetime | None) -> Window:
+    closed = await changed(connection, CLOSE, window, flush, scheduled_for)
+    await connection.execute(OPEN, window + 1)
+    return closed
 
 
 async def changed(connection: Connection, statement: str, *values: Any) -> Window:

@@ -196,6 +196,12 @@ CHECKS = {
         SELECT concat_ws(' ', 'window', id) AS subject, (id = latest)::int AS expected, (state = 'open')::int AS found
         FROM windows, (SELECT max(id) AS latest FROM windows) latest WHERE (id = latest) <> (state = 'open')
     """,
+    "Windows that the schedule has closed follow its times": """
+        SELECT concat_ws(' ', 'window', id) AS subject, 1 AS expected, 0 AS found FROM (
+            SELECT id, scheduled_for, max(scheduled_for) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING EXCLUDE CURRENT ROW)
+                AS before FROM windows WHERE scheduled_for IS NOT NULL
+        ) scheduled WHERE scheduled_for <= before
+    """,
     "A window is settled by one batch, posted in it": """
         SELECT concat_ws(' ', 'window', windows.id) AS subject, must::int AS expected,
                (batches.id IS NOT NULL)::int AS found

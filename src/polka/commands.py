@@ -478,7 +478,8 @@ def show_table(names: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
 def show_window(window: Window) -> None:
     steps = [("opened", window.opened_at), ("closed", window.closed_at), ("settled", window.settled_at)]
     times = ", ".join(f"{step} {at:%Y-%m-%d %H:%M:%S}" for step, at in steps if at)
-    say(f"Window {window.id} is {window.state}: {times} UTC")
+    scheduled = f", as scheduled for {window.scheduled_for:%Y-%m-%d %H:%M:%S}" if window.scheduled_for else ""
+    say(f"Window {window.id} is {window.state}: {times} UTC{scheduled}")
 
 
 def show_cleared(report: Report) -> None:

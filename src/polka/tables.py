@@ -338,7 +338,8 @@ class Window(SQLModel, table=True):
     """A clearing window: `open` takes what is posted, `closed` has its nets, `settled` has them paid.
 
     `flush` is the latest one whose batches are in it; `settlement` the batch of its settlement entries, if its nets
-    were not all zero. `is_netted` once its netting figures are kept.
+    were not all zero. `is_netted` once its netting figures are kept. `scheduled_for` is the time of the schedule by
+    which it was closed, if it was.
     """
 
     __tablename__ = "windows"
@@ -349,8 +350,16 @@ class Window(SQLModel, table=True):
             "(state = 'settled') = (settled_at IS NOT NULL) AND (state = 'settled' OR settlement IS NULL)",
             name="settled",
         ),
+        CheckConstraint("state <> 'open' OR scheduled_for IS NULL", name="scheduled"),
         Index("ix_windows_open", "state", unique=True, postgresql_where=text("state = 'open'")),
         Index("ix_windows_unnetted", "id", postgresql_where=text("NOT is_netted")),
+        Index(
+            "ix_windows_scheduled_for",
+            "scheduled_for",
+            unique=True,
+            postgresql_where=text("scheduled_for IS NOT NULL"),
+        ),
+        Index("ix_windows_unsettled", "id", postgresql_where=text("state = 'closed' AND scheduled_for IS NOT NULL")),
     )
 
     id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
@@ -361,6 +370,18 @@ class Window(SQLModel, table=True):
     flush: int | None = Field(sa_column=Column(BigInteger))
     settlement: UUID | None
     is_netted: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=text("false")))
+    scheduled_for: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
+
+
+class ClearingSchedule(SQLModel, table=True):
+    """One row: the cron expression by which windows are closed (empty for none), and since when it is in force."""
+
+    __tablename__ = "clearing_schedule"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: int = Field(sa_column=Column(SmallInteger, primary_key=True, autoincrement=False))
+    expression: str = Field(sa_column=name(server_default=""))
+    since: datetime = Field(sa_column=now())
 
 
 class WindowNetting(SQLModel, table=True):

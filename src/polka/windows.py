@@ -25,7 +25,7 @@ class WindowToClose(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Window(msgspec.Struct, frozen=True):
     """`flush` is the latest one whose payments are in it, and `settlement` the batch that settled it, if any net was
-    not zero."""
+    not zero; `scheduled_for` is the time of the schedule at which it was closed, if it was not by request."""
 
     id: int
     state: Literal["open", "closed", "settled"]
@@ -34,6 +34,7 @@ class Window(msgspec.Struct, frozen=True):
     settled_at: datetime | None
     flush: int | None
     settlement: str | None
+    scheduled_for: datetime | None = None
 
 
 class Windows(msgspec.Struct, frozen=True):
@@ -55,7 +56,7 @@ class Total(msgspec.Struct, frozen=True):
     net: int
 
 
-class Report(Window, frozen=True):
+class Report(Window, frozen=True, kw_only=True):
     """A window with its totals by bank and currency; `netting` is None until it is worked out, soon after closing."""
 
     totals: list[Total]
