@@ -9,12 +9,13 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bench import bulk, load, machine, memory, overload, posting, report, search, start, stored
+from bench import before, bulk, clearing, load, machine, memory, overload, posting, report, search, start, stored
 from bench.report import Findings
 from polka.failure import Failure
 from polka.up import Say
 
-Measure = Callable[[bool, Say], Awaitable[Findings]]
+Measure = Callable[[bool, Say], Awaitable[Findings | None]]
+"""What is found, or None where it cannot be measured; it says why."""
 
 MEASUREMENTS: dict[str, tuple[str, Measure]] = {
     "posting": (posting.TITLE, posting.measure),
@@ -24,6 +25,8 @@ MEASUREMENTS: dict[str, tuple[str, Measure]] = {
     "search": (search.TITLE, search.measure),
     "memory": (memory.TITLE, memory.measure),
     "start": (start.TITLE, start.measure),
+    "clearing": (clearing.TITLE, clearing.measure),
+    "before": (before.TITLE, before.measure),
 }
 UNLIMITED = {"POLKA_RATE_PER_SECOND": "1000000000", "POLKA_RATE_BURST": "1000000000"}
 """All payments bear one key: a limit of its rate must not be what is measured."""
@@ -63,6 +66,8 @@ async def measure(names: tuple[str, ...], quick: bool, path: Path | None) -> boo
         say(f"[bold]{name}[/]: {title}")
         others = machine.Others()
         findings = await run(quick, say)
+        if findings is None:
+            continue
         origin = f"{machine.origin()} · other programs took {others.cores():.2f} cores"
         section = report.section(title, origin + (" · **quick**" if quick else ""), findings)
         say(section)

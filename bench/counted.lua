@@ -31,9 +31,11 @@ end
 function done(summary, latency)
    local errors = summary.errors
    io.write(string.format(
-      '\n{"requests":%d,"seconds":%f,"refused":%d,"broken":%d,"wait_seconds_max":%f,"statuses":{%s}}\n',
+      '\n{"requests":%d,"seconds":%f,"refused":%d,"broken":%d,"wait_seconds_max":%f,'
+         .. '"wait_seconds_p99":%f,"statuses":{%s}}\n',
       summary.requests, summary.duration / 1e6, errors.status,
-      errors.connect + errors.read + errors.write + errors.timeout, latency.max / 1e6, statuses()
+      errors.connect + errors.read + errors.write + errors.timeout, latency.max / 1e6, latency:percentile(99) / 1e6,
+      statuses()
    ))
 end
 

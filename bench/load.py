@@ -41,6 +41,7 @@ class Load(msgspec.Struct, frozen=True):
     refused: int
     broken: int
     wait_seconds_max: float
+    wait_seconds_p99: float
     statuses: dict[int, int]
 
 
@@ -78,10 +79,27 @@ class Client:
         self.answered += load.statuses.get(201, 0)
         return load
 
-    async def _send(self, connections: int, seconds: int, payments_max: int = 0, counts_statuses: bool = False) -> Load:
+    async def stroll(self, connections: int, rest_milliseconds: int, seconds: int) -> Load:
+        """Send for this long, less than can be taken: each connection rests before it sends, on average that long.
+
+        Raises:
+            Failure: any of them was refused, or a connection broke.
+        """
+        load = all_accepted(self._url, await self._send(connections, seconds, rest_milliseconds=rest_milliseconds))
+        self.answered += load.requests
+        return load
+
+    async def _send(
+        self,
+        connections: int,
+        seconds: int,
+        payments_max: int = 0,
+        counts_statuses: bool = False,
+        rest_milliseconds: int = 0,
+    ) -> Load:
         world = self._world
         drawn = [next(seeds), world.banks, world.accounts // world.banks]
-        arguments = [*drawn, self._key, payments_max, int(counts_statuses)]
+        arguments = [*drawn, self._key, payments_max, int(counts_statuses), rest_milliseconds]
         return await run(f"{self._url}/transaction", "payments", connections, seconds, arguments)
 
 

@@ -1,6 +1,6 @@
 -- What wrk sends: payments between random accounts, each with an Idempotency-Key of its own, as clients send them.
 -- Arguments: a seed, the banks, the accounts of each bank, an API key, how many to send at most (0: until the time is
--- up), and whether to count statuses (0 or 1).
+-- up), whether to count statuses (0 or 1), and how many milliseconds a connection rests before each payment, on average.
 
 local count_statuses = require("counted")
 
@@ -16,6 +16,12 @@ function init(arguments)
    head = HEAD .. "Authorization: Bearer " .. arguments[4] .. "\r\n"
    if arguments[6] == "1" then
       count_statuses()
+   end
+   local rest = tonumber(arguments[7])
+   if rest > 0 then
+      function delay()
+         return math.random(0, 2 * rest)
+      end
    end
 end
 

@@ -47,6 +47,17 @@ def test_the_order_of_payments_is_nothing_to_the_figures(flows: list[Flow]) -> N
 
 
 @given(flows)
+def test_they_are_forgotten_bank_by_bank(flows: list[Flow]) -> None:
+    taken = Flows()
+    for flow in flows:
+        taken.add(*flow)
+    steps = 0
+    while taken.forget_bank():
+        steps += 1
+    assert steps == len({min(flow[:2]) for flow in flows})
+
+
+@given(flows)
 def test_between_two_banks_both_kinds_of_netting_are_one(flows: list[Flow]) -> None:
     two = [flow for flow in flows if {*flow[:2]} == {"bank1", "bank2"}]
     assert netting(two).bilateral == netting(two).multilateral

@@ -50,7 +50,11 @@ async def net(connection: Connection, window: int) -> list[Netting]:
         async for row in connection.cursor(BATCHES, window, prefetch=BATCHES_AT_ONCE):
             for payer, payee, currency, amount in movements(readable_entries(row["payload"])):
                 flows[currency].add(payer, payee, amount)
-    return [flows[currency].netting(currency) for currency in sorted(flows)]
+    figures = [flows[currency].netting(currency) for currency in sorted(flows)]
+    for taken_up in flows.values():
+        while taken_up.forget_bank():
+            await asyncio.sleep(0)
+    return figures
 
 
 async def keep(connection: Connection, window: int, figures: list[Netting]) -> None:

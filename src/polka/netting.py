@@ -48,6 +48,13 @@ class Flows:
         multilateral = sum(net for net in self._nets.values() if net > 0)
         return Netting(currency, self._gross, self._bilateral, multilateral, self._gross - multilateral)
 
+    def forget_bank(self) -> bool:
+        """Forget what one of the banks has paid, and say whether there was one: all at once takes long with many."""
+        if not self._pairs:
+            return False
+        self._pairs.popitem()
+        return True
+
 
 def movements(entries: Iterable[Entry]) -> Iterator[tuple[str, str, str, int]]:
     """Payer, payee, currency and amount of each movement between two banks.

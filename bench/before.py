@@ -1,0 +1,112 @@
+"""The rate of `POST /transaction` against that of an earlier revision of Polka: what was added since costs that."""
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+
+from bench.load import Client, World
+from bench.machine import ROOT, git
+from bench.report import Bound, Figure, Findings, Target
+from bench.rounds import alternate, ratios
+from bench.stand import database_server, execute, new_key, own_folder, prove
+from polka import seed
+from polka.demo import free_layout
+from polka.failure import Failure
+from polka.up import Running, Say, services
+
+TITLE = "`POST /transaction` against the revision before clearing windows"
+TARGET = Target(Bound.AT_LEAST, 0.95)
+REVISION = "61b40c04d90b1009005d3ddd3475bdf338bb4c3f"
+"""The last one without clearing windows, currencies, caps and fees."""
+WORLD = World()
+CONNECTIONS = 64
+
+
+async def measure(quick: bool, say: Say) -> Findings | None:
+    rounds, seconds = (2, 1) if quick else (15, 4)
+    if not has(REVISION):
+        say(f"Skipped: this checkout does not have {REVISION}. `git fetch --unshallow` brings all revisions.")
+        return None
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(database_server())
+        sources = {"now": ROOT, "before": stack.enter_context(checked_out(REVISION))}
+        running = {
+            name: await stack.enter_async_context(polka_of(source, await empty_database(server, name), say))
+            for name, source in sources.items()
+        }
+        now, before = [Client(one.layout.url, WORLD, await new_key(one)) for one in running.values()]
+        for client in (now, before):
+            await client.rate(CONNECTIONS, 2)  # warms up
+        say(f"{rounds} rounds with {CONNECTIONS} connections …")
+        sides = [partial(client.rate, CONNECTIONS, seconds) for client in (now, before)]
+        rates, base = await alternate(rounds, *sides)
+        proof = await prove("the payments of now", running["now"], now.answered)
+    figures = [
+        Figure("now", rates, "/s"),
+        Figure(f"at {REVISION[:12]}", base, "/s"),
+        Figure("ratio", ratios(rates, base), target=TARGET),
+    ]
+    conditions = (
+        "Two databases of one Postgres, each with an api and a cache, which run all the time: those of this revision, "
+        f"and those of {REVISION[:12]}, by its own source and the same installed packages. Payments between {WORLD}, "
+        f"on {CONNECTIONS} connections, each with an Idempotency-Key of its own; nobody has a cap. {rounds} rounds of "
+        f"{seconds} s a side."
+    )
+    return Findings(conditions, figures, [proof])
+
+
+def has(revision: str) -> bool:
+    return git("cat-file", "-t", revision) == "commit"
+
+
+@contextmanager
+def checked_out(revision: str) -> Iterator[Path]:
+    """The revision's files, in a folder that is gone afterwards."""
+    with own_folder() as folder:
+        source = folder / "polka"
+        source.mkdir()
+        archive = subprocess.run(["git", "archive", revision], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+        subprocess.run(["tar", "-x"], cwd=source, check=True, input=archive)
+        yield source
+
+
+async def empty_database(server_url: str, name: str) -> str:
+    await execute(server_url, f"CREATE DATABASE {name}")
+    return server_url.replace("/postgres?", f"/{name}?")
+
+
+@asynccontextmanager
+async def polka_of(source: Path, database_url: str, say: Say) -> AsyncIterator[Running]:
+    """An api and the cache of that source over an empty database.
+
+    Raises:
+        Failure: something does not start, or did not live to the end.
+    """
+    environ = {"PYTHONPATH": str(source / "src")}
+    migrated = subprocess.run(
+        [sys.executable, "-m", "polka", "migrate"],
+        env=os.environ | environ | {"POLKA_DATABASE_URL": database_url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if migrated.returncode:
+        raise Failure(f"The migrations in {source} fail: {migrated.stderr}")
+    await seed.seed(database_url, WORLD.banks, WORLD.accounts)
+    running = Running(free_layout(1, source, database_url), database_url, secrets.token_hex())
+    running.processes += services(running)
+    try:
+        for process in running.processes:
+            process.environ = {**process.environ, **environ}
+            await process.start()
+        yield running
+        if not all(process.pid for process in running.processes):
+            raise Failure("A process ended during the measurement.")
+    finally:
+        for process in reversed(running.processes):
+            await process.stop()
