@@ -399,6 +399,7 @@ def converted(make_database: Callable[[], str], tmp_path_factory: pytest.TempPat
     client.patch(f"{api.url}/transaction/{made['id']}", json={"receiver": {"account": "B2"}})
     wait_for("all is posted", lambda: not fetch(services.database_url, UNPOSTED))
     services.stop()
+    check(services.database_url)
     return services.database_url
 
 
@@ -406,7 +407,6 @@ def converted(make_database: Callable[[], str], tmp_path_factory: pytest.TempPat
 def test_the_audit_finds_each_falsehood_about_a_conversion(
     copy_database: Callable[[str], str], converted: str, statement: str, check_name: str
 ) -> None:
-    check(converted)
     copy = copy_database(converted)
     asyncio.run(execute(copy, statement))
     assert asyncio.run(audit.audit(copy)).differences[check_name]

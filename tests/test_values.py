@@ -141,7 +141,7 @@ PARTIES = st.builds(Party, st.text(NAMES, min_size=1), st.text(LETTERS_AND_DIGIT
 
 @given(PARTIES, PARTIES, st.integers(1, AMOUNT_MAX), st.sampled_from(sorted(EXPONENTS)))
 def test_the_entries_of_a_payment_sum_to_zero(sender: Party, receiver: Party, amount: int, currency: str) -> None:
-    debit, credit = entries_of(Payment(sender, receiver, amount, currency), None)
+    debit, credit = entries_of(Payment(sender, receiver, amount, currency), None, None)
     assert debit == (sender.bank, sender.account, currency, -amount)
     assert credit == (receiver.bank, receiver.account, currency, amount)
 

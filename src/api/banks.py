@@ -19,7 +19,7 @@ from api.refusals import Refusal
 from polka import database, positions
 from polka.database import Pool
 from polka.keys import Caller, Scope
-from polka.policy import Suspended, TermsPatch
+from polka.policy import Fee, Suspended, TermsPatch
 from polka.positions import PAGE_MAX, AsOf, Position
 from polka.transactions import POLKA, BankName, is_bank_name
 
@@ -43,6 +43,7 @@ class BankWithTerms(msgspec.Struct, frozen=True):
     balances: list[Position]
     as_of: AsOf
     suspended: Suspended
+    fees: dict[str, Fee]
     terms_version: int
     terms_since: datetime | None
 

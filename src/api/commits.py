@@ -14,22 +14,22 @@ from polka.database import Connection, Pool
 from polka.rates import Converted
 from polka.transactions import Party, Transaction, across
 
-BATCH = "batch AS (INSERT INTO batches (id, size, payload) VALUES ($1, $2, $3))"
+BATCH = "batch AS (INSERT INTO batches (id, size, payload, policy) VALUES ($1, $2, $3, $5))"
 PAYMENTS = """
 row AS MATERIALIZED (
     SELECT (r->>0)::uuid AS id, r->>1 AS sender_bank, r->>2 AS sender_account, r->>3 AS receiver_bank,
            r->>4 AS receiver_account, (r->>5)::bigint AS amount, r->>6 AS currency, r->>7 AS reference,
            r->>8 AS caller, r->>9 AS key, decode(r->>10, 'hex') AS fingerprint, (r->>11)::bigint AS receiver_amount,
            r->>12 AS receiver_currency, (r->>13)::numeric AS rate, (r->>14)::date AS rate_date,
-           (r->>15)::int AS rate_version
+           (r->>15)::int AS rate_version, (r->>16)::bigint AS fee
     FROM jsonb_array_elements($4::jsonb) AS r
 ), rows AS (
     INSERT INTO transactions (id, batch, sender_bank, sender_account, receiver_bank, receiver_account,
                               amount, currency, reference, receiver_amount, receiver_currency, rate, rate_date,
-                              rate_version, booked_version)
+                              rate_version, fee, booked_version)
     SELECT id, $1, sender_bank, sender_account, receiver_bank, receiver_account, amount, currency, reference,
-           receiver_amount, receiver_currency, rate, rate_date, rate_version,
-           CASE WHEN receiver_amount IS NOT NULL THEN 1 END
+           receiver_amount, receiver_currency, rate, rate_date, rate_version, fee,
+           CASE WHEN receiver_amount IS NOT NULL OR fee > 0 THEN 1 END
     FROM row
 )
 """
@@ -37,23 +37,25 @@ CHANGES = """
 change AS MATERIALIZED (
     SELECT (r->>0)::uuid AS id, (r->>1)::int AS version, r->>2 AS status, r->>3 AS sender_bank,
            r->>4 AS sender_account, r->>5 AS receiver_bank, r->>6 AS receiver_account, r->>7 AS reference,
-           r->>8 AS by, r->>9 AS reason, r->>10 AS caller, r->>11 AS key, decode(r->>12, 'hex') AS fingerprint
+           r->>8 AS by, r->>9 AS reason, r->>10 AS caller, r->>11 AS key, decode(r->>12, 'hex') AS fingerprint,
+           (r->>13)::bigint AS fee
     FROM jsonb_array_elements($6::jsonb) AS r
 ), replaced AS (
     INSERT INTO transaction_history (
         id, version, batch, sender_bank, sender_account, receiver_bank, receiver_account, amount, currency, reference,
         status, created_at, changed_at, receiver_amount, receiver_currency, rate, rate_date, rate_version,
-        reversal_batch, replaced_by, reason)
+        fee, reversal_batch, replaced_by, reason)
     SELECT t.id, t.version, t.batch, t.sender_bank, t.sender_account, t.receiver_bank, t.receiver_account, t.amount,
            t.currency, t.reference, t.status, t.created_at, t.changed_at, t.receiver_amount, t.receiver_currency,
-           t.rate, t.rate_date, t.rate_version, $1, change.by, change.reason
+           t.rate, t.rate_date, t.rate_version, t.fee, $1, change.by, change.reason
     FROM change JOIN transactions t USING (id, version)
 ), changed AS (
     UPDATE transactions t
     SET version = t.version + 1, batch = $1, status = change.status, sender_bank = change.sender_bank,
         sender_account = change.sender_account, receiver_bank = change.receiver_bank,
         receiver_account = change.receiver_account, reference = change.reference, changed_at = now(),
-        booked_version = CASE WHEN t.booked_version IS NOT NULL THEN t.version + 1 END
+        fee = change.fee,
+        booked_version = CASE WHEN t.receiver_amount IS NOT NULL OR change.fee > 0 THEN t.version + 1 END
     FROM change WHERE t.id = change.id AND t.version = change.version AND t.status = 'accepted'
     RETURNING 1
 )
@@ -188,6 +190,8 @@ def transaction_of(row: asyncpg.Record) -> Transaction:
         posted_at=row.get("posted_at"),
         window=row.get("window_id"),
     )
+    if row["fee"] is not None:
+        made = msgspec.structs.replace(made, fee=row["fee"])
     if row["receiver_amount"] is None:
         return made
     rate = f"{row['rate']:f}"

@@ -40,6 +40,7 @@ TRANSACTION_EXAMPLE = {
     "window": None,
 }
 ACROSS_EXAMPLE = TRANSACTION_EXAMPLE | {
+    "fee": 26,
     "receiver_amount": 1966,
     "receiver_currency": "JPY",
     "rate": "157.2502685",
@@ -64,7 +65,10 @@ BANK_EXAMPLE = {
     "balances": [{"currency": "USD", "posted": -1250, "pending": 0}],
     "as_of": {"flush": 7, "time": "2026-11-24T06:31:07.467561Z"},
 }
-TERMS_EXAMPLE = {"suspended": "sending"}
+TERMS_EXAMPLE = {
+    "suspended": "sending",
+    "fees": {"USD": {"fixed": 25, "basis_points": 10, "minimum": 0, "maximum": 500}},
+}
 BANK_WITH_TERMS_EXAMPLE = {
     **BANK_EXAMPLE,
     **TERMS_EXAMPLE,
@@ -87,7 +91,9 @@ SETTLED_EXAMPLE = WINDOW_EXAMPLE | {
     "settlement": "01a20c40-5a12-7e0d-b4f1-6b0b7d3f2c57",
 }
 REPORT_EXAMPLE = WINDOW_EXAMPLE | {
-    "totals": [{"bank": "bank1", "currency": "USD", "debits": 1250, "credits": 200, "count": 2, "net": -1050}],
+    "totals": [
+        {"bank": "bank1", "currency": "USD", "debits": 1250, "credits": 200, "count": 2, "fees": 0, "net": -1050}
+    ],
     "netting": [{"currency": "USD", "gross": 1450, "bilateral": 1050, "multilateral": 1050, "saving": 400}],
 }
 

@@ -2,15 +2,18 @@
 
 import hashlib
 from collections.abc import Sequence
+from copy import copy
 from datetime import datetime
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 from msgspec.structs import astuple
 from uuid_utils import uuid7
 
 from api import suspension
 from api.refusals import ItemRefused, Refusal, Refused
+from polka.fees import fee_of
 from polka.policy import Policy
 from polka.rates import Converted
 from polka.transactions import POLKA, Entry, Payment, Transaction, across, entries_of, reversal_of
@@ -37,15 +40,16 @@ class Parts:
 
 
 class Pay:
-    """A new payment, and what its receiver gets if that is another currency."""
+    """A new payment, what its receiver gets if that is another currency, and its fee once that is decided."""
 
-    __slots__ = ("converted", "id", "payment")
+    __slots__ = ("converted", "fee", "id", "payment")
     size = 1
 
     def __init__(self, payment: Payment, converted: Converted | None = None) -> None:
         self.id = str(uuid7())
         self.payment = payment
         self.converted = converted
+        self.fee: int | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -53,12 +57,21 @@ class Pay:
 
     def under(self, policy: Policy) -> "Pay | Refused":
         """The operation as it is to be done under this policy, or why it may not be."""
-        if policy.banks and (no := suspension.refused_payment(self.payment, policy)):
+        if not policy.banks:
+            return self
+        payment = self.payment
+        if no := suspension.refused_payment(payment, policy):
             return no
-        return self
+        fee = fee_of(policy.terms(payment.sender.bank), payment.amount, payment.currency)
+        return self if fee is None else self._with_fee(fee)
+
+    def _with_fee(self, fee: int) -> "Pay":
+        decided = copy(self)
+        decided.fee = fee
+        return decided
 
     def add_to(self, parts: Parts, key: Key | None, fingerprint: str) -> None:
-        parts.entries += entries_of(self.payment, self.converted)
+        parts.entries += entries_of(self.payment, self.converted, self.fee)
         parts.payments.append(self._row(key, fingerprint))
 
     def _row(self, key: Key | None, fingerprint: str) -> tuple[Any, ...]:
@@ -75,8 +88,13 @@ class Pay:
             payment.reference,
             *(key or NO_KEY),
             fingerprint,
-            *(astuple(self.converted) if self.converted else ()),
+            *self._rest_of_row(),
         )
+
+    def _rest_of_row(self) -> tuple[Any, ...]:
+        if self.converted is None and self.fee is None:
+            return ()
+        return *(astuple(self.converted) if self.converted else NOT_CONVERTED), self.fee
 
     def result(self, batch: str, at: datetime) -> Transaction:
         """The transaction that the batch, committed at this time, has made of it."""
@@ -93,7 +111,9 @@ class Pay:
             batch,
             at,
         )
-        return across(made, self.converted) if self.converted else made
+        if self.converted:
+            made = across(made, self.converted)
+        return made if self.fee is None else msgspec.structs.replace(made, fee=self.fee)
 
 
 class Change:
@@ -111,15 +131,21 @@ class Change:
 
     def under(self, policy: Policy) -> "Change | Refused":
         """The operation as it is to be done under this policy, or why it may not be."""
-        no = suspension.refused_reversal(self.old, self.by == POLKA, policy)
-        if no is None and self.new.status == "accepted":
-            no = suspension.refused_payment(self.new, policy)
-        return no or self
+        if no := suspension.refused_reversal(self.old, self.by == POLKA, policy):
+            return no
+        new = self.new
+        if new.status == "deleted":
+            return self
+        if no := suspension.refused_payment(new, policy):
+            return no
+        fee = fee_of(policy.terms(new.sender.bank), new.amount, new.currency)
+        new = msgspec.structs.replace(new, fee=UNSET if fee is None else fee)
+        return Change(self.old, new, self.fingerprint, self.by, self.reason)
 
     def add_to(self, parts: Parts, key: Key | None, fingerprint: str) -> None:
         parts.entries += reversal_of(self.old)
         if self.new.status == "accepted":
-            parts.entries += entries_of(self.new, self.new.converted)
+            parts.entries += entries_of(self.new, self.new.converted, self.new.fee)
         new = self.new
         parts.changes.append(
             (
@@ -135,6 +161,7 @@ class Change:
                 self.reason,
                 *(key or NO_KEY),
                 fingerprint,
+                None if new.fee is UNSET else new.fee,
             )
         )
 
@@ -214,3 +241,4 @@ def fingerprint_of(*request: Any) -> str:
 
 encode = msgspec.json.Encoder().encode
 NO_KEY = (None, None)
+NOT_CONVERTED = (None,) * len(Converted.__struct_fields__)

@@ -5,7 +5,7 @@ raising the epoch waits for it, and shuts out all that come later under the old 
 as well: whatever it posts is in that one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from uuid import UUID
@@ -16,7 +16,7 @@ import msgspec
 from cache.ledger import Ledger, Posted, Sums
 from polka.database import Connection
 from polka.money import AMOUNT_MAX
-from polka.transactions import Entry
+from polka.transactions import FEES, POLKA, Entry
 
 RAISE = "UPDATE epoch SET number = number + 1, raised_at = clock_timestamp() WHERE id = 1 RETURNING number"
 HOLD = """
@@ -70,11 +70,11 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::numeric[])
 ON CONFLICT (bank, account, currency) DO UPDATE SET balance = held.balance + excluded.balance
 """
 ADD_TO_TOTALS = """
-INSERT INTO window_totals AS held (window_id, bank, currency, debits, credits, count)
-SELECT $1, * FROM unnest($2::text[], $3::text[], $4::numeric[], $5::numeric[], $6::bigint[])
+INSERT INTO window_totals AS held (window_id, bank, currency, debits, credits, count, fees)
+SELECT $1, * FROM unnest($2::text[], $3::text[], $4::numeric[], $5::numeric[], $6::bigint[], $7::numeric[])
 ON CONFLICT (window_id, bank, currency) DO UPDATE
 SET debits = held.debits + excluded.debits, credits = held.credits + excluded.credits,
-    count = held.count + excluded.count
+    count = held.count + excluded.count, fees = held.fees + excluded.fees
 """
 Totals = dict[tuple[str, ...], tuple[int, int, int]]
 """The sum of debits, the sum of credits, and how many entries, by the parts of a key."""
@@ -159,7 +159,7 @@ async def flush(connection: Connection, epoch: int, number: int, payments_max: i
             banks = totals_by_bank(accounts)
             try:
                 await add_to_balances(connection, accounts, banks)
-                await add_to_window(connection, held.window, banks)
+                await add_to_window(connection, held.window, banks, fees_by_bank(accounts, posted))
             except REFUSED_BY_DATABASE as error:
                 if len(posted) > 1:
                     raise
@@ -188,7 +188,7 @@ async def adopt(connection: Connection, epoch: int, payments_max: int) -> bool:
         rows = await connection.fetch(TAKE_WINDOWLESS, held.window, payments_max)
         entries = chain.from_iterable(readable_entries(row["payload"]) for row in rows)
         if banks := totals_by_bank(totals_by_account(entries)):
-            await add_to_window(connection, held.window, banks)
+            await add_to_window(connection, held.window, banks, {})
     return bool(rows)
 
 
@@ -254,15 +254,33 @@ def totals_by_bank(accounts: Totals) -> Totals:
     return totals
 
 
+def fees_by_bank(accounts: Totals, batches: Iterable[Posted]) -> dict[tuple[str, ...], int]:
+    """What each bank has paid as fees, by bank and currency, less what came back. Nothing where there was no fee.
+
+    Entries come two by two: a fee is next to what Polka got.
+    """
+    fees: dict[tuple[str, ...], int] = {}
+    if not any((bank, account) == (POLKA, FEES) for bank, account, _ in accounts):
+        return fees
+    for batch in batches:
+        for (payer, _, currency, amount), (bank, account, _, _) in zip(*[iter(batch.entries)] * 2, strict=False):
+            if (bank, account) == (POLKA, FEES):
+                fees[payer, currency] = fees.get((payer, currency), 0) - amount
+    return fees
+
+
 async def add_to_balances(connection: Connection, accounts: Totals, banks: Totals) -> None:
     """Add the nets: credits less debits."""
     for statement, totals in ((ADD_TO_BALANCES, banks), (ADD_TO_ACCOUNTS, accounts)):
         await connection.execute(statement, *columns((*key, sums[1] - sums[0]) for key, sums in totals.items()))
 
 
-async def add_to_window(connection: Connection, window: int, banks: Totals) -> None:
+async def add_to_window(
+    connection: Connection, window: int, banks: Totals, fees: Mapping[tuple[str, ...], int]
+) -> None:
     """Add to the window's totals, which are kept for each bank and currency."""
-    await connection.execute(ADD_TO_TOTALS, window, *columns((*key, *sums) for key, sums in banks.items()))
+    rows: Iterable[tuple[str | int, ...]] = ((*key, *sums, fees.get(key, 0)) for key, sums in banks.items())
+    await connection.execute(ADD_TO_TOTALS, window, *columns(rows))
 
 
 def columns(rows: Iterable[tuple[str | int, ...]]) -> Iterable[tuple[str | int, ...]]:

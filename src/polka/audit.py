@@ -14,10 +14,11 @@ import msgspec
 
 from polka import database
 from polka.database import Connection
-from polka.money import EXPONENTS
+from polka.money import AMOUNT_MAX, EXPONENTS
+from polka.policy import BASIS_POINTS
 from polka.positions import PAGE_MAX, Bank, Banks
 from polka.rates import EURO
-from polka.transactions import CONVERSION, POLKA
+from polka.transactions import CONVERSION, FEES, POLKA
 from polka.windows import SETTLED_BY_POLKA, SETTLEMENT
 
 DIFFERENCES_MAX = 1_000
@@ -28,14 +29,15 @@ RETRY_SECONDS = 0.1
 # Each version has its entries in its batch; what replaced it has reversed them in another.
 VERSIONS = """
     SELECT batch, 1 AS sign, sender_bank, sender_account, receiver_bank, receiver_account, currency, amount,
-           receiver_currency, receiver_amount
+           receiver_currency, receiver_amount, fee
     FROM transaction_versions WHERE status = 'accepted'
     UNION ALL
     SELECT reversal_batch, -1, sender_bank, sender_account, receiver_bank, receiver_account, currency, amount,
-           receiver_currency, receiver_amount
+           receiver_currency, receiver_amount, fee
     FROM transaction_history
 """
-# A version moves its amount to the receiver, or across currencies to Polka's own account, which pays the receiver.
+# A version moves its amount to the receiver, or across currencies to Polka's own account, which pays the receiver. Its
+# fee moves to Polka.
 MOVES = f"""
     SELECT batch, sign, sender_bank, sender_account,
            CASE WHEN receiver_amount IS NULL THEN receiver_bank ELSE '{POLKA}' END AS receiver_bank,
@@ -43,8 +45,11 @@ MOVES = f"""
            currency, amount
     FROM ({VERSIONS}) versions
     UNION ALL
-    SELECT batch, sign, '{POLKA}', '{CONVERSION}', receiver_bank, receiver_account, receiver_currency, receiver_amount
-    FROM ({VERSIONS}) versions WHERE receiver_amount IS NOT NULL
+    SELECT batch, sign, more.* FROM ({VERSIONS}) versions, LATERAL (VALUES
+        ('{POLKA}', '{CONVERSION}', receiver_bank, receiver_account, receiver_currency, receiver_amount),
+        (sender_bank, sender_account, '{POLKA}', '{FEES}', currency, fee)
+    ) more (sender_bank, sender_account, receiver_bank, receiver_account, currency, amount)
+    WHERE (receiver_amount IS NOT NULL OR fee > 0) AND more.amount > 0
 """
 ENTRIES = f"""
     SELECT batch, sender_bank AS bank, sender_account AS account, currency, -sign * amount AS amount
@@ -163,6 +168,32 @@ CHECKS = {
         SELECT subject, 1 AS expected, 0 AS found FROM ({WORTHS}) worths
         WHERE (abs(rate * source_rate - target_rate) <= 5e-10 * rate * source_rate) IS NOT TRUE
     """,
+    "A payment's fee is that of its sender's terms, rounded half to even": f"""
+        WITH terms AS (
+            SELECT bank, version AS since, lead(version) OVER (PARTITION BY bank ORDER BY version) AS until, fees
+            FROM bank_terms
+        ), agreed AS (
+            SELECT bank, currency, since, until, (fee->>'fixed')::numeric * {BASIS_POINTS} AS fixed,
+                   (fee->>'basis_points')::numeric AS basis_points, (fee->>'minimum')::numeric AS minimum,
+                   coalesce((fee->>'maximum')::numeric, {AMOUNT_MAX}) AS maximum
+            FROM terms, jsonb_each(fees) AS each_fee (currency, fee)
+        )
+        SELECT concat_ws(' ', made.id, made.version) AS subject, coalesce(expected, 0) AS expected,
+               coalesce(fee, 0) AS found
+        FROM transaction_versions made JOIN batches ON batches.id = batch AND policy IS NOT NULL
+        LEFT JOIN agreed
+        ON bank = sender_bank AND agreed.currency = made.currency AND policy >= since
+        AND (until IS NULL OR policy < until)
+        LEFT JOIN LATERAL (SELECT fixed + basis_points * amount AS worth) worths ON true
+        LEFT JOIN LATERAL (
+            SELECT div(2 * worth + {BASIS_POINTS}, 2 * {BASIS_POINTS}) AS up,
+                   mod(2 * worth + {BASIS_POINTS}, 2 * {BASIS_POINTS}) = 0 AS is_tie
+        ) halves ON true
+        LEFT JOIN LATERAL (SELECT least(greatest(
+            CASE WHEN is_tie AND mod(up, 2) = 1 THEN up - 1 ELSE up END, minimum
+        ), maximum) AS expected) charged ON true
+        WHERE status = 'accepted' AND expected IS DISTINCT FROM fee
+    """,
     "A batch is in a window if it is posted, and in none if it is not": """
         SELECT batches.id::text AS subject, (state = 'posted')::int AS expected, (window_id IS NOT NULL)::int AS found
         FROM batches WHERE (state = 'posted') <> (window_id IS NOT NULL)
@@ -175,9 +206,15 @@ CHECKS = {
             SELECT window_id, bank, currency, sum(greatest(-amount, 0)) AS debits,
                    sum(greatest(amount, 0)) AS credits, count(*) AS count
             FROM ({ENTRIES}) entries JOIN batches ON batches.id = batch AND state = 'posted' GROUP BY 1, 2, 3
+        ), paid AS (
+            SELECT window_id, sender_bank AS bank, currency, sum(sign * amount) AS fees
+            FROM ({MOVES}) moves JOIN batches ON batches.id = batch AND state = 'posted'
+            WHERE receiver_bank = '{POLKA}' AND receiver_account = '{FEES}' GROUP BY 1, 2, 3
         )
         SELECT concat_ws(' ', 'window', window_id, bank, currency, figure) AS subject, expected, found
-        FROM recomputed FULL JOIN window_totals AS stored USING (window_id, bank, currency), LATERAL (VALUES
+        FROM recomputed FULL JOIN window_totals AS stored USING (window_id, bank, currency)
+        LEFT JOIN paid USING (window_id, bank, currency), LATERAL (VALUES
+            ('fees', coalesce(paid.fees, 0), coalesce(stored.fees, 0)),
             ('debits', coalesce(recomputed.debits, 0), coalesce(stored.debits, 0)),
             ('credits', coalesce(recomputed.credits, 0), coalesce(stored.credits, 0)),
             ('count', coalesce(recomputed.count, 0), coalesce(stored.count, 0))

@@ -9,7 +9,7 @@ from polka.windows import Report, Total, Window
 WINDOW = "SELECT * FROM windows WHERE id = $1"
 WINDOWS = "SELECT * FROM windows WHERE $1::bigint IS NULL OR id < $1 ORDER BY id DESC LIMIT $2"
 REPORT = """
-SELECT windows.*, bank, currency, debits, credits, count
+SELECT windows.*, bank, currency, debits, credits, count, fees
 FROM windows LEFT JOIN window_totals ON window_id = id AND ($2::text IS NULL OR bank = $2)
 WHERE id = $1 ORDER BY bank, currency
 """
@@ -51,7 +51,7 @@ def fields_of(row: Any) -> dict[str, Any]:
 
 def total_of(row: Any) -> Total:
     debits, credits = int(row["debits"]), int(row["credits"])
-    return Total(row["bank"], row["currency"], debits, credits, row["count"], credits - debits)
+    return Total(row["bank"], row["currency"], debits, credits, row["count"], int(row["fees"]), credits - debits)
 
 
 def netting_of(row: Any) -> Netting:

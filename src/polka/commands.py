@@ -340,8 +340,11 @@ def run_clearing_show(window: int, url: str, key: str | None) -> None:
     report = run(ask(url, key, "GET", f"/clearing/{window}", Report))
     show_window(report)
     show_table(
-        ("bank", "currency", "debits", "credits", "count", "net"),
-        ((one.bank, one.currency, *amounts(one.debits, one.credits, one.count, one.net)) for one in report.totals),
+        ("bank", "currency", "debits", "credits", "count", "fees", "net"),
+        (
+            (one.bank, one.currency, *amounts(one.debits, one.credits, one.count, one.fees, one.net))
+            for one in report.totals
+        ),
     )
     if report.netting is not None:
         show_netting(report.netting)

@@ -57,6 +57,7 @@ class TermsPatch(msgspec.Struct, frozen=True):
     """What may be changed of a bank's terms by now, as a JSON Merge Patch (RFC 7396): null takes away."""
 
     suspended: Suspended | UnsetType | None = UNSET
+    fees: dict[str, Fee | None] | UnsetType | None = UNSET
 
 
 DEFAULT = Terms()

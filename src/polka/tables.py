@@ -158,10 +158,16 @@ AND receiver_amount BETWEEN 1 AND {AMOUNT_MAX} AND rate > 0
 """
 
 
+BOOKED = """
+receiver_amount IS NULL AND coalesce(fee, 0) = 0 OR booked_version IS NOT DISTINCT FROM version
+"""
+
+
 class Transaction(SQLModel, table=True):
     """A payment that was accepted, in its newest version. No foreign keys: each would cost as much as the row.
 
-    Of a payment across currencies: what the receiver gets, and by which rates. `booked_version` is the version again,
+    `fee` is null where none is agreed. Of a payment across currencies: what the receiver gets, and by which rates.
+    `booked_version` is the version again,
     where there are more entries than the sender's and the receiver's: a Polka that knows only of those two (the one of
     before, while an upgrade rolls out) leaves it behind, and so cannot change such a payment.
     """
@@ -174,7 +180,8 @@ class Transaction(SQLModel, table=True):
         CheckConstraint("status IN ('accepted', 'deleted')", name="status"),
         CheckConstraint("(version = 1) = (changed_at IS NULL)", name="changed"),
         CheckConstraint(CONVERTED, name="converted"),
-        CheckConstraint("receiver_amount IS NULL OR booked_version IS NOT DISTINCT FROM version", name="booked"),
+        CheckConstraint("fee >= 0", name="fee"),
+        CheckConstraint(BOOKED, name="booked"),
         Index("ix_transactions_sender_bank_id", "sender_bank", "id"),
         Index("ix_transactions_receiver_bank_id", "receiver_bank", "id"),
         Index("ix_transactions_sender_account_id", "sender_account", "id"),
@@ -200,6 +207,7 @@ class Transaction(SQLModel, table=True):
     rate: Decimal | None = Field(sa_column=Column(Numeric))
     rate_date: Day | None = Field(sa_column=Column(Date))
     rate_version: int | None = Field(sa_column=Column(Integer))
+    fee: int | None = Field(sa_column=Column(BigInteger))
     booked_version: int | None = Field(sa_column=Column(Integer))
 
 
@@ -231,6 +239,7 @@ class OldVersion(SQLModel, table=True):
     rate: Decimal | None = Field(sa_column=Column(Numeric))
     rate_date: Day | None = Field(sa_column=Column(Date))
     rate_version: int | None = Field(sa_column=Column(Integer))
+    fee: int | None = Field(sa_column=Column(BigInteger))
 
 
 class IdempotencyKey(SQLModel, table=True):
@@ -310,6 +319,7 @@ class Batch(SQLModel, table=True):
 
     `unposted` → `posted` by a flush, or `aside` where a flush could not; `void` is a tombstone: this id can
     never commit.
+    `policy` is the version that its payments were decided under.
     """
 
     __tablename__ = "batches"
@@ -332,6 +342,7 @@ class Batch(SQLModel, table=True):
     created_at: datetime = Field(sa_column=now())
     posted_at: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
     window_id: int | None = Field(sa_column=Column(BigInteger))
+    policy: int | None = Field(sa_column=Column(BigInteger))
 
 
 class Window(SQLModel, table=True):
@@ -402,7 +413,8 @@ class WindowNetting(SQLModel, table=True):
 class WindowTotal(SQLModel, table=True):
     """What was posted for a bank in a window and currency: sums of debits and of credits, and how many entries.
 
-    Its net is credits less debits. Settlement entries never count.
+    Its net is credits less debits. Settlement entries never count. `fees` is what of it the bank has paid as fees, less
+    what came back with reversals.
     """
 
     __tablename__ = "window_totals"
@@ -417,3 +429,4 @@ class WindowTotal(SQLModel, table=True):
     debits: Decimal = Field(sa_column=Column(Numeric, nullable=False))
     credits: Decimal = Field(sa_column=Column(Numeric, nullable=False))
     count: int = Field(sa_column=Column(BigInteger, nullable=False))
+    fees: Decimal = Field(sa_column=Column(Numeric, nullable=False, server_default="0"))

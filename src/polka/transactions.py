@@ -38,6 +38,8 @@ POLKA = "polka"
 """The name under which Polka itself is a party: no bank can have it."""
 CONVERSION = "conversion"
 """Polka's own account that takes the other side in both currencies of a payment across two."""
+FEES = "fees"
+"""Polka's own account that gets what payments cost."""
 
 Entry = tuple[str, str, str, int]
 """One line of the ledger: bank, account, currency and the amount in minor units, below zero for a debit."""
@@ -89,6 +91,7 @@ class Transaction(msgspec.Struct, frozen=True):
 
     `version` counts from 1; `changed_at` says when a later version was made, and `batch` is the batch of this
     version's entries (of the reversal, where the status is `deleted`), `window` the clearing window that it is in.
+    `fee` is what it cost the sender beside it, in minor units of `currency`; there is none where none is agreed.
     A payment across currencies has the last five fields, which say what the receiver gets, and by which rates. `rate`
     is what one unit (not minor unit) of `currency` is in `receiver_currency`, as it is shown: the amount comes of the
     exact one.
@@ -107,6 +110,7 @@ class Transaction(msgspec.Struct, frozen=True):
     changed_at: datetime | None = None
     posted_at: datetime | None = None
     window: int | None = None
+    fee: int | UnsetType = UNSET
     receiver_amount: int | UnsetType = UNSET
     receiver_currency: str | UnsetType = UNSET
     rate: str | UnsetType = UNSET
@@ -177,26 +181,31 @@ def across(transaction: Transaction, converted: Converted) -> Transaction:
     )
 
 
-def entries_of(payment: Payment | Transaction, converted: Converted | None) -> list[Entry]:
-    """The debit of the sender and the credit of the receiver; across currencies each against Polka's own account.
+def entries_of(payment: Payment | Transaction, converted: Converted | None, fee: int | UnsetType | None) -> list[Entry]:
+    """The debit of the sender and the credit of the receiver, across currencies each against Polka's own account; and
+    the fee, from the sender to Polka.
 
     They come two by two, and each two sum to zero.
     """
     sender, receiver, currency, amount = payment.sender, payment.receiver, payment.currency, payment.amount
     if converted is None:
-        return [
+        entries = [
             (sender.bank, sender.account, currency, -amount),
             (receiver.bank, receiver.account, currency, amount),
         ]
-    return [
-        (sender.bank, sender.account, currency, -amount),
-        (POLKA, CONVERSION, currency, amount),
-        (POLKA, CONVERSION, converted.currency, -converted.amount),
-        (receiver.bank, receiver.account, converted.currency, converted.amount),
-    ]
+    else:
+        entries = [
+            (sender.bank, sender.account, currency, -amount),
+            (POLKA, CONVERSION, currency, amount),
+            (POLKA, CONVERSION, converted.currency, -converted.amount),
+            (receiver.bank, receiver.account, converted.currency, converted.amount),
+        ]
+    if fee:
+        entries += [(sender.bank, sender.account, currency, -fee), (POLKA, FEES, currency, fee)]
+    return entries
 
 
 def reversal_of(transaction: Transaction) -> list[Entry]:
     """The entries that undo the transaction's own."""
-    made = entries_of(transaction, transaction.converted)
+    made = entries_of(transaction, transaction.converted, transaction.fee)
     return [(bank, account, currency, -amount) for bank, account, currency, amount in made]

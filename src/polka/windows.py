@@ -46,13 +46,14 @@ class Windows(msgspec.Struct, frozen=True):
 
 class Total(msgspec.Struct, frozen=True):
     """What a window has for one bank in one currency, in minor units; `count` counts entries, `net` is credits less
-    debits."""
+    debits. `fees` is what of it the bank has paid as fees, less what came back with reversals."""
 
     bank: str
     currency: str
     debits: int
     credits: int
     count: int
+    fees: int
     net: int
 
 
