@@ -9,7 +9,21 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bench import before, bulk, clearing, load, machine, memory, overload, posting, report, search, start, stored
+from bench import (
+    before,
+    bulk,
+    capped,
+    clearing,
+    load,
+    machine,
+    memory,
+    overload,
+    posting,
+    report,
+    search,
+    start,
+    stored,
+)
 from bench.report import Findings
 from polka.failure import Failure
 from polka.up import Say
@@ -19,6 +33,7 @@ Measure = Callable[[bool, Say], Awaitable[Findings | None]]
 
 MEASUREMENTS: dict[str, tuple[str, Measure]] = {
     "posting": (posting.TITLE, posting.measure),
+    "capped": (capped.TITLE, capped.measure),
     "bulk": (bulk.TITLE, bulk.measure),
     "overload": (overload.TITLE, overload.measure),
     "stored": (stored.TITLE, stored.measure),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from cache.ledger import Hold, Ledger, Posted, made_at_milliseconds
+from polka.policy import Agreed, Policy, Terms
 from polka.transactions import Entry
 
 NOW = 1_000_000
@@ -46,13 +47,40 @@ class Plain:
             if is_state == state and (owner, unit) == (bank, currency)
         )
 
+    def free(self, caps: dict[tuple[str, str], int], taken: list[Entry]) -> dict[tuple[str, str], int]:
+        """What each capped bank may still pay, beside what is taken: what is pending counts where it lowers it."""
+        free = {}
+        for (bank, currency), cap in caps.items():
+            out = sum(
+                min(0, sum(amount for owner, _, unit, amount in entries if (owner, unit) == (bank, currency)))
+                for state, entries in self.batches.values()
+                if state == "pending"
+            )
+            out += sum(amount for owner, _, unit, amount in taken if (owner, unit) == (bank, currency))
+            free[bank, currency] = cap + self.sum("posted", bank, currency) + out
+        return free
+
+
+def falls_of(entries: list[Entry], caps: dict[tuple[str, str], int]) -> list[Entry]:
+    """By how much the entries together lower each capped bank, as entries."""
+    nets: Counter[tuple[str, str]] = Counter()
+    for bank, _, currency, amount in entries:
+        nets[bank, currency] += amount
+    return [(bank, "", unit, net) for (bank, unit), net in nets.items() if net < 0 and (bank, unit) in caps]
+
+
+capped = st.dictionaries(st.tuples(st.sampled_from(BANKS), st.sampled_from(CURRENCIES)), st.integers(0, 3 * 10**15))
+
 
 class LedgerMachine(RuleBasedStateMachine):
-    """Batches are told, replaced, posted, voided and set aside in any order, each message any number of times."""
+    """Batches are told, reserved, replaced, posted, voided and set aside in any order, each message any number of
+    times, and caps change."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ledger = Ledger({}, 0, {})
+        self.caps: dict[tuple[str, str], int] = {}
+        self.answers: dict[UUID, set[int]] = {}
         self.plain = Plain()
         self.ids: list[UUID] = []
 
@@ -75,6 +103,56 @@ class LedgerMachine(RuleBasedStateMachine):
         if batch is None or self.plain.batches[batch][0] == "gone":
             return
         assert self.ledger.hold(batch, entries, [], NOW) is Hold.KNOWN
+
+    @rule(caps=capped)
+    def follow(self, caps: dict[tuple[str, str], int]) -> None:
+        terms: dict[str, dict[str, int]] = {}
+        for (bank, currency), cap in caps.items():
+            terms.setdefault(bank, {})[currency] = cap
+        version = self.ledger.policy.version + 1
+        self.ledger.follow(Policy(version, {bank: Agreed(Terms(own), 1, None) for bank, own in terms.items()}))
+        self.caps = caps
+
+    @rule(units=st.lists(entries(), min_size=1, max_size=4), replaced=st.none() | st.integers(0, 99))
+    def reserve(self, units: list[list[Entry]], replaced: int | None) -> None:
+        batch = id_at(NOW, len(self.ids))
+        old = self.pick(replaced) if replaced is not None else None
+        self.ids.append(batch)
+        if old and self.plain.batches.get(old, ("", []))[0] == "pending":
+            self.plain.batches[old] = ("gone", [])
+        refused = self.ledger.reserve(batch, units, [old] if old else [], NOW)
+        assert refused is not None
+        taken: list[Entry] = []
+        accepted: list[Entry] = []
+        for number, unit in enumerate(units):
+            falls = falls_of(unit, self.caps)
+            free = self.plain.free(self.caps, taken)
+            fits = all(free[bank, currency] + amount >= 0 for bank, _, currency, amount in falls)
+            assert fits == (number not in refused)
+            if fits:
+                taken += falls
+                accepted += unit
+            else:
+                over = refused[number]
+                assert over.cap == self.caps[over.bank, over.currency]
+                assert over.balance == self.plain.sum("posted", over.bank, over.currency)
+                assert over.cap + over.balance + over.pending == free[over.bank, over.currency]
+        self.plain.batches[batch] = ("pending", accepted) if accepted else ("gone", [])
+        self.answers[batch] = set(refused)
+
+    @rule(number=st.integers(0, 99), units=st.lists(entries(), min_size=1, max_size=4))
+    def reserve_again(self, number: int, units: list[list[Entry]]) -> None:
+        """The same id gives the same answer as long as it is pending, and none once it is not."""
+        batch = self.pick(number)
+        state = self.plain.batches[batch][0] if batch else "gone"
+        if batch is None or state == "gone":
+            return
+        again = self.ledger.reserve(batch, units, [], NOW)
+        if state == "pending" and batch in self.answers:
+            assert again is not None
+            assert set(again) == self.answers[batch]
+        else:
+            assert again is None
 
     @rule(numbers=st.lists(st.integers(0, 99), max_size=4), unheard=entries())
     def flush(self, numbers: list[int], unheard: list[Entry]) -> None:
@@ -146,3 +224,9 @@ def test_a_batch_older_than_what_is_remembered_is_not_held() -> None:
 
 def test_an_id_says_when_it_was_made() -> None:
     assert made_at_milliseconds(UUID("017f22e2-79b0-7cc3-98c4-dc0c0c07398f")) == 0x017F22E279B0  # RFC 9562, A.6
+
+
+def test_no_room_is_reserved_for_a_batch_older_than_what_is_remembered() -> None:
+    ledger = Ledger({}, 0, {})
+    assert ledger.reserve(id_at(NOW - 1, 1), [[("a", "X", "EUR", -1)]], [], NOW) is None
+    assert ledger.bank("a") == {}

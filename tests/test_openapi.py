@@ -76,7 +76,9 @@ def test_no_request_has_an_answer_that_is_not_described(polka: Running) -> None:
     assert fuzzed.is_good, fuzzed.said
     assert fuzzed.cases >= 3_000, fuzzed.said
     for bank in client.get(f"{polka.url}/banks", params={"limit": 500}).json()["banks"]:
-        client.patch(f"{polka.url}/banks/{bank['name']}", json={"suspended": None}).raise_for_status()
+        client.patch(
+            f"{polka.url}/banks/{bank['name']}", json={"caps": None, "suspended": None, "fees": None}
+        ).raise_for_status()
     done = asyncio.run(audit.audit(polka.database_url, polka.cache.url, CACHE_TOKEN))
     assert done.is_clean, done.differences
 

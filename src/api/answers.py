@@ -12,7 +12,7 @@ from api.operations import Results
 from api.posting import DATABASE_AWAY
 from api.problems import RefusedError
 from api.refusals import Problem, Refused, problem
-from polka import database
+from polka import database, positions
 from polka.transactions import Transaction
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def encode(outcome: Outcome, status: int) -> Answer:
     if isinstance(result, list):
         done = bulk_result(result)
         status = 201 if all(item.problem is None for item in done.results) else 207
-        body, headers = to_json(done), [JSON]
+        body, headers = positions.encode(done), [JSON]
     else:
         body, headers = to_json(result), [JSON, (b"etag", etag(result).encode())]
     headers.append((b"content-length", b"%d" % len(body)))

@@ -19,7 +19,7 @@ from api.refusals import Refusal
 from polka import database, positions
 from polka.database import Pool
 from polka.keys import Caller, Scope
-from polka.policy import Fee, Suspended, TermsPatch
+from polka.policy import Fee, MinorUnits, Suspended, TermsPatch
 from polka.positions import PAGE_MAX, AsOf, Position
 from polka.transactions import POLKA, BankName, is_bank_name
 
@@ -42,6 +42,7 @@ class BankWithTerms(msgspec.Struct, frozen=True):
     name: str
     balances: list[Position]
     as_of: AsOf
+    caps: dict[str, MinorUnits]
     suspended: Suspended
     fees: dict[str, Fee]
     terms_version: int

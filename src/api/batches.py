@@ -1,14 +1,15 @@
 """Operations on their way, and the batches that they are committed in."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 from uuid_utils import UUID, uuid7
 
-from api.operations import Key, Operation, Parts, Results
-from api.refusals import Refused
-from polka.messages import Telling
+from api.operations import Key, No, Operation, Parts, Results
+from api.refusals import Refused, cap_exceeded
+from polka.messages import Asking, Overdraft, Telling
 from polka.policy import Policy
 from polka.transactions import Transaction
 
@@ -40,6 +41,9 @@ class Pending:
         self.is_committing = False  # not the batch itself: in a cycle, both would outlive their answer
         self.replaces: UUID | None = None
 
+    def decide(self, decided: Operation, policy: Policy) -> None:
+        self.decided, self.policy = decided, policy
+
     def answer(self, outcome: Outcome) -> None:
         for waiter in self.waiters:
             if not waiter.done():
@@ -51,8 +55,9 @@ class Batch:
     """Operations that are committed together, as decided under one policy. Its id names this one set of entries for
     ever."""
 
-    def __init__(self, pending: Sequence[Pending]) -> None:
-        self.id = uuid7()
+    def __init__(self, pending: Sequence[Pending], id: UUID | None = None, epoch: int | None = None) -> None:
+        self.id = id or uuid7()
+        self.epoch = epoch  # of the cache that has reserved for it, if it needs that
         self.pending = pending
         self.policy = pending[0].policy.version
         parts = Parts()
@@ -63,12 +68,40 @@ class Batch:
         self.payload = encode(parts.entries)
         self.payments = encode(parts.payments)
         self.changes = encode(parts.changes) if parts.changes else b""
-        self.bulks = encode(parts.bulks) if parts.bulks else b""
+        self.bulks = json.dumps(parts.bulks).encode() if parts.bulks else b""  # a balance in a refusal knows no bound
 
     def telling(self, failed: Iterable[UUID]) -> Telling:
         """The batch as the cache is told of it, and of others that have failed for sure, of which nothing is left."""
-        replaced = {str(one.replaces) for one in self.pending if one.replaces}
-        return Telling(str(self.id), msgspec.Raw(self.payload), sorted(replaced.union(map(str, failed))))
+        return Telling(str(self.id), msgspec.Raw(self.payload), replaced(self.pending, failed))
+
+
+class Wish:
+    """Operations for which room under caps is to be reserved, by the id of the batch that they would be."""
+
+    def __init__(self, pending: Sequence[Pending], failed: Iterable[UUID]) -> None:
+        self.id = uuid7()
+        self.pending = pending
+        self._units = [one.decided.units() for one in pending]
+        self.asking = Asking(
+            str(self.id),
+            pending[0].policy.version,
+            [entries for units in self._units for entries in units],
+            replaced(pending, failed),
+        )
+
+    def outcomes(self, refused: Mapping[int, Overdraft]) -> Iterator[tuple[Pending, Operation | No]]:
+        """What is left to do of each operation where some of the units that were asked for are refused."""
+        first = 0
+        for one, units in zip(self.pending, self._units, strict=True):
+            last = first + len(units)
+            own = {place - first: cap_exceeded(refused[place]) for place in range(first, last) if place in refused}
+            yield one, one.decided.without(own) if own else one.decided
+            first = last
+
+
+def replaced(pending: Iterable[Pending], failed: Iterable[UUID]) -> list[str]:
+    """The batches in whose place these operations are, and those that have failed."""
+    return sorted({str(one.replaces) for one in pending if one.replaces}.union(map(str, failed)))
 
 
 encode = msgspec.json.Encoder().encode

@@ -13,7 +13,7 @@ import msgspec
 
 from api import metrics
 from api.settings import Settings
-from polka.messages import Telling
+from polka.messages import Asking, Reserved, Telling
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,18 @@ class CacheClient:
                 response.stream = NOTHING  # it and its stream hold each other, and with them all that was sent
             await asyncio.sleep(max(0.0, began + self._spacing_seconds - time.monotonic()))
 
+    async def reserve(self, asking: Asking) -> Reserved | None:
+        """Have room under caps reserved; None where the cache does not answer. Asked again, it answers the same."""
+        try:
+            response = await self._client.post("/balance/reservation", content=encode(asking), headers=JSON)
+        except httpx.HTTPError as error:
+            metrics.ASKS.labels(type(error).__name__).inc()
+            return None
+        metrics.ASKS.labels(str(response.status_code)).inc()
+        if not has_taken(response) or not response.is_success:
+            return None
+        return decode_reserved(response.content)
+
     async def ask(self, path: str, params: Mapping[str, str | int] | None = None) -> bytes | None:
         """The cache's answer, as JSON; None where it gives none."""
         try:
@@ -108,6 +120,7 @@ def has_taken(response: httpx.Response) -> bool:
 
 
 encode = msgspec.json.Encoder().encode
+decode_reserved = msgspec.json.Decoder(Reserved).decode
 JSON = {"Content-Type": "application/json"}
 NOTHING = httpx.ByteStream(b"")
 

@@ -1,5 +1,6 @@
 """What the api says to the database about batches and keys; each function is one statement, and so all or nothing."""
 
+import json
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -39,7 +40,7 @@ change AS MATERIALIZED (
            r->>4 AS sender_account, r->>5 AS receiver_bank, r->>6 AS receiver_account, r->>7 AS reference,
            r->>8 AS by, r->>9 AS reason, r->>10 AS caller, r->>11 AS key, decode(r->>12, 'hex') AS fingerprint,
            (r->>13)::bigint AS fee
-    FROM jsonb_array_elements($6::jsonb) AS r
+    FROM jsonb_array_elements($7::jsonb) AS r
 ), replaced AS (
     INSERT INTO transaction_history (
         id, version, batch, sender_bank, sender_account, receiver_bank, receiver_account, amount, currency, reference,
@@ -63,7 +64,7 @@ change AS MATERIALIZED (
 BULKS = """
 bulk AS MATERIALIZED (
     SELECT r->>0 AS caller, r->>1 AS key, decode(r->>2, 'hex') AS fingerprint, (r->3)::json AS items
-    FROM jsonb_array_elements($7::jsonb) AS r
+    FROM jsonb_array_elements($8::jsonb) AS r
 )
 """
 COMMIT_PAYMENTS = f"""
@@ -71,11 +72,11 @@ WITH {BATCH}, {PAYMENTS}, keys AS (
     INSERT INTO idempotency_keys (caller, key, fingerprint, transaction)
     SELECT caller, key, fingerprint, id FROM row WHERE key IS NOT NULL ORDER BY caller, key
 )
-SELECT now() WHERE polka_hold_policy($5)
+SELECT now() WHERE polka_hold_policy($5) AND polka_hold_epoch($6)
 """
 """One JSON parameter for all rows: encoding arrays, one a column, costs the api twice as much.
 
-The server evaluates the condition before it inserts anything: whoever waits for the policy's lock holds no other.
+The server evaluates the condition before it inserts anything: whoever waits for the locks in it holds no other.
 """
 
 COMMIT_ALL = f"""
@@ -86,16 +87,22 @@ WITH {BATCH}, {PAYMENTS}, {CHANGES}, {BULKS}, keys AS (
     UNION ALL SELECT caller, key, fingerprint, NULL, 1, items FROM bulk
     ORDER BY caller, key
 )
-SELECT now() WHERE polka_hold_policy($5) AND polka_must(
+SELECT now() WHERE polka_hold_policy($5) AND polka_hold_epoch($6) AND polka_must(
     (SELECT count(*) FROM changed) = (SELECT count(*) FROM change), 'a payment is not in the version that was read'
 )
 """
 """The same with changes and bulk requests; it fails as a whole if a payment was changed by somebody else meanwhile."""
 
-TAKE_KEY = """
-INSERT INTO idempotency_keys (caller, key, fingerprint, refusal, items) VALUES ($1, $2, decode($3, 'hex'), $4, $5)
+TAKE_KEYS = """
+INSERT INTO idempotency_keys (caller, key, fingerprint, refusal, items)
+SELECT caller, key, decode(fingerprint, 'hex'), refusal::json, items::json
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
+    AS taken (caller, key, fingerprint, refusal, items)
+ORDER BY caller, key
 ON CONFLICT DO NOTHING
 """
+OUTDATED_EPOCH = "PK002"
+"""The SQLSTATE of a commit whose reservation was made by a cache that another one has taken over from."""
 
 ANSWERS = """
 SELECT k.caller, k.key, encode(k.fingerprint, 'hex') AS fingerprint, k.refusal, k.items, v.*
@@ -125,9 +132,10 @@ async def commit(connection: Connection, batch: Batch) -> datetime:
         asyncpg.UniqueViolationError: a key is taken, or the batch's id is (by a tombstone), or somebody else is
             changing one of the payments.
         asyncpg.SerializationError: somebody else has changed one of the payments since it was read.
-        asyncpg.PostgresError: the policy is another by now (`bank_terms.is_stale`).
+        asyncpg.PostgresError: the policy is another by now (`bank_terms.is_stale`), or the epoch
+            (`is_outdated`).
     """
-    values = (batch.id, batch.size, batch.payload.decode(), batch.payments.decode(), batch.policy)
+    values = (batch.id, batch.size, batch.payload.decode(), batch.payments.decode(), batch.policy, batch.epoch)
     if batch.changes or batch.bulks:
         rest = ((batch.changes or b"[]").decode(), (batch.bulks or b"[]").decode())
         at: datetime = await connection.fetchval(COMMIT_ALL, *values, *rest)
@@ -136,14 +144,23 @@ async def commit(connection: Connection, batch: Batch) -> datetime:
     return at
 
 
-async def take_key(pool: Pool, key: Key, fingerprint: str, answer: Refused | list[Any]) -> None:
-    """Take the key for an answer that no batch goes with: a refusal, or items that were all refused.
+async def take_keys(pool: Pool, taken: Iterable[tuple[Key, str, Refused | list[Any]]]) -> None:
+    """Take keys for answers that no batch goes with: each with its fingerprint, and a refusal, or those of all items.
 
-    A key that has an answer keeps it. Waits for a commit in flight that holds the key.
+    A key that has an answer keeps it. Waits for a commit in flight that holds one of the keys.
     """
-    refusal = encode(answer.stored()).decode() if isinstance(answer, Refused) else None
-    items = None if isinstance(answer, Refused) else encode(answer).decode()
-    await pool.execute(TAKE_KEY, *key, fingerprint, refusal, items)
+    rows = [
+        (*key, fingerprint, encode(answer.stored()), None)
+        if isinstance(answer, Refused)
+        else (*key, fingerprint, None, encode(answer))
+        for key, fingerprint, answer in taken
+    ]
+    await pool.execute(TAKE_KEYS, *map(list, zip(*rows, strict=True)))
+
+
+def is_outdated(error: Exception) -> bool:
+    """Whether a commit failed because the cache that reserved for it is not the one that may any more."""
+    return getattr(error, "sqlstate", None) == OUTDATED_EPOCH
 
 
 async def answers(pool: Pool, keys: Iterable[Key]) -> dict[Key, Answer]:
@@ -199,4 +216,6 @@ def transaction_of(row: asyncpg.Record) -> Transaction:
     return across(made, received)
 
 
-encode = msgspec.json.Encoder().encode
+def encode(value: Any) -> str:
+    """As JSON. A balance knows no bound, and msgspec writes whole numbers up to 64 bits."""
+    return json.dumps(value, separators=(",", ":"))

@@ -66,7 +66,8 @@ BANK_EXAMPLE = {
     "as_of": {"flush": 7, "time": "2026-11-24T06:31:07.467561Z"},
 }
 TERMS_EXAMPLE = {
-    "suspended": "sending",
+    "caps": {"USD": 10000000},
+    "suspended": "no",
     "fees": {"USD": {"fixed": 25, "basis_points": 10, "minimum": 0, "maximum": 500}},
 }
 BANK_WITH_TERMS_EXAMPLE = {
@@ -120,7 +121,8 @@ WRITES = (
     Refusal.TIMEOUT,
     Refusal.OUTCOME_UNKNOWN_IN_TIME,
 )
-PAYS = (*WRITES, Refusal.SAME_ACCOUNT, Refusal.UNKNOWN_BANK, Refusal.BANK_SUSPENDED)
+CAPPED = (Refusal.CAP_EXCEEDED, Refusal.CAP_UNCHECKED)
+PAYS = (*WRITES, Refusal.SAME_ACCOUNT, Refusal.UNKNOWN_BANK, Refusal.BANK_SUSPENDED, *CAPPED)
 CONVERTS = (
     Refusal.UNKNOWN_CURRENCY,
     Refusal.NO_RATE,
@@ -128,7 +130,15 @@ CONVERTS = (
     Refusal.AMOUNT_TOO_LARGE,
 )
 PAYS_ACROSS = (*PAYS, *CONVERTS, Refusal.AMOUNT_TOO_SMALL)
-CHANGES = (*WRITES, Refusal.NOT_FOUND, Refusal.DELETED, Refusal.STALE_VERSION, Refusal.CONFLICT, Refusal.BANK_SUSPENDED)
+CHANGES = (
+    *WRITES,
+    Refusal.NOT_FOUND,
+    Refusal.DELETED,
+    Refusal.STALE_VERSION,
+    Refusal.CONFLICT,
+    Refusal.BANK_SUSPENDED,
+    *CAPPED,
+)
 READS = (Refusal.DATABASE_AWAY,)
 SAVES = (Refusal.MALFORMED, Refusal.TOO_LARGE, Refusal.OUTCOME_UNKNOWN)
 CLEARS = (Refusal.CONFLICT, Refusal.CACHE_AWAY, Refusal.OUTCOME_UNKNOWN)
@@ -174,7 +184,7 @@ ROUTES: dict[tuple[str, str], Described] = {
             207: (BulkResult, None),
         },
         (list[Payment], [PAYMENT_EXAMPLE]),
-        (*WRITES, Refusal.ITEMS_REFUSED, Refusal.RATES_STALE),
+        (*WRITES, Refusal.ITEMS_REFUSED, Refusal.RATES_STALE, *CAPPED),
         (*WAITS, "mode"),
         message_pack=True,
     ),

@@ -30,4 +30,5 @@ COMMIT_PAYMENTS = Histogram(
 COMMIT_FAILURES = Counter("polka_commit_failures", "Commits that failed, by reason.", ["reason"])
 QUEUE = Gauge("polka_queue_payments", "Payments that wait for the next commit.")
 TELLS = Counter("polka_balance_posts", "Calls of POST /balance, by their result.", ["result"])
+ASKS = Counter("polka_reservation_posts", "Calls of POST /balance/reservation, by their result.", ["result"])
 UNTOLD = Counter("polka_untold_batches", "Batches that the cache was never told of, because it was away.")

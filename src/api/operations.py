@@ -1,7 +1,7 @@
 """What a request does to the ledger: makes a payment, changes one, or makes many at once."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from datetime import datetime
 from typing import Any
@@ -14,10 +14,12 @@ from uuid_utils import uuid7
 from api import suspension
 from api.refusals import ItemRefused, Refusal, Refused
 from polka.fees import fee_of
-from polka.policy import Policy
+from polka.policy import Caps, Policy, lowered
 from polka.rates import Converted
 from polka.transactions import POLKA, Entry, Payment, Transaction, across, entries_of, reversal_of
 
+No = Refused | list[Refused]
+"""To an operation, or to each item of a bulk request."""
 Key = tuple[str, str]
 """Who asked, and the idempotency key that he gave."""
 
@@ -70,8 +72,20 @@ class Pay:
         decided.fee = fee
         return decided
 
+    @property
+    def entries(self) -> Sequence[Entry]:
+        return entries_of(self.payment, self.converted, self.fee)
+
+    def units(self) -> list[Sequence[Entry]]:
+        """The entries of each part that may be refused without the others."""
+        return [self.entries]
+
+    def without(self, refused: Mapping[int, Refused]) -> "Pay | Refused":
+        """What is left to do where some units, told by their place, are refused."""
+        return refused.get(0, self)
+
     def add_to(self, parts: Parts, key: Key | None, fingerprint: str) -> None:
-        parts.entries += entries_of(self.payment, self.converted, self.fee)
+        parts.entries += self.entries
         parts.payments.append(self._row(key, fingerprint))
 
     def _row(self, key: Key | None, fingerprint: str) -> tuple[Any, ...]:
@@ -142,10 +156,21 @@ class Change:
         new = msgspec.structs.replace(new, fee=UNSET if fee is None else fee)
         return Change(self.old, new, self.fingerprint, self.by, self.reason)
 
+    @property
+    def entries(self) -> Sequence[Entry]:
+        made = entries_of(self.new, self.new.converted, self.new.fee) if self.new.status == "accepted" else ()
+        return (*reversal_of(self.old), *made)
+
+    def units(self) -> list[Sequence[Entry]]:
+        """The entries of each part that may be refused without the others."""
+        return [self.entries]
+
+    def without(self, refused: Mapping[int, Refused]) -> "Change | Refused":
+        """What is left to do where some units, told by their place, are refused."""
+        return refused.get(0, self)
+
     def add_to(self, parts: Parts, key: Key | None, fingerprint: str) -> None:
-        parts.entries += reversal_of(self.old)
-        if self.new.status == "accepted":
-            parts.entries += entries_of(self.new, self.new.converted, self.new.fee)
+        parts.entries += self.entries
         new = self.new
         parts.changes.append(
             (
@@ -187,17 +212,31 @@ class Bulk:
         self.is_atomic = is_atomic
         self.size = sum(isinstance(item, Pay) for item in items)
 
-    def under(self, policy: Policy) -> "Bulk | Refused":
-        """The operation as it is to be done under this policy, or why it may not be.
-
-        One of which each item is refused has nothing to do: its size is 0.
-        """
-        if not policy.banks:
+    def under(self, policy: Policy) -> "Bulk | No":
+        """The operation as it is to be done under this policy, or why it may not be."""
+        if not policy.banks and self.size:
             return self
         items = [item.under(policy) if isinstance(item, Pay) else item for item in self.items]
         if self.is_atomic and any(isinstance(item, Refused) for item in items):
             return items_refused(items)
-        return Bulk(items, self.fingerprint, self.is_atomic)
+        return self._with(items)
+
+    def _with(self, items: Sequence[Pay | Refused]) -> "Bulk | list[Refused]":
+        refused = [item for item in items if isinstance(item, Refused)]
+        return refused if len(refused) == len(items) else Bulk(items, self.fingerprint, self.is_atomic)
+
+    def units(self) -> list[Sequence[Entry]]:
+        """The entries of each part that may be refused without the others."""
+        each = [item.entries for item in self.items if isinstance(item, Pay)]
+        return [[entry for entries in each for entry in entries]] if self.is_atomic else each
+
+    def without(self, refused: Mapping[int, Refused]) -> "Bulk | No":
+        """What is left to do where some units, told by their place, are refused."""
+        if self.is_atomic:
+            return refused.get(0, self)
+        places = (place for place, item in enumerate(self.items) if isinstance(item, Pay))
+        by_place = {place: refused[unit] for unit, place in enumerate(places) if unit in refused}
+        return self._with([by_place.get(place, item) for place, item in enumerate(self.items)])
 
     def add_to(self, parts: Parts, key: Key | None, fingerprint: str) -> None:
         for item in self.items:
@@ -217,11 +256,9 @@ class Bulk:
 Operation = Pay | Change | Bulk
 
 
-def nothing_to_do(decided: Operation | Refused) -> Refused | Bulk | None:
-    """What is to be answered where nothing of an operation is left to do: a refusal, or one for each of its items."""
-    if isinstance(decided, Refused) or (isinstance(decided, Bulk) and not decided.size):
-        return decided
-    return None
+def lowers_capped(operation: Operation, caps: Caps) -> bool:
+    """Whether a unit of it lowers a balance that has a cap."""
+    return any(lowered(entries, caps) for entries in operation.units())
 
 
 def items_refused(items: Sequence[Pay | Refused]) -> Refused:

@@ -1,14 +1,15 @@
 """Posting, the api's part: collects operations into batches, commits each, and gives every caller a certain answer.
 
 While one commit is in flight, arriving operations wait and go together in the next: no timer, no delay when idle.
+What lowers a balance that has a cap goes another lane: the cache is asked to reserve before the commit.
 The protocol is described in docs/posting.md; what must not be left out is said where it stands.
 """
 
 import asyncio
 import logging
 import time
-from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -17,18 +18,23 @@ import asyncpg
 from uuid_utils import UUID
 
 from api import commits, metrics
-from api.batches import Accepted, Batch, Outcome, Pending
+from api.batches import Accepted, Batch, Outcome, Pending, Wish
 from api.cache_client import CacheClient
 from api.commits import Answer
-from api.operations import Bulk, Change, Key, Operation, nothing_to_do
+from api.lanes import Lane
+from api.operations import Change, Key, No, Operation, lowers_capped
 from api.policies import Policies
 from api.refusals import Refusal, Refused
 from api.settings import Settings
 from polka import bank_terms, batches, database
 from polka.background import background
 from polka.database import Connection, Pool
+from polka.messages import Reserved
+from polka.policy import Policy
 
 log = logging.getLogger(__name__)
+
+Commit = Callable[[Connection, Sequence[Pending]], Awaitable[None]]
 
 TRY_AGAIN = (
     asyncpg.UniqueViolationError,
@@ -38,13 +44,14 @@ TRY_AGAIN = (
     asyncpg.QueryCanceledError,
 )
 RETRY_SECONDS = 0.2
+ASK_AGAIN_SECONDS = 0.05
 DRAIN_SECONDS = 10.0
 SETTLING_CONNECTIONS = 2
 
 
 @asynccontextmanager
 async def open_posting(settings: Settings, cache: CacheClient, policies: Policies) -> AsyncIterator["Posting"]:
-    """A writer at work, with connections of its own: no reader holds it up. At the end it settles what is unsettled."""
+    """Writers at work, with connections of their own: no reader holds them up. At the end they settle what is open."""
     seconds = settings.commit_timeout_seconds
     async with database.pool(settings.database_url, "api settling", SETTLING_CONNECTIONS, seconds) as pool:
         posting = Posting(settings, pool, cache, policies)
@@ -54,9 +61,9 @@ async def open_posting(settings: Settings, cache: CacheClient, policies: Policie
 
 
 class Posting:
-    """The one writer of an api process: a queue, a connection of its own, and what is known of recent keys.
+    """What writes in an api process: its two lanes, and what is known of recent keys.
 
-    Whatever else it has to ask or say goes through its `pool`, beside the writer.
+    Whatever else is to be asked or said goes through its `pool`, beside the lanes.
     """
 
     def __init__(self, settings: Settings, pool: Pool, cache: CacheClient, policies: Policies) -> None:
@@ -64,17 +71,14 @@ class Posting:
         self._pool = pool
         self._cache = cache
         self._policies = policies
-        self._connection: Connection | None = None
-        self._queue: deque[Pending] = deque()
-        self._queued_payments = 0
-        self._arrived = asyncio.Event()
+        self._free = Lane(settings, "api writer")
+        self._capped = Lane(settings, "api capped writer")
         self._in_flight: dict[Key, Pending] = {}
         self._changing: set[str] = set()
         self._recent: OrderedDict[Key, Answer] = OrderedDict()
         self._failed: list[UUID] = []
-        self._committing = asyncio.Lock()
         self._settling: set[asyncio.Task[None]] = set()
-        metrics.QUEUE.set_function(lambda: self._queued_payments)
+        metrics.QUEUE.set_function(lambda: self._free.queued_payments + self._capped.queued_payments)
 
     async def post(self, operation: Operation, key: Key | None, timeout_seconds: float) -> Outcome:
         """The operation's outcome, once it is certain or the time is up."""
@@ -85,12 +89,13 @@ class Posting:
             if same.fingerprint != fingerprint:
                 return KEY_REUSED
             return as_replay(await self._wait(same, timeout_seconds))
-        if self._queue and self._queued_payments + operation.size > self._settings.queue_payments_max:
-            return OVERLOADED
         policy = self._policies.current
         decided = operation.under(policy)
-        if isinstance(decided, Refused) or not decided.size:
+        if isinstance(decided, (Refused, list)):
             return await self._refuse_by_policy(operation, key, timeout_seconds)
+        lane = self._lane_of(decided, policy)
+        if not lane.has_room(operation.size):
+            return OVERLOADED
         if isinstance(operation, Change):
             if operation.old.id in self._changing:
                 return await self.refuse(operation.fingerprint, key, CHANGED_MEANWHILE, timeout_seconds)
@@ -98,10 +103,11 @@ class Posting:
         pending = Pending(operation, key, fingerprint, decided, policy)
         if key:
             self._in_flight[key] = pending
-        self._queue.append(pending)
-        self._queued_payments += operation.size
-        self._arrived.set()
+        lane.put(pending)
         return await self._wait(pending, timeout_seconds)
+
+    def _lane_of(self, decided: Operation, policy: Policy) -> Lane:
+        return self._capped if policy.caps and lowers_capped(decided, policy.caps) else self._free
 
     async def known(self, key: Key, fingerprint: str) -> Outcome | None:
         """What the key's first request was answered with, if it was: looked up ahead of a large request."""
@@ -114,7 +120,27 @@ class Posting:
         The key is taken for it first. That waits for a commit in flight, of the same request through another
         api: without it a client could be told no, and find later that its payment went through.
         """
-        return await self._answer_apart(fingerprint, key, refused, refused, timeout_seconds)
+        [outcome] = await self._refuse_all([(key, fingerprint, refused)], timeout_seconds)
+        return outcome
+
+    async def _refuse_all(self, refused: Sequence[tuple[Key | None, str, No]], timeout_seconds: float) -> list[Outcome]:
+        """The same for many operations, of which a bulk request may be one whose items are all refused."""
+        keyed = [
+            (key, fingerprint, [item.stored() for item in no] if isinstance(no, list) else no)
+            for key, fingerprint, no in refused
+            if key
+        ]
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                if keyed:
+                    await commits.take_keys(self._pool, keyed)
+                known = await commits.answers(self._pool, [key for key, _, _ in keyed]) if keyed else {}
+        except TimeoutError:
+            return [OUTCOME_UNKNOWN_IN_TIME] * len(refused)
+        except database.ERRORS as error:
+            log.warning("refusals could not be recorded: %r", error)
+            return [DATABASE_AWAY] * len(refused)
+        return [replay(known[key], fingerprint) if key else first_answer(no) for key, fingerprint, no in refused]
 
     async def _refuse_by_policy(self, operation: Operation, key: Key | None, timeout_seconds: float) -> Outcome:
         """Refuse what the policy forbids, if it still does: what is known here may be outdated."""
@@ -128,34 +154,11 @@ class Posting:
         except database.ERRORS as error:
             log.warning("the policy could not be read: %r", error)
             return DATABASE_AWAY
-        if no := nothing_to_do(operation.under(policy)):
-            return await self._refuse_decided(operation, key, no, deadline - loop.time())
+        decided = operation.under(policy)
+        if isinstance(decided, (Refused, list)):
+            [outcome] = await self._refuse_all([(key, operation.fingerprint, decided)], deadline - loop.time())
+            return outcome
         return await self.post(operation, key, deadline - loop.time())
-
-    async def _refuse_decided(
-        self, operation: Operation, key: Key | None, no: Refused | Bulk, timeout_seconds: float
-    ) -> Outcome:
-        """Refuse the operation, or each item of a bulk request."""
-        if isinstance(no, Refused):
-            return await self.refuse(operation.fingerprint, key, no, timeout_seconds)
-        first = Accepted([item for item in no.items if isinstance(item, Refused)])
-        return await self._answer_apart(operation.fingerprint, key, no.stored(), first, timeout_seconds)
-
-    async def _answer_apart(
-        self, fingerprint: str, key: Key | None, stored: Refused | list[Any], first: Outcome, timeout_seconds: float
-    ) -> Outcome:
-        if key is None:
-            return first
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                await commits.take_key(self._pool, key, fingerprint, stored)
-                known = await commits.answers(self._pool, [key])
-        except TimeoutError:
-            return OUTCOME_UNKNOWN_IN_TIME
-        except database.ERRORS as error:
-            log.warning("a refusal could not be recorded: %r", error)
-            return DATABASE_AWAY
-        return replay(known[key], fingerprint)
 
     async def _wait(self, pending: Pending, timeout_seconds: float) -> Outcome:
         loop = asyncio.get_running_loop()
@@ -181,7 +184,8 @@ class Posting:
             return OUTCOME_UNKNOWN_IN_TIME
         if not pending.waiters:
             self._forget(pending)
-        return TIMEOUT
+        is_unchecked = self._capped.is_unchecked and self._lane_of(pending.decided, pending.policy) is self._capped
+        return CAP_UNCHECKED if is_unchecked else TIMEOUT
 
     def _forget(self, pending: Pending) -> None:
         if pending.key:
@@ -190,61 +194,124 @@ class Posting:
             self._changing.discard(pending.operation.old.id)
 
     async def run(self) -> None:
-        """Commit what arrives, batch after batch, until cancelled."""
+        """Commit what arrives, batch after batch in each lane, until cancelled."""
+        async with background(self._run(self._capped, self._reserve_and_commit)):
+            await self._run(self._free, self._tell_and_commit)
+
+    async def _run(self, lane: Lane, commit: Commit) -> None:
         try:
             while True:
-                await self._arrived.wait()
-                async with self._committing:
-                    await self._commit_next()
+                await lane.arrival()
+                async with lane.committing:
+                    await self._commit_next(lane, commit)
         finally:
-            if self._connection:
-                self._connection.terminate()
+            lane.close()
 
-    async def _commit_next(self) -> None:
+    async def _commit_next(self, lane: Lane, commit: Commit) -> None:
         try:
-            connection = await self._connected()
+            connection = await lane.connected()
         except database.ERRORS as error:
             log.warning("the database does not answer: %r", error)
-            self._answer(self._collect(), DATABASE_AWAY)
+            self._answer(list(lane.take()), DATABASE_AWAY)
             return
-        if collected := self._collect():
-            await self._commit(connection, Batch(collected))
+        if collected := self._collect(lane):
+            await commit(connection, collected)
 
-    def _collect(self) -> list[Pending]:
-        """The next batch's operations: as many as fit, at least one."""
+    def _collect(self, lane: Lane) -> list[Pending]:
+        """The next batch's operations: those whose callers still wait, decided under the policy that is known now."""
+        policy = self._policies.current
         collected: list[Pending] = []
-        size = 0
-        while self._queue and (not size or size + self._queue[0].operation.size <= self._settings.batch_size_max):
-            pending = self._queue.popleft()
-            self._queued_payments -= pending.operation.size
-            if pending.waiters and self._is_to_do(pending):
-                collected.append(pending)
-                size += pending.decided.size
-        if not self._queue:
-            self._arrived.clear()
+        refused: list[tuple[Pending, No]] = []
+        for pending in lane.take():
+            if not pending.waiters:
+                continue
+            if pending.policy is not policy:
+                decided = pending.operation.under(policy)
+                if isinstance(decided, (Refused, list)):
+                    refused.append((pending, decided))
+                    continue
+                pending.decide(decided, policy)
+                if (other := self._lane_of(decided, policy)) is not lane:
+                    other.put(pending)
+                    continue
+            collected.append(pending)
+        self._refuse_beside(refused)
         return collected
 
-    def _is_to_do(self, pending: Pending) -> bool:
-        """Decide anew where the policy has changed since; what it forbids by now is refused."""
-        policy = self._policies.current
-        if pending.policy is policy:
-            return True
-        decided = pending.operation.under(policy)
-        if no := nothing_to_do(decided):
-            pending.is_committing = True  # it may be answered at any moment
-            self._beside([pending], self._refuse_pending(pending, no))
-        elif not isinstance(decided, Refused):
-            pending.decided, pending.policy = decided, policy
-        return no is None
+    def _refuse_beside(self, refused: Sequence[tuple[Pending, No]]) -> None:
+        """Refuse what waited to be committed; batches go on meanwhile."""
+        if not refused:
+            return
+        for pending, _ in refused:
+            pending.is_committing = True  # it may be answered at any moment, by what another api has made of it
 
-    async def _refuse_pending(self, pending: Pending, no: Refused | Bulk) -> None:
-        seconds = self._settings.commit_timeout_seconds
-        outcome = await self._refuse_decided(pending.operation, pending.key, no, seconds)
-        self._answer([pending], outcome)
+        async def work() -> None:
+            rows = [(pending.key, pending.fingerprint, no) for pending, no in refused]
+            outcomes = await self._refuse_all(rows, self._settings.commit_timeout_seconds)
+            for (pending, _), outcome in zip(refused, outcomes, strict=True):
+                self._answer([pending], outcome)
 
-    async def _commit(self, connection: Connection, batch: Batch) -> None:
+        self._beside([pending for pending, _ in refused], work())
+
+    async def _tell_and_commit(self, connection: Connection, collected: Sequence[Pending]) -> None:
+        batch = Batch(collected)
         self._cache.tell(batch.telling(self._failed))
         self._failed.clear()
+        await self._commit(connection, batch)
+
+    async def _reserve_and_commit(self, connection: Connection, collected: Sequence[Pending]) -> None:
+        """Have the cache reserve room under the caps, refuse what it has no room for, and commit the rest."""
+        wish = Wish(collected, self._failed)
+        reserved = await self._reserved(wish)
+        if reserved is None:
+            self._go_again(wish.id, collected)
+            return
+        self._failed.clear()
+        accepted: list[Pending] = []
+        refused: list[tuple[Pending, No]] = []
+        for pending, decided in wish.outcomes(reserved.refused or {}):
+            if not pending.waiters:
+                continue  # its caller was told that nothing was recorded
+            if isinstance(decided, (Refused, list)):
+                refused.append((pending, decided))
+            else:
+                pending.decide(decided, pending.policy)
+                accepted.append(pending)
+        self._refuse_beside(refused)
+        if accepted:
+            await self._commit(connection, Batch(accepted, wish.id, reserved.epoch))
+        elif len(refused) < len(collected):
+            self._failed.append(wish.id)
+
+    async def _reserved(self, wish: Wish) -> Reserved | None:
+        """The cache's answer, asked for as long as somebody waits; None where the operations are to go again."""
+        while True:
+            reserved = await self._cache.reserve(wish.asking)
+            self._capped.is_unchecked = reserved is None
+            if reserved is not None:
+                if reserved.refused is not None:
+                    return reserved
+                await self._policies.try_reading(self._pool)
+            await asyncio.sleep(ASK_AGAIN_SECONDS)
+            is_outdated = reserved is not None or self._policies.current is not wish.pending[0].policy
+            if is_outdated or not any(one.waiters for one in wish.pending):
+                return None
+
+    def _go_again(self, failed: UUID, operations: Iterable[Pending]) -> None:
+        """Have those for whom somebody waits go under a new id, which replaces the one that has failed for sure."""
+        remaining = []
+        for pending in operations:
+            if pending.waiters:
+                pending.is_committing, pending.replaces = False, failed
+                remaining.append(pending)
+            else:
+                self._forget(pending)
+        if not remaining:
+            self._failed.append(failed)
+            return
+        self._lane_of(remaining[0].decided, remaining[0].policy).put_back(remaining)
+
+    async def _commit(self, connection: Connection, batch: Batch) -> None:
         began = time.perf_counter()
         try:
             with database.bounded(connection, self._settings.commit_timeout_seconds + 1):
@@ -255,14 +322,6 @@ class Posting:
             metrics.COMMIT_SECONDS.observe(time.perf_counter() - began)
             metrics.COMMIT_PAYMENTS.observe(batch.size)
             self._accept(batch, at)
-
-    async def _connected(self) -> Connection:
-        """The writer's own connection: a pool would reset it after every commit."""
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await database.connect(
-                self._settings.database_url, "api writer", self._settings.commit_timeout_seconds
-            )
-        return self._connection
 
     def _accept(self, batch: Batch, at: datetime) -> None:
         name = str(batch.id)
@@ -295,7 +354,7 @@ class Posting:
             with database.bounded(connection, self._settings.commit_timeout_seconds + 1):
                 await self._policies.try_reading(connection)
             self._beside(batch.pending, self._try_again(batch))
-        elif isinstance(error, TRY_AGAIN):
+        elif isinstance(error, TRY_AGAIN) or commits.is_outdated(error):
             self._beside(batch.pending, self._try_again(batch))
         elif isinstance(error, (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)):
             await self._single_out(connection, batch, error)
@@ -355,19 +414,11 @@ class Posting:
                 self._forget(pending)
                 seconds = self._settings.commit_timeout_seconds
                 pending.answer(await self.refuse(pending.fingerprint, key, CHANGED_MEANWHILE, seconds))
-            elif pending.waiters:
-                pending.is_committing, pending.replaces = False, batch.id
-                remaining.append(pending)
             else:
-                self._forget(pending)
+                remaining.append(pending)
         if len(remaining) == len(batch.pending):
             await asyncio.sleep(RETRY_SECONDS / 10)  # whatever stopped it may still be there
-        if remaining:
-            self._queue.extendleft(reversed(remaining))
-            self._queued_payments += sum(pending.operation.size for pending in remaining)
-            self._arrived.set()
-        else:
-            self._failed.append(batch.id)
+        self._go_again(batch.id, remaining)
 
     async def _single_out(self, connection: Connection, batch: Batch, error: Exception) -> None:
         """The database refuses what an operation says, which its checks should have: that one alone fails."""
@@ -375,18 +426,24 @@ class Posting:
             log.error("the database refuses an operation: %r", error)
             self._answer(batch.pending, INTERNAL)
             return
+        commit = self._tell_and_commit if batch.epoch is None else self._reserve_and_commit
         for pending in batch.pending:
             pending.replaces = batch.id
-            await self._commit(connection, Batch([pending]))
+            await commit(connection, [pending])
 
     async def settled(self) -> None:
         """Wait until no commit's outcome is unknown, for a while: after that only the database knows."""
-        async with self._committing:
-            pass  # a commit in flight has ended
+        for lane in (self._free, self._capped):
+            async with lane.committing:
+                pass  # a commit in flight has ended
         if self._settling:
             _, unsettled = await asyncio.wait(self._settling, timeout=DRAIN_SECONDS)
             for task in unsettled:
                 task.cancel()
+
+
+def first_answer(no: No) -> Outcome:
+    return Accepted([*no]) if isinstance(no, list) else no
 
 
 def replay(answer: Answer, fingerprint: str) -> Outcome:
@@ -406,6 +463,10 @@ KEY_REUSED = Refused(Refusal.KEY_REUSED, "This Idempotency-Key was used with ano
 DATABASE_AWAY = Refused(Refusal.DATABASE_AWAY, "Nothing was recorded by this attempt; try again.")
 OVERLOADED = Refused(Refusal.OVERLOADED, "The queue is full: nothing was recorded by this attempt; try again.")
 TIMEOUT = Refused(Refusal.TIMEOUT, "The request was still queued: nothing was recorded by this attempt.")
+CAP_UNCHECKED = Refused(
+    Refusal.CAP_UNCHECKED,
+    "The cache, which checks caps, does not answer: nothing was recorded by this attempt; try again.",
+)
 OUTCOME_UNKNOWN_IN_TIME = Refused(
     Refusal.OUTCOME_UNKNOWN_IN_TIME,
     "The commit has not answered yet. Repeat the request with the same Idempotency-Key to learn its result.",

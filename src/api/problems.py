@@ -17,7 +17,7 @@ from litestar.exceptions import (
 from litestar.types import ExceptionHandlersMap
 
 from api.refusals import RETRY_AFTER_SECONDS, Refusal, Refused, problem
-from polka import database
+from polka import database, positions
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def explain_fact(fact: str, place: str) -> tuple[str, str | None]:
 def encode(refused: Refused) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Status, headers and body, as ASGI sends them."""
     document = problem(refused)
-    body = msgspec.json.encode(document)
+    body = positions.encode(document)
     headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
     if (seconds := RETRY_AFTER_SECONDS.get(refused.refusal)) is not None:
         headers.append((b"retry-after", str(seconds).encode()))

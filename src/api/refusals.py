@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 
+from polka.messages import Overdraft
+
 
 class Kind(msgspec.Struct, frozen=True):
     """A kind of problem: its HTTP status, its stable code, and a title for people."""
@@ -35,12 +37,14 @@ class Refusal(Enum):
     AMOUNT_TOO_SMALL = Kind(422, "amount_too_small", "The amount comes to nothing in the other currency")
     UNKNOWN_BANK = Kind(422, "unknown_bank", "There is no such bank")
     BANK_SUSPENDED = Kind(409, "bank_suspended", "The bank is suspended")
+    CAP_EXCEEDED = Kind(409, "cap_exceeded", "The bank may not owe that much")
     ITEMS_REFUSED = Kind(422, "items_refused", "Items of the request are refused, so none was taken")
     DELETED = Kind(410, "deleted", "The payment is deleted")
     CONFLICT = Kind(409, "conflict", "It is not as the request takes it to be")
     OVERLOADED = Kind(503, "overloaded", "There is more to do than can be done")
     DATABASE_AWAY = Kind(503, "database_away", "The database does not answer")
     CACHE_AWAY = Kind(503, "cache_away", "The cache does not answer")
+    CAP_UNCHECKED = Kind(503, "cap_unchecked", "Nobody can check the bank's cap")
     TIMEOUT = Kind(504, "timeout", "The time ran out")
     OUTCOME_UNKNOWN = Kind(503, "outcome_unknown", "The outcome is unknown")
     OUTCOME_UNKNOWN_IN_TIME = Kind(504, "outcome_unknown", "The outcome is not known in time")
@@ -48,7 +52,7 @@ class Refusal(Enum):
 
 
 RETRY_AFTER_SECONDS = dict.fromkeys(
-    (Refusal.OVERLOADED, Refusal.DATABASE_AWAY, Refusal.CACHE_AWAY, Refusal.OUTCOME_UNKNOWN), 1
+    (Refusal.OVERLOADED, Refusal.DATABASE_AWAY, Refusal.CACHE_AWAY, Refusal.CAP_UNCHECKED, Refusal.OUTCOME_UNKNOWN), 1
 )
 
 
@@ -62,24 +66,28 @@ class ItemRefused(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """A no: the fact behind it, the field that it is about, its items where a request has several, and headers."""
+    """A no: the fact behind it, the field that it is about, its items where a request has several, the cap that would
+    be exceeded, and headers."""
 
     refusal: Refusal
     detail: str
     field: str | None = None
     items: list[ItemRefused] | None = None
+    overdraft: Overdraft | None = None
     headers: tuple[tuple[str, str], ...] = ()
 
     def stored(self) -> dict[str, Any]:
         """As the row of an idempotency key keeps it."""
-        items = msgspec.to_builtins(self.items)
-        return {"refusal": self.refusal.name, "detail": self.detail, "field": self.field, "items": items}
+        items, overdraft = msgspec.to_builtins(self.items), msgspec.to_builtins(self.overdraft)
+        stored = {"refusal": self.refusal.name, "detail": self.detail, "field": self.field, "items": items}
+        return stored | ({"overdraft": overdraft} if overdraft else {})
 
     @classmethod
     def of(cls, stored: dict[str, Any]) -> "Refused":
         items = msgspec.convert(stored.get("items"), list[ItemRefused] | None)
         refusal = Refusal.__members__.get(stored["refusal"], Refusal.INTERNAL)  # a newer Polka may know more
-        return cls(refusal, stored["detail"], stored["field"], items)
+        overdraft = msgspec.convert(stored.get("overdraft"), Overdraft | None)
+        return cls(refusal, stored["detail"], stored["field"], items, overdraft)
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -92,6 +100,16 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     detail: str
     field: str | None = None
     items: list[ItemRefused] | None = None
+    overdraft: Overdraft | None = None
+
+
+def cap_exceeded(over: Overdraft) -> Refused:
+    return Refused(
+        Refusal.CAP_EXCEEDED,
+        f"{over.bank} may owe {over.cap} {over.currency} at most: "
+        f"its balance is {over.balance}, and {over.pending} is pending.",
+        overdraft=over,
+    )
 
 
 def problem(refused: Refused) -> Problem:
@@ -104,4 +122,5 @@ def problem(refused: Refused) -> Problem:
         refused.detail,
         refused.field,
         refused.items,
+        refused.overdraft,
     )

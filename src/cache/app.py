@@ -50,6 +50,8 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
                         live,
                         ready,
                         balances.hold_batches,
+                        balances.reserve,
+                        balances.follow_policy,
                         balances.list_banks,
                         balances.get_bank,
                         balances.list_accounts,

@@ -8,10 +8,11 @@ from litestar.di import NamedDependency
 from litestar.exceptions import ServiceUnavailableException
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from cache.keeper import Keeper, Service, as_of
-from polka import positions
+from cache.flush import OutdatedError
+from cache.keeper import Keeper, NotServingError, Service, as_of
+from polka import database, positions
 from polka.database import Pool
-from polka.messages import Held, Told
+from polka.messages import Asked, Held, PolicyToFollow, Reserved, Told
 from polka.positions import PAGE_MAX, Account, Accounts, Bank, Banks, Position, with_pending
 
 After = Annotated[str, QueryParameter()]
@@ -26,6 +27,26 @@ async def hold_batches(data: JSONBody[list[Told]], keeper: NamedDependency[Keepe
     """Have the batches pending until they are posted, or are known never to be committed."""
     service = serving(keeper)
     return Held(service.epoch, sum(keeper.hold(service, told) for told in data))
+
+
+@post("/balance/reservation", status_code=200)
+async def reserve(data: JSONBody[Asked], keeper: NamedDependency[Keeper]) -> Response[bytes]:
+    """Have room under caps reserved for a batch, until it is posted or known never to be committed."""
+    try:
+        service = await keeper.follow(data.policy)
+    except (NotServingError, OutdatedError, *database.ERRORS):
+        raise ServiceUnavailableException("The cache is starting.") from None
+    return as_json(keeper.reserve(service, data))
+
+
+@post("/policy", status_code=200)
+async def follow_policy(data: JSONBody[PolicyToFollow], keeper: NamedDependency[Keeper]) -> PolicyToFollow:
+    """Have the cache decide under this version of the policy, or a later one; its answer says which."""
+    try:
+        service = await keeper.follow(data.policy)
+    except (NotServingError, OutdatedError, *database.ERRORS):
+        raise ServiceUnavailableException("The cache is starting.") from None
+    return PolicyToFollow(service.ledger.policy.version)
 
 
 @get("/balance")
@@ -94,5 +115,5 @@ def with_memory(service: Service, page: Accounts, account: str | None, after: st
     return Accounts(page.bank, accounts, as_of(service), last)
 
 
-def as_json(answer: Bank | Banks | Accounts) -> Response[bytes]:
+def as_json(answer: Bank | Banks | Accounts | Reserved) -> Response[bytes]:
     return Response(positions.encode(answer), media_type=MediaType.JSON)

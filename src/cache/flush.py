@@ -18,7 +18,7 @@ from polka.database import Connection
 from polka.money import AMOUNT_MAX
 from polka.transactions import FEES, POLKA, Entry
 
-RAISE = "UPDATE epoch SET number = number + 1, raised_at = clock_timestamp() WHERE id = 1 RETURNING number"
+RAISE = "SELECT polka_raise_epoch()"
 HOLD = """
 SELECT epoch.number, windows.id AS window, now() AS at FROM epoch, windows
 WHERE epoch.id = 1 AND windows.state = 'open' FOR SHARE
@@ -119,7 +119,8 @@ class Flushed(msgspec.Struct, frozen=True):
 
 
 async def raise_epoch(connection: Connection) -> int:
-    """Become the one cache that may write; waits for a flush of a predecessor that still runs."""
+    """Become the one cache that may write and reserve; waits for a flush of a predecessor, and commits under its
+    reservations, that still run."""
     epoch: int = await connection.fetchval(RAISE)
     return epoch
 

@@ -6,6 +6,7 @@ settled between two flushes, over the same connection: what fails there is a dou
 """
 
 import asyncio
+import heapq
 import logging
 import time
 from collections import deque
@@ -21,10 +22,10 @@ from cache.flush import Flushed, PoisonError
 from cache.ledger import Hold, Ledger, Posted
 from cache.schedule import Schedule
 from cache.settings import Settings
-from polka import batches, database
+from polka import bank_terms, batches, database
 from polka.background import background
 from polka.database import Connection, Pool
-from polka.messages import Told
+from polka.messages import Asked, Reserved, Told
 from polka.positions import AsOf
 from polka.windows import Conflict, Window
 
@@ -66,7 +67,7 @@ class Service:
         self.as_of = as_of
         self.schedule = schedule
         self.unsettled = deque(unsettled)
-        self.deadlines: deque[tuple[float, UUID]] = deque()
+        self.deadlines: list[tuple[float, UUID]] = []
         self.orders: asyncio.Queue[Order] = asyncio.Queue(ORDERS_MAX)
 
 
@@ -139,7 +140,17 @@ class Keeper:
                 is_left = await flush.adopt(connection, epoch, self._payments_max)
 
     async def _flush(self, connection: Connection, service: Service) -> None:
-        """Post all that was committed when it began."""
+        """Post all that was committed when it began, and follow the policy that was in force before.
+
+        What was decided under an older one has ended by then, and so is posted.
+        """
+        with database.bounded(connection, self._settings.flush_timeout_seconds):
+            policy = await bank_terms.newest(connection, service.ledger.policy)
+        await self._post(connection, service)
+        if policy is not service.ledger.policy:
+            service.ledger.follow(policy)
+
+    async def _post(self, connection: Connection, service: Service) -> None:
         while True:
             began = time.perf_counter()
             with database.bounded(connection, self._settings.flush_timeout_seconds):
@@ -230,6 +241,18 @@ class Keeper:
             absorb(service, settled.flushed)
         return settled.window
 
+    async def follow(self, policy: int) -> Service:
+        """Decide under this version of the policy, which is in force, or a later one: after a flush that begins now.
+
+        Raises:
+            NotServingError: it was not begun.
+            OutdatedError: another cache has taken over.
+        """
+        service = self._serving()
+        if service.ledger.policy.version < policy:
+            await ordered(service, lambda connection: self._flush(connection, service))
+        return service
+
     def _serving(self) -> Service:
         if self.service is None:
             raise NotServingError
@@ -240,7 +263,7 @@ class Keeper:
         while True:
             now = time.monotonic()
             while service.deadlines and service.deadlines[0][0] <= now:
-                _, batch = service.deadlines.popleft()
+                _, batch = heapq.heappop(service.deadlines)
                 if batch in service.ledger.pending:
                     await self._settle_batch(service, batch)
             await asyncio.sleep(self._settings.flush_seconds)
@@ -260,7 +283,9 @@ class Keeper:
             self._expect(service, batch)
 
     def _expect(self, service: Service, batch: UUID) -> None:
-        service.deadlines.append((time.monotonic() + self._settings.pending_seconds, batch))
+        is_reserved = service.ledger.is_reserved(batch)
+        seconds = self._settings.reservation_seconds if is_reserved else self._settings.pending_seconds
+        heapq.heappush(service.deadlines, (time.monotonic() + seconds, batch))
 
     def hold(self, service: Service, told: Told) -> bool:
         """Take a batch that an api is committing as pending, and say whether it is."""
@@ -269,6 +294,19 @@ class Keeper:
         if hold is Hold.PENDING:
             self._expect(service, told.batch)
         return told.batch in service.ledger.pending
+
+    def reserve(self, service: Service, asked: Asked) -> Reserved:
+        """Reserve room under the caps for a batch that an api is about to commit."""
+        ledger = service.ledger
+        if asked.policy != ledger.policy.version:
+            metrics.RESERVATIONS.labels("other policy").inc()
+            return Reserved(service.epoch, ledger.policy.version, None)
+        was_pending = asked.batch in ledger.pending
+        refused = ledger.reserve(asked.batch, asked.units, asked.replaces, self.oldest_milliseconds())
+        if asked.batch in ledger.pending and not was_pending:
+            self._expect(service, asked.batch)
+        metrics.RESERVATIONS.labels("too late" if refused is None else "refused" if refused else "reserved").inc()
+        return Reserved(service.epoch, asked.policy, refused)
 
     def oldest_milliseconds(self) -> int:
         """The earliest time at which a batch was made that a POST /balance may still speak of."""

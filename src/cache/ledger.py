@@ -9,6 +9,8 @@ from uuid import UUID
 
 import msgspec
 
+from polka.messages import Overdraft
+from polka.policy import Policy, lowered
 from polka.transactions import Entry
 
 YOUNG_MAX = 1_000
@@ -34,13 +36,16 @@ class Hold(Enum):
 
 
 class Ledger:
-    """Positions as of flush `flush`: posted, and pending on top of it."""
+    """Positions as of flush `flush`: posted, and pending on top of it. Reserves under the caps of one policy."""
 
     def __init__(self, posted: Sums, flush: int, done: Mapping[UUID, int]) -> None:
         self.flush = flush
+        self.policy = Policy(-1)
         self.pending: dict[UUID, Sequence[Entry]] = {}
         self._posted = posted
         self._pending_sums: Sums = {}
+        self._pending_out: dict[tuple[str, str], int] = {}  # by bank and currency, of those that have a cap
+        self._reserved: dict[UUID, dict[int, Overdraft]] = {}  # what was refused of each batch that is pending
         self._done = dict(done)
 
     def hold(self, batch: UUID, entries: Sequence[Entry], replaces: Iterable[UUID], oldest_milliseconds: int) -> Hold:
@@ -58,15 +63,74 @@ class Ledger:
         self.keep(batch, entries)
         return Hold.PENDING
 
+    def reserve(
+        self, batch: UUID, units: Sequence[Sequence[Entry]], replaces: Iterable[UUID], oldest_milliseconds: int
+    ) -> dict[int, Overdraft] | None:
+        """Take the batch as pending with all its units but those that would exceed a cap, which are returned.
+
+        A cap is what the posted balance may be below zero, less all that is pending out of it: a batch that is
+        pending may commit or not, so what it brings in does not count. The same batch again gives the same answer.
+        None where its id may be one that is forgotten, or has been void or posted.
+        """
+        for failed in replaces:
+            self.drop(failed)
+        if batch in self._reserved:
+            return self._reserved[batch]
+        if batch in self._done or batch in self.pending or made_at_milliseconds(batch) < oldest_milliseconds:
+            return None
+        refused: dict[int, Overdraft] = {}
+        accepted: list[Entry] = []
+        out = dict(self._pending_out) if len(units) > 1 else self._pending_out
+        for number, entries in enumerate(units):
+            falls = lowered(entries, self.policy.caps)
+            if over := self._overdraft(falls, out):
+                refused[number] = over
+                continue
+            accepted += entries
+            if len(units) > 1:
+                for key, fall in falls.items():
+                    out[key] = out.get(key, 0) + fall
+        if accepted:
+            self.keep(batch, accepted)
+            self._reserved[batch] = refused
+        return refused
+
+    def _overdraft(self, falls: Mapping[tuple[str, str], int], out: Mapping[tuple[str, str], int]) -> Overdraft | None:
+        """The first cap that would be exceeded if these balances fell so, with that much pending out of them."""
+        for (bank, currency), fall in falls.items():
+            cap = self.policy.caps[bank][currency]
+            posted, pending = self._posted.get(bank, {}).get(currency, 0), out.get((bank, currency), 0)
+            if posted + pending + fall < -cap:
+                return Overdraft(bank, currency, cap, posted, pending)
+        return None
+
+    def is_reserved(self, batch: UUID) -> bool:
+        return batch in self._reserved
+
+    def follow(self, policy: Policy) -> None:
+        """Decide under this policy. All that was decided under an older one has ended, and is posted."""
+        self.policy = policy
+        self._pending_out = {}
+        for entries in self.pending.values():
+            self._add_out(entries)
+
+    def _add_out(self, entries: Iterable[Entry], sign: int = 1) -> None:
+        for key, fall in lowered(entries, self.policy.caps).items():
+            self._pending_out[key] = self._pending_out.get(key, 0) + sign * fall
+
     def keep(self, batch: UUID, entries: Sequence[Entry]) -> None:
         """Have the batch pending with these entries, whatever was known of it."""
         self.drop(batch)
         self.pending[batch] = entries
         add(self._pending_sums, entries)
+        self._add_out(entries)
 
     def drop(self, batch: UUID) -> None:
         """Forget a pending batch, which cannot commit any more or is posted."""
-        add(self._pending_sums, self.pending.pop(batch, ()), sign=-1)
+        entries = self.pending.pop(batch, ())
+        add(self._pending_sums, entries, sign=-1)
+        self._add_out(entries, sign=-1)
+        self._reserved.pop(batch, None)
 
     def finish(self, batch: UUID, flush: int) -> None:
         """Drop a batch that is void, or posted by a flush that `posted` includes, and remember its id."""

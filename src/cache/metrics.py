@@ -5,6 +5,7 @@ from prometheus_client import Counter, Gauge, Histogram
 EPOCH = Gauge("polka_epoch", "The epoch that this cache holds; 0 while it starts.")
 STARTS = Counter("polka_cache_starts", "Times that the ledger was read anew, by reason.", ["reason"])
 TOLD = Counter("polka_balance_batches", "Batches that the cache was told of, by what became of them.", ["result"])
+RESERVATIONS = Counter("polka_reservations", "Batches for which room under caps was asked for, by answer.", ["answer"])
 PENDING = Gauge("polka_pending_batches", "Batches that are pending.")
 SETTLED = Counter("polka_tombstones", "Pending batches settled by a tombstone, by the row that it found.", ["state"])
 FLUSHES = Counter("polka_flushes", "Transactions of flushes that were committed.")

@@ -24,6 +24,10 @@ class Settings(Struct, frozen=True):
         Seconds,
         Meta(description="How long a batch may stay pending before a tombstone asks what became of it."),
     ] = 15.0
+    reservation_seconds: Annotated[
+        Seconds,
+        Meta(description="The same for a batch that has room under a cap reserved, which nobody else can use."),
+    ] = 3.0
     late_seconds: Annotated[
         Seconds, Meta(description="How late a POST /balance may be: older batches are not held any more.")
     ] = 60.0

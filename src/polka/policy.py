@@ -3,7 +3,7 @@
 Each change of a bank's terms makes a new version of the policy, one number for all banks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from polka.money import AMOUNT_MAX, is_currency
+from polka.transactions import Entry
 
 T = TypeVar("T")
 
@@ -56,6 +57,7 @@ class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
 class TermsPatch(msgspec.Struct, frozen=True):
     """What may be changed of a bank's terms by now, as a JSON Merge Patch (RFC 7396): null takes away."""
 
+    caps: dict[str, MinorUnits | None] | UnsetType | None = UNSET
     suspended: Suspended | UnsetType | None = UNSET
     fees: dict[str, Fee | None] | UnsetType | None = UNSET
 
@@ -75,17 +77,37 @@ class Agreed(msgspec.Struct, frozen=True):
 NOTHING_AGREED = Agreed(DEFAULT, 0, None)
 
 
+Caps = Mapping[str, Mapping[str, int]]
+"""What a bank may owe at most, in minor units, by bank and currency; of banks that have a cap."""
+
+
 class Policy(msgspec.Struct, frozen=True):
-    """In this version, the terms of all banks whose terms were ever changed."""
+    """In this version, the terms of all banks whose terms were ever changed; `caps` are what they say of those."""
 
     version: int
     banks: Mapping[str, Agreed] = {}
+    caps: Caps = {}
+
+    def __post_init__(self) -> None:
+        caps = {bank: agreed.terms.caps for bank, agreed in self.banks.items() if agreed.terms.caps}
+        msgspec.structs.force_setattr(self, "caps", caps)
 
     def agreed(self, bank: str) -> Agreed:
         return self.banks.get(bank, NOTHING_AGREED)
 
     def terms(self, bank: str) -> Terms:
         return self.agreed(bank).terms
+
+
+def lowered(entries: Iterable[Entry], caps: Caps) -> dict[tuple[str, str], int]:
+    """By bank and currency, below zero: by how much the entries together lower balances that have a cap."""
+    if not caps:
+        return {}
+    nets: dict[tuple[str, str], int] = {}
+    for bank, _, currency, amount in entries:
+        if bank in caps and currency in caps[bank]:
+            nets[bank, currency] = nets.get((bank, currency), 0) + amount
+    return {key: net for key, net in nets.items() if net < 0}
 
 
 class TermsError(ValueError):

@@ -1,0 +1,46 @@
+"""Reservations: a commit under one holds the epoch that reserved it, and raising the epoch waits for it fairly."""
+
+from alembic import op
+
+revision = "0010"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+EPOCH_LOCK = 7_105_321_446_018_772_102
+"""Of the advisory lock that commits under a reservation share, and whoever raises the epoch takes alone."""
+
+HOLD = f"""
+CREATE FUNCTION polka_hold_epoch(reserved_in bigint) RETURNS boolean LANGUAGE plpgsql VOLATILE COST 1 AS $$
+DECLARE
+    current bigint;
+BEGIN
+    IF reserved_in IS NULL THEN
+        RETURN true;
+    END IF;
+    PERFORM pg_advisory_xact_lock_shared({EPOCH_LOCK});
+    SELECT number INTO current FROM epoch;
+    IF current = reserved_in THEN
+        RETURN true;
+    END IF;
+    RAISE EXCEPTION 'reserved in epoch %, it is %', reserved_in, current USING ERRCODE = 'PK002';
+END $$
+"""
+"""Fails the statement that calls it, unless this is the epoch or nothing was reserved; and keeps it so to its end."""
+
+RAISE = f"""
+CREATE FUNCTION polka_raise_epoch() RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    raised bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock({EPOCH_LOCK});
+    UPDATE epoch SET number = number + 1, raised_at = clock_timestamp() RETURNING number INTO raised;
+    RETURN raised;
+END $$
+"""
+"""Waits for commits under a reservation by the lock, which queues fairly, and for a flush by the row."""
+
+
+def upgrade() -> None:
+    op.execute(HOLD)
+    op.execute(RAISE)
