@@ -18,6 +18,7 @@ from polka import audit
 from services import CACHE_TOKEN, KEY, Services, bearer, client, payment, wait_for
 from wire import Fault, Wire
 
+NOTHING_MORE = {"fees": 0, "interest": 0}
 SLOW = {"POLKA_FLUSH_SECONDS": "3600"}
 
 
@@ -70,10 +71,10 @@ def test_what_is_committed_is_in_the_window_that_is_closed_then(cleared: Cleared
     report = cleared.get("/1")
     assert {name: report[name] for name in closed.json()} == closed.json()
     assert report["totals"] == [
-        {"bank": "bank1", "currency": "EUR", "debits": 7, "credits": 0, "count": 1, "fees": 0, "net": -7},
-        {"bank": "bank1", "currency": "USD", "debits": 100, "credits": 30, "count": 2, "fees": 0, "net": -70},
-        {"bank": "bank2", "currency": "EUR", "debits": 0, "credits": 7, "count": 1, "fees": 0, "net": 7},
-        {"bank": "bank2", "currency": "USD", "debits": 30, "credits": 100, "count": 2, "fees": 0, "net": 70},
+        {"bank": "bank1", "currency": "EUR", "debits": 7, "credits": 0, "count": 1, **NOTHING_MORE, "net": -7},
+        {"bank": "bank1", "currency": "USD", "debits": 100, "credits": 30, "count": 2, **NOTHING_MORE, "net": -70},
+        {"bank": "bank2", "currency": "EUR", "debits": 0, "credits": 7, "count": 1, **NOTHING_MORE, "net": 7},
+        {"bank": "bank2", "currency": "USD", "debits": 30, "credits": 100, "count": 2, **NOTHING_MORE, "net": 70},
     ]
     assert cleared.nets(2) == {("bank1", "USD"): -5, ("bank2", "USD"): 5}
     assert [(window["id"], window["state"]) for window in cleared.get()["windows"]] == [
@@ -155,9 +156,9 @@ def test_pages_and_csv(cleared: Cleared) -> None:
     told = client.get(f"{url}/1", params={"format": "csv"})
     assert told.headers["content-type"].startswith("text/csv")
     assert list(csv.reader(io.StringIO(told.text))) == [
-        ["window", "bank", "currency", "debits", "credits", "count", "fees", "net"],
-        ["1", "bank1", "USD", "100", "0", "1", "0", "-100"],
-        ["1", "bank2", "USD", "0", "100", "1", "0", "100"],
+        ["window", "bank", "currency", "debits", "credits", "count", "fees", "interest", "net"],
+        ["1", "bank1", "USD", "100", "0", "1", "0", "0", "-100"],
+        ["1", "bank2", "USD", "0", "100", "1", "0", "0", "100"],
     ]
     assert client.get(f"{url}/1", headers={"Accept": "text/csv"}).text == told.text
     assert "totals" in client.get(f"{url}/1", headers={"Accept": "text/csv"}, params={"format": "json"}).json()
@@ -208,11 +209,11 @@ def test_commands_close_settle_and_show_a_window(services: Services) -> None:
     wait_for("it is netted", lambda: cleared.get("/1")["netting"])
     shown = polka(cleared, "show", "1")
     assert shown.stdout.splitlines()[1:] == [
-        "bank   currency   debits  credits  count  fees      net",
-        "bank1  EUR             7        0      1     0       -7",
-        "bank1  USD       125,000  100,000      2     0  -25,000",
-        "bank2  EUR             0        7      1     0        7",
-        "bank2  USD       100,000  125,000      2     0   25,000",
+        "bank   currency   debits  credits  count  fees  interest      net",
+        "bank1  EUR             7        0      1     0         0       -7",
+        "bank1  USD       125,000  100,000      2     0         0  -25,000",
+        "bank2  EUR             0        7      1     0         0        7",
+        "bank2  USD       100,000  125,000      2     0         0   25,000",
         "currency  payment by payment  pair by pair  cleared   saved",
         "EUR                        7             7        7   0.0 %",
         "USD                  225,000        25,000   25,000  88.8 %",

@@ -294,8 +294,8 @@ def test_a_window_tells_what_each_bank_has_paid_as_fees(services: Services) -> N
     assert fees(api, 1) == {"bank1": 250, "bank2": 0, "polka": 0}
     assert fees(api, 2) == {"bank1": -125, "bank2": 0, "polka": 0}
     text = client.get(f"{api.url}/clearing/1", params={"format": "csv"}).text.splitlines()
-    assert text[0] == "window,bank,currency,debits,credits,count,fees,net"
-    assert text[1] == "1,bank1,USD,300375,100132,9,250,-200243"
+    assert text[0] == "window,bank,currency,debits,credits,count,fees,interest,net"
+    assert text[1] == "1,bank1,USD,300375,100132,9,250,0,-200243"
     for window in (1, 2):
         assert client.post(f"{api.url}/clearing/{window}/settle").json()["state"] == "settled"
     assert {amount for (amount,) in fetch(services.database_url, "SELECT balance FROM balances")} == {0}

@@ -84,7 +84,9 @@ BAD = [
     (b"{", "malformed", None),
     (b'{"a":' * 9_000, "malformed", None),
     (b'{"suspended": "maybe"}', "invalid", "suspended"),
-    (b'{"interest": {}}', "invalid", "interest"),
+    (b'{"interest": {"USD": {"debit_basis_points": -1}}}', "invalid", "interest.USD.debit_basis_points"),
+    (b'{"interest": {"XXX": {"debit_basis_points": 1}}}', "invalid", "interest.XXX"),
+    (b'{"interest": {"USD": {"rate": 1}}}', "invalid", "interest.USD.rate"),
     (b'{"name": "another"}', "invalid", "name"),
 ]
 

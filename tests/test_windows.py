@@ -15,7 +15,7 @@ from conftest import Running
 from front_door import post
 from locks import until_waiting
 from polka import audit
-from polka.windows import Conflict, Window, settlement_entries
+from polka.windows import Conflict, settlement_entries
 from services import Services, client, payment, wait_for
 
 pytestmark = pytest.mark.anyio
@@ -169,10 +169,10 @@ async def test_a_flush_whose_window_was_closed_meanwhile_posts_nothing(connectio
 async def test_an_outdated_cache_neither_closes_nor_settles(connection: asyncpg.Connection) -> None:
     await commit(connection, transfer(100))
     await flush.flush(connection, 0, 1, 100)
-    assert isinstance(await windows.close(connection, 0, 1, 1), Window)
+    assert isinstance(await windows.close(connection, 0, 1, 2, new_id()), windows.Closed)
     assert await flush.raise_epoch(connection) == 1
     with pytest.raises(flush.OutdatedError):
-        await windows.close(connection, 0, 2, 1)
+        await windows.close(connection, 0, 2, 2, new_id())
     with pytest.raises(flush.OutdatedError):
         await windows.settle(connection, 0, 1, 2, new_id())
     assert await connection.fetchval("SELECT array_agg(state ORDER BY id) FROM windows") == ["closed", "open"]
@@ -187,11 +187,11 @@ async def test_raising_the_epoch_waits_for_a_window_that_is_being_closed_or_sett
     await commit(connection, transfer(100))
     await flush.flush(connection, 0, 1, 100)
     if step == "settle":
-        await windows.close(connection, 0, 1, 1)
+        await windows.close(connection, 0, 1, 2, new_id())
     old, new = [await asyncpg.connect(database_url) for _ in range(2)]
     await connection.execute("BEGIN; LOCK TABLE windows IN SHARE MODE")
     stepping = asyncio.create_task(
-        windows.close(old, 0, 1, 1) if step == "close" else windows.settle(old, 0, 1, 2, new_id())
+        windows.close(old, 0, 1, 2, new_id()) if step == "close" else windows.settle(old, 0, 1, 2, new_id())
     )
     await until_waiting(database_url)
     raising = asyncio.create_task(flush.raise_epoch(new))
@@ -209,7 +209,7 @@ async def test_a_window_is_settled_once_whatever_calls_at_once(
     """The second is one that has seen the window closed: it finds it settled, and changes nothing."""
     await commit(connection, transfer(100))
     await flush.flush(connection, 0, 1, 100)
-    await windows.close(connection, 0, 1, 1)
+    await windows.close(connection, 0, 1, 2, new_id())
     callers = [await asyncpg.connect(database_url) for _ in range(2)]
     await connection.execute("BEGIN; LOCK TABLE windows IN SHARE MODE")
     settling = []
@@ -275,7 +275,7 @@ async def test_the_audit_finds_each_falsehood_about_a_settlement(
     for window in (1, 2):
         await commit(connection, transfer(100))
         await flush.flush(connection, 0, 2 * window - 1, 100)
-        await windows.close(connection, 0, window, 2 * window - 1)
+        await windows.close(connection, 0, window, 2 * window, new_id())
         if window == 1:
             await windows.settle(connection, 0, window, 2, new_id())
     await clean_audit(database_url)
@@ -285,7 +285,7 @@ async def test_the_audit_finds_each_falsehood_about_a_settlement(
 
 async def test_nets_that_no_machine_word_holds_are_settled(database_url: str, connection: asyncpg.Connection) -> None:
     await connection.execute("INSERT INTO window_totals VALUES (1, 'bank1', 'USD', 0, 1e30, 1)")
-    await windows.close(connection, 0, 1, 0)
+    await windows.close(connection, 0, 1, 1, new_id())
     settled = await windows.settle(connection, 0, 1, 1, new_id())
     assert isinstance(settled, windows.Settled)
     assert int(await connection.fetchval("SELECT balance FROM balances WHERE bank = 'bank1'")) == -(10**30)

@@ -19,7 +19,7 @@ from api.refusals import Refusal
 from polka import database, positions
 from polka.database import Pool
 from polka.keys import Caller, Scope
-from polka.policy import Fee, MinorUnits, Suspended, TermsPatch
+from polka.policy import Fee, Interest, MinorUnits, Suspended, TermsPatch
 from polka.positions import PAGE_MAX, AsOf, Position
 from polka.transactions import POLKA, BankName, is_bank_name
 
@@ -45,6 +45,7 @@ class BankWithTerms(msgspec.Struct, frozen=True):
     caps: dict[str, MinorUnits]
     suspended: Suspended
     fees: dict[str, Fee]
+    interest: dict[str, Interest]
     terms_version: int
     terms_since: datetime | None
 

@@ -69,6 +69,7 @@ TERMS_EXAMPLE = {
     "caps": {"USD": 10000000},
     "suspended": "no",
     "fees": {"USD": {"fixed": 25, "basis_points": 10, "minimum": 0, "maximum": 500}},
+    "interest": {"USD": {"debit_basis_points": 800, "credit_basis_points": 250}},
 }
 BANK_WITH_TERMS_EXAMPLE = {
     **BANK_EXAMPLE,
@@ -85,6 +86,7 @@ WINDOW_EXAMPLE = {
     "flush": 8,
     "settlement": None,
     "scheduled_for": None,
+    "interest_batch": None,
 }
 SETTLED_EXAMPLE = WINDOW_EXAMPLE | {
     "state": "settled",
@@ -93,7 +95,16 @@ SETTLED_EXAMPLE = WINDOW_EXAMPLE | {
 }
 REPORT_EXAMPLE = WINDOW_EXAMPLE | {
     "totals": [
-        {"bank": "bank1", "currency": "USD", "debits": 1250, "credits": 200, "count": 2, "fees": 0, "net": -1050}
+        {
+            "bank": "bank1",
+            "currency": "USD",
+            "debits": 1250,
+            "credits": 200,
+            "count": 2,
+            "fees": 0,
+            "interest": 0,
+            "net": -1050,
+        }
     ],
     "netting": [{"currency": "USD", "gross": 1450, "bilateral": 1050, "multilateral": 1050, "saving": 400}],
 }

@@ -2,7 +2,7 @@
 
 Each transaction that changes balances holds the epoch's row FOR SHARE to its end and has checked its number:
 raising the epoch waits for it, and shuts out all that come later under the old number. It holds the open window's row
-as well: whatever it posts is in that one.
+as well: whatever it posts is in that one. A balance that bears interest accrues it before it changes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +13,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from cache import interest
 from cache.ledger import Ledger, Posted, Sums
 from polka.database import Connection
 from polka.money import AMOUNT_MAX
@@ -20,8 +21,9 @@ from polka.transactions import FEES, POLKA, Entry
 
 RAISE = "SELECT polka_raise_epoch()"
 HOLD = """
-SELECT epoch.number, windows.id AS window, now() AS at FROM epoch, windows
-WHERE epoch.id = 1 AND windows.state = 'open' FOR SHARE
+SELECT epoch.number, windows.id AS window, now() AS at, flush.policy AS followed, polka_settled_policy() AS policy,
+       EXISTS (SELECT FROM interest_accruals) AS bears_interest
+FROM epoch, windows, flush WHERE epoch.id = 1 AND windows.state = 'open' FOR SHARE OF epoch, windows
 """
 BALANCES = "SELECT bank, currency, balance FROM balances"
 FLUSH_NUMBER = "SELECT number FROM flush"
@@ -70,16 +72,23 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::numeric[])
 ON CONFLICT (bank, account, currency) DO UPDATE SET balance = held.balance + excluded.balance
 """
 ADD_TO_TOTALS = """
-INSERT INTO window_totals AS held (window_id, bank, currency, debits, credits, count, fees)
-SELECT $1, * FROM unnest($2::text[], $3::text[], $4::numeric[], $5::numeric[], $6::bigint[], $7::numeric[])
+INSERT INTO window_totals AS held (window_id, bank, currency, debits, credits, count, fees, interest)
+SELECT $1, * FROM unnest(
+    $2::text[], $3::text[], $4::numeric[], $5::numeric[], $6::bigint[], $7::numeric[], $8::numeric[]
+)
 ON CONFLICT (window_id, bank, currency) DO UPDATE
 SET debits = held.debits + excluded.debits, credits = held.credits + excluded.credits,
-    count = held.count + excluded.count, fees = held.fees + excluded.fees
+    count = held.count + excluded.count, fees = held.fees + excluded.fees, interest = held.interest + excluded.interest
 """
 Totals = dict[tuple[str, ...], tuple[int, int, int]]
 """The sum of debits, the sum of credits, and how many entries, by the parts of a key."""
 
 NOTHING = (0, 0, 0)
+
+Amounts = Mapping[tuple[str, ...], int]
+"""By bank and currency."""
+
+NO_AMOUNTS: Amounts = {}
 
 REFUSED_BY_DATABASE = (
     asyncpg.DataError,
@@ -102,10 +111,14 @@ class PoisonError(Exception):
 
 
 class Held(msgspec.Struct, frozen=True):
-    """What a transaction keeps as it is to its end: the open window. `at` is the transaction's time."""
+    """What a transaction keeps as it is to its end: the open window. `at` is the transaction's time.
+
+    `bears_interest` says whether any balance does.
+    """
 
     window: int
     at: datetime
+    bears_interest: bool
 
 
 class Flushed(msgspec.Struct, frozen=True):
@@ -159,8 +172,8 @@ async def flush(connection: Connection, epoch: int, number: int, payments_max: i
             accounts = totals_by_account(chain.from_iterable(batch.entries for batch in posted))
             banks = totals_by_bank(accounts)
             try:
-                await add_to_balances(connection, accounts, banks)
-                await add_to_window(connection, held.window, banks, fees_by_bank(accounts, posted))
+                await add_to_balances(connection, held, accounts, banks)
+                await add_to_window(connection, held.window, banks, fees=fees_by_bank(accounts, posted))
             except REFUSED_BY_DATABASE as error:
                 if len(posted) > 1:
                     raise
@@ -189,12 +202,13 @@ async def adopt(connection: Connection, epoch: int, payments_max: int) -> bool:
         rows = await connection.fetch(TAKE_WINDOWLESS, held.window, payments_max)
         entries = chain.from_iterable(readable_entries(row["payload"]) for row in rows)
         if banks := totals_by_bank(totals_by_account(entries)):
-            await add_to_window(connection, held.window, banks, {})
+            await add_to_window(connection, held.window, banks)
     return bool(rows)
 
 
 async def hold(connection: Connection, epoch: int) -> Held:
-    """Keep the epoch and the open window as they are until the transaction's end.
+    """Keep the epoch and the open window as they are until the transaction's end. Rates of interest that have changed
+    before it began are in force from then on.
 
     Raises:
         OutdatedError: another cache has the epoch, or has closed the window meanwhile.
@@ -202,7 +216,10 @@ async def hold(connection: Connection, epoch: int) -> Held:
     row = await connection.fetchrow(HOLD)
     if row is None or row["number"] != epoch:
         raise OutdatedError
-    return Held(row["window"], row["at"])
+    if row["policy"] == row["followed"]:
+        return Held(row["window"], row["at"], row["bears_interest"])
+    await interest.follow(connection, row["followed"], row["policy"])
+    return Held(row["window"], row["at"], bears_interest=True)
 
 
 def sort_out(rows: Iterable[asyncpg.Record]) -> tuple[list[Posted], list[Posted]]:
@@ -255,7 +272,7 @@ def totals_by_bank(accounts: Totals) -> Totals:
     return totals
 
 
-def fees_by_bank(accounts: Totals, batches: Iterable[Posted]) -> dict[tuple[str, ...], int]:
+def fees_by_bank(accounts: Totals, batches: Iterable[Posted]) -> Amounts:
     """What each bank has paid as fees, by bank and currency, less what came back. Nothing where there was no fee.
 
     Entries come two by two: a fee is next to what Polka got.
@@ -270,17 +287,24 @@ def fees_by_bank(accounts: Totals, batches: Iterable[Posted]) -> dict[tuple[str,
     return fees
 
 
-async def add_to_balances(connection: Connection, accounts: Totals, banks: Totals) -> None:
+async def add_to_balances(connection: Connection, held: Held, accounts: Totals, banks: Totals) -> None:
     """Add the nets: credits less debits."""
+    if held.bears_interest:
+        await interest.accrue(connection, held.at, banks)
     for statement, totals in ((ADD_TO_BALANCES, banks), (ADD_TO_ACCOUNTS, accounts)):
         await connection.execute(statement, *columns((*key, sums[1] - sums[0]) for key, sums in totals.items()))
 
 
 async def add_to_window(
-    connection: Connection, window: int, banks: Totals, fees: Mapping[tuple[str, ...], int]
+    connection: Connection, window: int, banks: Totals, fees: Amounts = NO_AMOUNTS, earned: Amounts = NO_AMOUNTS
 ) -> None:
-    """Add to the window's totals, which are kept for each bank and currency."""
-    rows: Iterable[tuple[str | int, ...]] = ((*key, *sums, fees.get(key, 0)) for key, sums in banks.items())
+    """Add to the window's totals, which are kept for each bank and currency.
+
+    With what of it was paid as fees, and earned as interest.
+    """
+    rows: Iterable[tuple[str | int, ...]] = (
+        (*key, *sums, fees.get(key, 0), earned.get(key, 0)) for key, sums in banks.items()
+    )
     await connection.execute(ADD_TO_TOTALS, window, *columns(rows))
 
 

@@ -176,11 +176,13 @@ class Keeper:
         """
         if firing := service.schedule.due(service.as_of):
             with database.bounded(connection, self._settings.flush_timeout_seconds):
-                window = await windows.fire(connection, service.epoch, firing, service.ledger.flush)
+                closed = await windows.fire(connection, service.epoch, firing, *next_batch(service))
+            if closed.flushed:
+                absorb(service, closed.flushed)
             service.schedule.fired(firing)
-            service.unsettled.append(window.id)
+            service.unsettled.append(closed.window.id)
             metrics.FIRED.inc()
-            log.info("window %d is closed, as scheduled for %s", window.id, firing)
+            log.info("window %d is closed, as scheduled for %s", closed.window.id, firing)
         while service.unsettled:
             await self._settle_window(connection, service, service.unsettled[0])
             service.unsettled.popleft()
@@ -213,7 +215,12 @@ class Keeper:
         async def work(connection: Connection) -> Window | Conflict:
             await self._flush(connection, service)
             with database.bounded(connection, self._settings.flush_timeout_seconds):
-                return await windows.close(connection, service.epoch, window, service.ledger.flush)
+                closed = await windows.close(connection, service.epoch, window, *next_batch(service))
+            if not isinstance(closed, windows.Closed):
+                return closed
+            if closed.flushed:
+                absorb(service, closed.flushed)
+            return closed.window
 
         return await ordered(service, work)
 
@@ -232,9 +239,8 @@ class Keeper:
         return await ordered(service, work)
 
     async def _settle_window(self, connection: Connection, service: Service, window: int) -> Window | Conflict | None:
-        number, batch = service.ledger.flush + 1, UUID(str(uuid_utils.uuid7()))
         with database.bounded(connection, self._settings.flush_timeout_seconds):
-            settled = await windows.settle(connection, service.epoch, window, number, batch)
+            settled = await windows.settle(connection, service.epoch, window, *next_batch(service))
         if not isinstance(settled, windows.Settled):
             return settled
         if settled.flushed:
@@ -328,6 +334,11 @@ def forgo_orders(service: Service) -> None:
     """Say of what was not begun that it was not."""
     while not service.orders.empty():
         service.orders.get_nowait().fail(NotServingError())
+
+
+def next_batch(service: Service) -> tuple[int, UUID]:
+    """The number of the next flush, and a new id, for a batch that the cache itself posts."""
+    return service.ledger.flush + 1, UUID(str(uuid_utils.uuid7()))
 
 
 def absorb(service: Service, flushed: Flushed) -> None:

@@ -1,6 +1,7 @@
 """Closing and settling clearing windows: each is one transaction under the epoch, and does nothing a second time.
 
-What closes by schedule is recorded with its time, in the transaction that closes: so it is done once.
+What closes by schedule is recorded with its time, and interest is booked, in the transaction that closes: so each is
+done once.
 """
 
 import json
@@ -11,20 +12,33 @@ from uuid import UUID
 
 import msgspec
 
-from cache.flush import NUMBER_FLUSH, Flushed, OutdatedError, add_to_balances, hold, totals_by_account, totals_by_bank
+from cache.flush import (
+    NUMBER_FLUSH,
+    Flushed,
+    Held,
+    OutdatedError,
+    Totals,
+    add_to_balances,
+    add_to_window,
+    hold,
+    totals_by_account,
+    totals_by_bank,
+)
+from cache.interest import book
 from cache.ledger import Posted
+from polka import interest
 from polka.clearing import WINDOW, window_of
 from polka.database import Connection
 from polka.transactions import Entry
 from polka.windows import Conflict, Window, refused_closing, refused_settling, settlement_entries
 
 CLOSE = """
-UPDATE windows SET state = 'closed', closed_at = now(), flush = $2, scheduled_for = $3
+UPDATE windows SET state = 'closed', closed_at = now(), flush = $2, scheduled_for = $3, interest_batch = $4
 WHERE id = $1 AND state = 'open' RETURNING *
 """
 OPEN = "INSERT INTO windows (id) VALUES ($1)"
 NETS = "SELECT bank, currency, credits - debits AS net FROM window_totals WHERE window_id = $1 ORDER BY currency, bank"
-POST_SETTLEMENT = """
+POST = """
 INSERT INTO batches (id, state, size, payload, flush, posted_at, window_id)
 VALUES ($1, 'posted', $2, $3, $4, now(), $5)
 """
@@ -47,6 +61,13 @@ class Followed(msgspec.Struct, frozen=True):
     unsettled: Sequence[int]
 
 
+class Closed(msgspec.Struct, frozen=True):
+    """A closed window, and the flush that its interest was; None if it had none, or was closed."""
+
+    window: Window
+    flushed: Flushed | None
+
+
 class Settled(msgspec.Struct, frozen=True):
     """A settled window, and the flush that its settlement was; None if it had nothing to settle, or was settled."""
 
@@ -54,29 +75,31 @@ class Settled(msgspec.Struct, frozen=True):
     flushed: Flushed | None
 
 
-async def close(connection: Connection, epoch: int, window: int, flush: int) -> Window | Conflict:
-    """Close the window, whose latest flush this was, and open the next. One that is closed stays as it is.
+async def close(connection: Connection, epoch: int, window: int, number: int, batch: UUID) -> Closed | Conflict:
+    """Close the window, after flush `number` - 1, and open the next. One that is closed stays as it is.
+
+    Interest that has accrued is booked by the batch, as flush `number`.
 
     Raises:
         OutdatedError: another cache has the epoch.
     """
     async with connection.transaction(isolation="read_committed"):
-        open_window = (await hold(connection, epoch)).window
-        if refused := refused_closing(window, open_window):
+        held = await hold(connection, epoch)
+        if refused := refused_closing(window, held.window):
             return refused
-        if window < open_window:
-            return window_of(await connection.fetchrow(WINDOW, window))
-        return await close_open(connection, window, flush, None)
+        if window < held.window:
+            return Closed(window_of(await connection.fetchrow(WINDOW, window)), None)
+        return await close_open(connection, held, number, batch, None)
 
 
-async def fire(connection: Connection, epoch: int, firing: datetime, flush: int) -> Window:
-    """Close the window that is open, whose latest flush this was, at a time of the schedule, and open the next.
+async def fire(connection: Connection, epoch: int, firing: datetime, number: int, batch: UUID) -> Closed:
+    """Close the window that is open in the same way, at a time of the schedule.
 
     Raises:
         OutdatedError: another cache has the epoch.
     """
     async with connection.transaction(isolation="read_committed"):
-        return await close_open(connection, (await hold(connection, epoch)).window, flush, firing)
+        return await close_open(connection, await hold(connection, epoch), number, batch, firing)
 
 
 async def follow(connection: Connection, epoch: int, expression: str) -> Followed:
@@ -114,15 +137,30 @@ async def settle(
         entries = settlement_entries((row["bank"], row["currency"], int(row["net"])) for row in rows)
         flushed = None
         if entries:
-            await post(connection, window, number, Posted(batch, entries))
+            await post(connection, held, window, number, Posted(batch, entries))
             flushed = Flushed(number, held.at, [Posted(batch, entries)], [], is_last=True)
         return Settled(await changed(connection, SETTLE, window, batch if entries else None), flushed)
 
 
-async def close_open(connection: Connection, window: int, flush: int, scheduled_for: datetime | None) -> Window:
-    closed = await changed(connection, CLOSE, window, flush, scheduled_for)
-    await connection.execute(OPEN, window + 1)
-    return closed
+async def close_open(
+    connection: Connection, held: Held, number: int, batch: UUID, scheduled_for: datetime | None
+) -> Closed:
+    flushed = await book_interest(connection, held, number, batch) if held.bears_interest else None
+    latest, booked = (number, batch) if flushed else (number - 1, None)
+    closed = await changed(connection, CLOSE, held.window, latest, scheduled_for, booked)
+    await connection.execute(OPEN, held.window + 1)
+    return Closed(closed, flushed)
+
+
+async def book_interest(connection: Connection, held: Held, number: int, batch: UUID) -> Flushed | None:
+    """Post what has accrued by now in the open window; None if that is nothing."""
+    amounts = await book(connection, held.at)
+    posted = Posted(batch, interest.entries(amounts))
+    if not posted.entries:
+        return None
+    banks = await post(connection, held, held.window, number, posted)
+    await add_to_window(connection, held.window, banks, earned={key: sums[1] - sums[0] for key, sums in banks.items()})
+    return Flushed(number, held.at, [posted], [], is_last=True)
 
 
 async def changed(connection: Connection, statement: str, *values: Any) -> Window:
@@ -133,16 +171,19 @@ async def changed(connection: Connection, statement: str, *values: Any) -> Windo
     return window_of(row)
 
 
-async def post(connection: Connection, window: int, number: int, batch: Posted) -> None:
-    """Write the batch as one that flush `number` has posted, with the balances that it makes."""
+async def post(connection: Connection, held: Held, window: int, number: int, batch: Posted) -> Totals:
+    """Write the batch as one that flush `number` has posted in the window, with the balances that it makes; its totals
+    by bank."""
     size = len(batch.entries) // 2
-    await connection.execute(POST_SETTLEMENT, batch.id, size, to_json(batch.entries), number, window)
+    await connection.execute(POST, batch.id, size, to_json(batch.entries), number, window)
     accounts = totals_by_account(batch.entries)
-    await add_to_balances(connection, accounts, totals_by_bank(accounts))
+    banks = totals_by_bank(accounts)
+    await add_to_balances(connection, held, accounts, banks)
     if not await connection.fetchval(NUMBER_FLUSH, number):
         raise OutdatedError
+    return banks
 
 
 def to_json(entries: Iterable[Entry]) -> str:
-    """As a payload. A net knows no bound, and msgspec writes whole numbers up to 64 bits."""
+    """As a payload. An amount knows no bound, and msgspec writes whole numbers up to 64 bits."""
     return json.dumps(list(entries), separators=(",", ":"))

@@ -14,6 +14,7 @@ import msgspec
 
 from polka import database
 from polka.database import Connection
+from polka.interest import BOOKED_BY_POLKA, DAYS_A_YEAR, DAYS_A_YEAR_OF, INTEREST, MICROSECONDS_A_DAY
 from polka.money import AMOUNT_MAX, EXPONENTS
 from polka.policy import BASIS_POINTS
 from polka.positions import PAGE_MAX, Bank, Banks
@@ -37,7 +38,7 @@ VERSIONS = """
     FROM transaction_history
 """
 # A version moves its amount to the receiver, or across currencies to Polka's own account, which pays the receiver. Its
-# fee moves to Polka.
+# fee moves to Polka. What windows say of interest moves between Polka and a bank.
 MOVES = f"""
     SELECT batch, sign, sender_bank, sender_account,
            CASE WHEN receiver_amount IS NULL THEN receiver_bank ELSE '{POLKA}' END AS receiver_bank,
@@ -50,6 +51,11 @@ MOVES = f"""
         (sender_bank, sender_account, '{POLKA}', '{FEES}', currency, fee)
     ) more (sender_bank, sender_account, receiver_bank, receiver_account, currency, amount)
     WHERE (receiver_amount IS NOT NULL OR fee > 0) AND more.amount > 0
+    UNION ALL
+    SELECT interest_batch, sign(interest)::int, '{POLKA}', '{INTEREST}', bank, '{BOOKED_BY_POLKA}', currency,
+           abs(interest)
+    FROM window_totals JOIN windows ON windows.id = window_id
+    WHERE interest_batch IS NOT NULL AND interest <> 0 AND bank <> '{POLKA}'
 """
 ENTRIES = f"""
     SELECT batch, sender_bank AS bank, sender_account AS account, currency, -sign * amount AS amount
@@ -71,6 +77,48 @@ PAYLOADS = """
     SELECT id AS batch, state, entry->>0 AS bank, entry->>1 AS account, entry->>2 AS currency,
            (entry->>3)::numeric AS amount
     FROM batches, json_array_elements(payload) AS entry
+"""
+DAYS = ", ".join(f"('{currency}', {days})" for currency, days in DAYS_A_YEAR_OF.items())
+# What must have accrued, by bank and currency: `debit` and `credit` in minor units × microseconds × basis points. For
+# each closed window, and for the open one (null) up to where it has accrued. A balance stood for a piece of time, which
+# ended with a flush, with the closing of a window, or where it has accrued.
+ACCRUED = f"""
+    WITH rates AS (
+        SELECT bank, currency, (rate->>'debit_basis_points')::numeric AS debit_rate,
+               (rate->>'credit_basis_points')::numeric AS credit_rate, since,
+               coalesce(until, 'infinity') AS until
+        FROM (
+            SELECT bank, interest, in_force_from AS since,
+                   lead(in_force_from) OVER (PARTITION BY bank ORDER BY version) AS until
+            FROM bank_terms WHERE version <= (SELECT policy FROM flush)
+        ) terms, jsonb_each(interest) AS rate_of (currency, rate)
+    ), events AS (
+        SELECT bank, currency, flush, 0 AS closing, NULL::bigint AS window_id, max(posted_at) AS at,
+               sum(amount) AS amount
+        FROM ({ALL_ENTRIES}) entries JOIN batches ON batches.id = batch AND state = 'posted'
+        WHERE (bank, currency) IN (SELECT bank, currency FROM rates) GROUP BY 1, 2, 3
+        UNION ALL
+        SELECT bank, currency, flush, id, id, closed_at, 0
+        FROM windows, (SELECT DISTINCT bank, currency FROM rates) bearing WHERE state <> 'open'
+        UNION ALL
+        SELECT bank, currency, NULL, NULL, NULL, accrued_until, 0 FROM interest_accruals
+    ), pieces AS (
+        SELECT bank, currency, sum(amount) OVER before AS balance, max(at) OVER before AS began,
+               max(at) OVER up_to AS ended, min(window_id) OVER after AS window_id
+        FROM events
+        WINDOW up_to AS (PARTITION BY bank, currency ORDER BY flush, closing ROWS UNBOUNDED PRECEDING),
+               before AS (PARTITION BY bank, currency ORDER BY flush, closing
+                          ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING),
+               after AS (PARTITION BY bank, currency ORDER BY flush, closing
+                         ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
+    )
+    SELECT window_id, bank, currency, sum(greatest(-balance, 0) * debit_rate * microseconds) AS debit,
+           sum(greatest(balance, 0) * credit_rate * microseconds) AS credit
+    FROM pieces JOIN rates USING (bank, currency), LATERAL (
+        SELECT (extract(epoch FROM least(ended, until) - greatest(began, since)) * 1000000)::bigint AS microseconds
+        WHERE least(ended, until) > greatest(began, since)
+    ) passed
+    GROUP BY 1, 2, 3
 """
 UNPOSTED = f"SELECT bank, account, currency, amount FROM ({PAYLOADS}) payloads WHERE state = 'unposted'"
 UNITS = ", ".join(f"('{currency}', {10**exponent})" for currency, exponent in EXPONENTS.items())
@@ -134,7 +182,7 @@ CHECKS = {
         FROM (SELECT batch, count(*) AS versions FROM transaction_versions GROUP BY batch) counted
         FULL JOIN batches ON batches.id = counted.batch
         WHERE coalesce(size, 0) <> coalesce(versions, 0)
-        AND NOT EXISTS (SELECT FROM windows WHERE settlement = batches.id AND versions IS NULL)
+        AND NOT EXISTS (SELECT FROM windows WHERE batches.id IN (settlement, interest_batch) AND versions IS NULL)
     """,
     "A batch's entries are those of its transactions, or of its settlement": f"""
         SELECT concat_ws(' ', batch, bank, account, currency) AS subject, sum(made) AS expected, sum(said) AS found
@@ -248,6 +296,46 @@ CHECKS = {
             SELECT FROM window_totals WHERE window_id = windows.id AND credits <> debits
         ) AS must) nets
         WHERE must <> (batches.id IS NOT NULL) OR must <> (settlement IS NOT NULL)
+    """,
+    "Interest is booked by one batch, posted in its window": """
+        SELECT concat_ws(' ', 'window', windows.id) AS subject, must::int AS expected,
+               (batches.id IS NOT NULL)::int AS found
+        FROM windows
+        LEFT JOIN batches
+        ON batches.id = interest_batch AND batches.state = 'posted' AND batches.window_id = windows.id,
+        LATERAL (SELECT EXISTS (
+            SELECT FROM window_totals WHERE window_id = windows.id AND interest <> 0
+        ) AS must) interests
+        WHERE must <> (batches.id IS NOT NULL) OR must <> (interest_batch IS NOT NULL)
+    """,
+    "A window's interest is that of balances, times and rates, rounded half to even": f"""
+        WITH units AS (
+            SELECT window_id, bank, currency, credit - debit AS accrued,
+                   {BASIS_POINTS} * {MICROSECONDS_A_DAY} * coalesce(days, {DAYS_A_YEAR})::numeric AS unit
+            FROM ({ACCRUED}) accrued LEFT JOIN (VALUES {DAYS}) days_a_year (currency, days) USING (currency)
+            WHERE window_id IS NOT NULL
+        ), expected AS (
+            SELECT window_id, bank, currency, sign(accrued) * (whole + (
+                2 * mod(abs(accrued), unit) > unit OR 2 * mod(abs(accrued), unit) = unit AND mod(whole, 2) = 1
+            )::int) AS interest
+            FROM units, LATERAL (SELECT div(abs(accrued), unit) AS whole) whole_units
+        ), recomputed AS (
+            SELECT * FROM expected
+            UNION ALL SELECT window_id, '{POLKA}', currency, -sum(interest) FROM expected GROUP BY 1, 3
+        )
+        SELECT concat_ws(' ', 'window', window_id, bank, currency) AS subject,
+               coalesce(recomputed.interest, 0) AS expected, coalesce(stored.interest, 0) AS found
+        FROM recomputed FULL JOIN window_totals AS stored USING (window_id, bank, currency)
+        WHERE coalesce(recomputed.interest, 0) <> coalesce(stored.interest, 0)
+    """,
+    "What has accrued in the open window is that of balances, times and rates": f"""
+        SELECT concat_ws(' ', bank, currency, figure) AS subject, expected, found
+        FROM (SELECT * FROM ({ACCRUED}) accrued WHERE window_id IS NULL) recomputed
+        FULL JOIN interest_accruals AS stored USING (bank, currency), LATERAL (VALUES
+            ('owed', coalesce(recomputed.debit, 0), coalesce(stored.debit, 0)),
+            ('was owed', coalesce(recomputed.credit, 0), coalesce(stored.credit, 0))
+        ) figures (figure, expected, found)
+        WHERE expected <> found
     """,
     "A closed window's netting is that of its payments": f"""
         WITH pairs AS (

@@ -9,7 +9,7 @@ from polka.windows import Report, Total, Window
 WINDOW = "SELECT * FROM windows WHERE id = $1"
 WINDOWS = "SELECT * FROM windows WHERE $1::bigint IS NULL OR id < $1 ORDER BY id DESC LIMIT $2"
 REPORT = """
-SELECT windows.*, bank, currency, debits, credits, count, fees
+SELECT windows.*, bank, currency, debits, credits, count, fees, interest
 FROM windows LEFT JOIN window_totals ON window_id = id AND ($2::text IS NULL OR bank = $2)
 WHERE id = $1 ORDER BY bank, currency
 """
@@ -45,13 +45,13 @@ def window_of(row: Any) -> Window:
 
 def fields_of(row: Any) -> dict[str, Any]:
     """What a row says of the window itself."""
-    settlement = str(row["settlement"]) if row["settlement"] else None
-    return {name: row[name] for name in Window.__struct_fields__} | {"settlement": settlement}
+    fields = {name: row[name] for name in Window.__struct_fields__}
+    return fields | {name: str(row[name]) for name in ("settlement", "interest_batch") if row[name]}
 
 
 def total_of(row: Any) -> Total:
-    debits, credits = int(row["debits"]), int(row["credits"])
-    return Total(row["bank"], row["currency"], debits, credits, row["count"], int(row["fees"]), credits - debits)
+    amounts = {name: int(row[name]) for name in ("debits", "credits", "count", "fees", "interest")}
+    return Total(row["bank"], row["currency"], **amounts, net=amounts["credits"] - amounts["debits"])
 
 
 def netting_of(row: Any) -> Netting:

@@ -340,9 +340,9 @@ def run_clearing_show(window: int, url: str, key: str | None) -> None:
     report = run(ask(url, key, "GET", f"/clearing/{window}", Report))
     show_window(report)
     show_table(
-        ("bank", "currency", "debits", "credits", "count", "fees", "net"),
+        ("bank", "currency", "debits", "credits", "count", "fees", "interest", "net"),
         (
-            (one.bank, one.currency, *amounts(one.debits, one.credits, one.count, one.fees, one.net))
+            (one.bank, one.currency, *amounts(one.debits, one.credits, one.count, one.fees, one.interest, one.net))
             for one in report.totals
         ),
     )

@@ -54,12 +54,20 @@ class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
     interest: dict[str, Interest] = {}
 
 
+class InterestPatch(msgspec.Struct, frozen=True):
+    """What may be changed of the interest in one currency."""
+
+    debit_basis_points: InterestRate | UnsetType | None = UNSET
+    credit_basis_points: InterestRate | UnsetType | None = UNSET
+
+
 class TermsPatch(msgspec.Struct, frozen=True):
     """What may be changed of a bank's terms by now, as a JSON Merge Patch (RFC 7396): null takes away."""
 
     caps: dict[str, MinorUnits | None] | UnsetType | None = UNSET
     suspended: Suspended | UnsetType | None = UNSET
     fees: dict[str, Fee | None] | UnsetType | None = UNSET
+    interest: dict[str, InterestPatch | None] | UnsetType | None = UNSET
 
 
 DEFAULT = Terms()

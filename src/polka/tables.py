@@ -67,7 +67,10 @@ class Epoch(SQLModel, table=True):
 
 
 class Flush(SQLModel, table=True):
-    """One row: the number of the latest flush that posted something, across all epochs."""
+    """One row: the number of the latest flush that posted something, across all epochs.
+
+    `policy` is the version of the policy by whose rates interest accrues.
+    """
 
     __tablename__ = "flush"
     __table_args__ = (
@@ -78,6 +81,7 @@ class Flush(SQLModel, table=True):
     id: int = Field(sa_column=Column(SmallInteger, primary_key=True, autoincrement=False))
     number: int = Field(sa_column=Column(BigInteger, nullable=False))
     flushed_at: datetime = Field(sa_column=now())
+    policy: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="0"))
 
 
 class Bank(SQLModel, table=True):
@@ -350,7 +354,7 @@ class Window(SQLModel, table=True):
 
     `flush` is the latest one whose batches are in it; `settlement` the batch of its settlement entries, if its nets
     were not all zero. `is_netted` once its netting figures are kept. `scheduled_for` is the time of the schedule by
-    which it was closed, if it was.
+    which it was closed, if it was; `interest_batch` the batch of the interest that was booked then, if there was any.
     """
 
     __tablename__ = "windows"
@@ -362,6 +366,7 @@ class Window(SQLModel, table=True):
             name="settled",
         ),
         CheckConstraint("state <> 'open' OR scheduled_for IS NULL", name="scheduled"),
+        CheckConstraint("state <> 'open' OR interest_batch IS NULL", name="interest"),
         Index("ix_windows_open", "state", unique=True, postgresql_where=text("state = 'open'")),
         Index("ix_windows_unnetted", "id", postgresql_where=text("NOT is_netted")),
         Index(
@@ -382,6 +387,31 @@ class Window(SQLModel, table=True):
     settlement: UUID | None
     is_netted: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=text("false")))
     scheduled_for: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
+    interest_batch: UUID | None
+
+
+class InterestAccrual(SQLModel, table=True):
+    """What has accrued since the open window's beginning on a bank's balance in a currency that bears interest.
+
+    In minor units × microseconds × basis points a year: `debit` on what it owed, `credit` on what it was owed, up to
+    `accrued_until`, from when on the rates hold.
+    """
+
+    __tablename__ = "interest_accruals"
+    __table_args__ = (
+        CheckConstraint("debit >= 0 AND debit = trunc(debit)", name="debit"),
+        CheckConstraint("credit >= 0 AND credit = trunc(credit)", name="credit"),
+        CheckConstraint("debit_basis_points >= 0 AND credit_basis_points >= 0", name="rates"),
+        {"postgresql_with": {"fillfactor": 80}},
+    )
+
+    bank: str = Field(sa_column=name(primary_key=True))
+    currency: str = Field(sa_column=name(primary_key=True))
+    debit_basis_points: int = Field(sa_column=Column(Integer, nullable=False))
+    credit_basis_points: int = Field(sa_column=Column(Integer, nullable=False))
+    accrued_until: datetime = Field(sa_column=Column(TIMESTAMP(timezone=True), nullable=False))
+    debit: Decimal = Field(sa_column=Column(Numeric, nullable=False, server_default="0"))
+    credit: Decimal = Field(sa_column=Column(Numeric, nullable=False, server_default="0"))
 
 
 class ClearingSchedule(SQLModel, table=True):
@@ -414,13 +444,14 @@ class WindowTotal(SQLModel, table=True):
     """What was posted for a bank in a window and currency: sums of debits and of credits, and how many entries.
 
     Its net is credits less debits. Settlement entries never count. `fees` is what of it the bank has paid as fees, less
-    what came back with reversals.
+    what came back with reversals; `interest` what it has earned (> 0) or paid (< 0) as interest.
     """
 
     __tablename__ = "window_totals"
     __table_args__ = (
         CheckConstraint("debits >= 0 AND debits = trunc(debits)", name="debits"),
         CheckConstraint("credits >= 0 AND credits = trunc(credits)", name="credits"),
+        CheckConstraint("interest = trunc(interest)", name="interest"),
     )
 
     window_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
@@ -430,3 +461,4 @@ class WindowTotal(SQLModel, table=True):
     credits: Decimal = Field(sa_column=Column(Numeric, nullable=False))
     count: int = Field(sa_column=Column(BigInteger, nullable=False))
     fees: Decimal = Field(sa_column=Column(Numeric, nullable=False, server_default="0"))
+    interest: Decimal = Field(sa_column=Column(Numeric, nullable=False, server_default="0"))

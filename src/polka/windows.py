@@ -25,7 +25,8 @@ class WindowToClose(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Window(msgspec.Struct, frozen=True):
     """`flush` is the latest one whose payments are in it, and `settlement` the batch that settled it, if any net was
-    not zero; `scheduled_for` is the time of the schedule at which it was closed, if it was not by request."""
+    not zero; `scheduled_for` is the time of the schedule at which it was closed, if it was not by request;
+    `interest_batch` the batch of the interest that was booked then, if there was any."""
 
     id: int
     state: Literal["open", "closed", "settled"]
@@ -35,6 +36,7 @@ class Window(msgspec.Struct, frozen=True):
     flush: int | None
     settlement: str | None
     scheduled_for: datetime | None = None
+    interest_batch: str | None = None
 
 
 class Windows(msgspec.Struct, frozen=True):
@@ -46,7 +48,8 @@ class Windows(msgspec.Struct, frozen=True):
 
 class Total(msgspec.Struct, frozen=True):
     """What a window has for one bank in one currency, in minor units; `count` counts entries, `net` is credits less
-    debits. `fees` is what of it the bank has paid as fees, less what came back with reversals."""
+    debits. `fees` is what of it the bank has paid as fees, less what came back with reversals; `interest` what it has
+    earned (> 0) or paid (< 0) as interest."""
 
     bank: str
     currency: str
@@ -54,6 +57,7 @@ class Total(msgspec.Struct, frozen=True):
     credits: int
     count: int
     fees: int
+    interest: int
     net: int
 
 

@@ -1,0 +1,49 @@
+"""Interest: what has accrued, and what was booked in each window."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0011"
+down_revision = "0010"
+branch_labels = None
+depends_on = None
+
+POLICY_LOCK = 7_105_321_446_018_772_101
+"""Of the advisory lock that a change of the policy takes."""
+
+SETTLED_POLICY = f"""
+CREATE FUNCTION polka_settled_policy() RETURNS bigint LANGUAGE plpgsql VOLATILE COST 1 AS $$
+BEGIN
+    PERFORM pg_advisory_lock_shared({POLICY_LOCK});
+    PERFORM pg_advisory_unlock_shared({POLICY_LOCK});
+    RETURN (SELECT version FROM policy);
+END $$
+"""
+"""The version of the policy, after a change that is under way. A change that is not waited for takes its time later
+than the transaction that asks has its own: so none is missed that is in force by then."""
+
+
+def upgrade() -> None:
+    op.create_table(
+        "interest_accruals",
+        sa.Column("bank", sa.Text(collation="C"), nullable=False),
+        sa.Column("currency", sa.Text(collation="C"), nullable=False),
+        sa.Column("debit_basis_points", sa.Integer(), nullable=False),
+        sa.Column("credit_basis_points", sa.Integer(), nullable=False),
+        sa.Column("accrued_until", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("debit", sa.Numeric(), server_default="0", nullable=False),
+        sa.Column("credit", sa.Numeric(), server_default="0", nullable=False),
+        sa.CheckConstraint("debit >= 0 AND debit = trunc(debit)", name=op.f("ck_interest_accruals_debit")),
+        sa.CheckConstraint("credit >= 0 AND credit = trunc(credit)", name=op.f("ck_interest_accruals_credit")),
+        sa.CheckConstraint(
+            "debit_basis_points >= 0 AND credit_basis_points >= 0", name=op.f("ck_interest_accruals_rates")
+        ),
+        sa.PrimaryKeyConstraint("bank", "currency", name=op.f("pk_interest_accruals")),
+        postgresql_with={"fillfactor": 80},
+    )
+    op.add_column("flush", sa.Column("policy", sa.BigInteger(), server_default="0", nullable=False))
+    op.add_column("window_totals", sa.Column("interest", sa.Numeric(), server_default="0", nullable=False))
+    op.create_check_constraint(op.f("ck_window_totals_interest"), "window_totals", "interest = trunc(interest)")
+    op.add_column("windows", sa.Column("interest_batch", sa.Uuid(), nullable=True))
+    op.create_check_constraint(op.f("ck_windows_interest"), "windows", "state <> 'open' OR interest_batch IS NULL")
+    op.execute(SETTLED_POLICY)
