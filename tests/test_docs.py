@@ -20,6 +20,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 TEST = re.compile(r"(test_\w+\.py)::(\w+)")
+PLACE = re.compile(r"`((?:api|cache|polka)/\w+\.py)::(\w+)`")
 FILE = re.compile(r"`([\w./-]+(?:\.py|/))`")
 
 
@@ -52,28 +53,29 @@ def test_every_link_leads_to_a_file(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)
 def test_every_test_that_is_named_exists(document: Path) -> None:
-    missing = [f"{file}::{name}" for file, name in TEST.findall(document.read_text()) if name not in defined_in(file)]
-    assert missing == []
+    named_tests = TEST.findall(document.read_text())
+    assert [f"{file}::{name}" for file, name in named_tests if name not in defined_in(ROOT / "tests" / file)] == []
 
 
-def defined_in(file: str) -> set[str]:
-    """The tests of a file, and the test cases that it assigns to a name."""
-    path = ROOT / "tests" / file
+def defined_in(path: Path) -> set[str]:
+    """The functions, methods and classes of a file, and what it assigns to a name: tests and test cases among them."""
     names = set()
-    for node in ast.parse(path.read_text()).body if path.exists() else []:
+    for node in ast.walk(ast.parse(path.read_text())) if path.exists() else []:
         match node:
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 names.add(name)
             case ast.Assign(targets=[ast.Name(id=name)]):
                 names.add(name)
     return names
 
 
-def test_every_protection_names_the_test_that_holds_it() -> None:
+def test_every_protection_names_its_place_in_the_code_and_the_test_that_holds_it() -> None:
     table = section(ROOT / "docs" / "posting.md", "What each protection is for")
     rows = [line for line in table.splitlines() if line.startswith("| ")][2:]
     assert rows
-    assert [row for row in rows if not TEST.search(row)] == []
+    assert [row for row in rows if not (PLACE.search(row) and TEST.search(row))] == []
+    places = PLACE.findall(table)
+    assert [f"{file}::{name}" for file, name in places if name not in defined_in(ROOT / "src" / file)] == []
 
 
 def typed(document: Path) -> Iterator[list[str]]:
