@@ -2,8 +2,9 @@
 
     python tests/crash.py --kills 1000 --seed 1
 
-Four clients pay, amend, delete and send in bulk, with idempotency keys, and repeat what they got no answer to. A fifth
-closes the clearing window five times a second, and settles most of them.
+Four clients pay, also across currencies, amend, delete and send in bulk, with idempotency keys, and repeat what they
+got no answer to; with one bank a fee is agreed. A fifth closes the clearing window five times a second, and settles
+most of them.
 Meanwhile an api, the cache or Postgres (with all its processes) gets SIGKILL, or SIGSTOP and later SIGCONT. In the end
 each acknowledged request must have done its work exactly once, each unknown one at most once, none that was answered
 with "nothing was recorded", and the audit must be clean. The last line counts; the exit code is 1 unless nothing was
@@ -30,8 +31,9 @@ import httpx
 import psutil
 from rich.progress import Progress
 
-from polka import api_keys, audit, database, seed
+from polka import api_keys, audit, bank_terms, database, seed
 from polka.demo import free_layout, posted
+from polka.policy import NOTHING_AGREED, Fee, Terms
 from polka.processes import Process
 from polka.up import Running, up
 
@@ -117,8 +119,12 @@ async def crash(
     on_kill: Callable[[], None] = lambda: None,
     say: Callable[[str], None] = lambda _: None,
     pause_seconds_max: float = PAUSE_SECONDS_MAX,
+    is_enough: Callable[[Storm], bool] = lambda _: True,
 ) -> Verdict:
-    """Start a Polka, let the storm pass over it, and judge what is left. A longer pause lets it do more in between."""
+    """Start a Polka, let the storm pass over it, and judge what is left. A longer pause lets it do more in between.
+
+    The storm goes on until so many were killed or frozen, and enough was done meanwhile.
+    """
     os.environ.update(IMPATIENT)
     with tempfile.TemporaryDirectory(prefix="polka-crash-") as name:
         folder = Path(name)
@@ -128,10 +134,11 @@ async def crash(
             await seed.seed(running.database_url, BANKS, 0)
             async with database.session(running.database_url) as connection:
                 key = await api_keys.create_operators(connection, "storm")
+                await bank_terms.change(connection, "bank1", NOTHING_AGREED, Terms(fees={"USD": Fee(25, 10)}), "storm")
             storm = Storm(chance, layout.url, {"Authorization": f"Bearer {key}"})
             clients = [asyncio.create_task(pay(storm)) for _ in range(CLIENTS)]
             clients.append(asyncio.create_task(clear(storm)))
-            await rage(storm, running, kills, on_kill, pause_seconds_max)
+            await rage(storm, running, lambda: storm.kills >= kills and is_enough(storm), on_kill, pause_seconds_max)
             await all_serve(running)
             storm.is_over = True
             await asyncio.gather(*clients)
@@ -206,8 +213,9 @@ def payment(chance: random.Random, reference: str) -> dict[str, Any]:
     return {
         "sender": {"bank": f"bank{sender}", "account": f"A{chance.randint(1, ACCOUNTS)}"},
         "receiver": {"bank": f"bank{receiver}", "account": f"A{chance.randint(1, ACCOUNTS)}"},
-        "amount": chance.randint(1, 10**6),
+        "amount": chance.randint(100, 10**6),
         "reference": reference,
+        **({"receiver_currency": "EUR"} if chance.random() < 0.2 else {}),
     }
 
 
@@ -261,11 +269,15 @@ def done_by(answer: dict[str, Any]) -> list[str]:
 
 
 async def rage(
-    storm: Storm, running: Running, kills: int, on_kill: Callable[[], None], pause_seconds_max: float
+    storm: Storm,
+    running: Running,
+    is_over: Callable[[], bool],
+    on_kill: Callable[[], None],
+    pause_seconds_max: float,
 ) -> None:
     """Kill or freeze somebody at random moments; several may be down at once."""
     thawing: set[asyncio.Task[None]] = set()
-    while storm.kills < kills:
+    while not is_over():
         await asyncio.sleep(storm.chance.uniform(0.05, pause_seconds_max))
         victim = storm.chance.choice(running.processes)
         if victim.pid is None:

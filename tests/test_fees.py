@@ -257,6 +257,21 @@ def test_a_payment_across_currencies_costs_its_sender_in_the_currency_that_it_pa
     wait_for("it has moved back", lambda: held(polka, a) == {"USD": 0})
 
 
+@pytest.mark.parametrize("fields", [{}, {"receiver_currency": "EUR"}])
+def test_a_cap_is_for_a_payment_with_its_fee(
+    polka: Running, banks: tuple[str, str, str], fields: dict[str, Any]
+) -> None:
+    """A deletion makes room for both again, once it is posted."""
+    a, b, _ = banks
+    client.patch(f"{polka.url}/banks/{a}", json={"caps": {"USD": 10_000}}).raise_for_status()
+    assert refused(post(polka, payment(9_966, a, b, **fields)), 409, "cap_exceeded")
+    made = post(polka, payment(9_965, a, b, **fields)).json()  # and 34.965 of fee
+    assert made["fee"] == 35
+    assert refused(post(polka, payment(1, a, b, **fields)), 409, "cap_exceeded")
+    client.delete(f"{polka.url}/transaction/{made['id']}").raise_for_status()
+    wait_for("there is room again", lambda: post(polka, payment(9_965, a, b, **fields)).status_code == 201)
+
+
 @pytest.mark.parametrize("mode", ["atomic", "each"])
 def test_each_of_many_costs_what_is_agreed(polka: Running, banks: tuple[str, str, str], key: str, mode: str) -> None:
     a, b, c = banks
