@@ -37,6 +37,8 @@ def server() -> Iterator[postgres.Server]:
         server = postgres.Server(postgres.locate(), folder)
         server.stop_signal = signal.SIGQUIT  # "immediate": nothing of it is to be kept
         server.initialise()
+        with (server.data / "postgresql.auto.conf").open("a") as settings:
+            settings.write("track_commit_timestamp = on\n")  # by it a test replays commits in their order
         runner.run(server.start())
         runner.run(make_template(server.url))
         yield server

@@ -80,8 +80,12 @@ class Service:
         except httpx.HTTPError:
             return False
 
-    def restart(self, seconds: float = WAIT_SECONDS) -> "Service":
+    def start(self) -> None:
+        """Start it anew, once it has ended."""
         self.process = self._spawn()
+
+    def restart(self, seconds: float = WAIT_SECONDS) -> "Service":
+        self.start()
         return self.ready(seconds)
 
     def send(self, number: signal.Signals) -> None:
@@ -119,7 +123,7 @@ class Services:
     def __init__(self, database_url: str, folder: Path) -> None:
         self.database_url = database_url
         self._folder = folder
-        self._started: list[Service] = []
+        self.started: list[Service] = []
         self._cache_port = free_port()
         self.cache_url = f"http://127.0.0.1:{self._cache_port}"
 
@@ -134,13 +138,13 @@ class Services:
         return self._start("api", free_port(), {"POLKA_CACHE_URL": self.cache_url} | environ)
 
     def _start(self, name: str, port: int, environ: dict[str, str]) -> Service:
-        log = self._folder / f"{name}-{len(self._started)}.log"
+        log = self._folder / f"{name}-{len(self.started)}.log"
         service = Service(name, port, self.database_url, log, **environ)
-        self._started.append(service)
+        self.started.append(service)
         return service
 
     def stop(self) -> None:
-        for service in reversed(self._started):
+        for service in reversed(self.started):
             service.stop()
 
 
