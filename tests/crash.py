@@ -33,7 +33,7 @@ from rich.progress import Progress
 
 from polka import api_keys, audit, bank_terms, database, seed
 from polka.demo import free_layout, posted
-from polka.policy import NOTHING_AGREED, Fee, Terms
+from polka.policy import INTEREST_BASIS_POINTS_MAX, NOTHING_AGREED, Fee, Interest, Terms
 from polka.processes import Process
 from polka.up import Running, up
 
@@ -50,6 +50,9 @@ IMPATIENT = {
     "POLKA_FLUSH_TIMEOUT_SECONDS": "2",
     "POLKA_CACHE_TIMEOUT_SECONDS": "0.5",
 }
+
+USURY = Interest(INTEREST_BASIS_POINTS_MAX, INTEREST_BASIS_POINTS_MAX)
+"""So that windows of a fraction of a second bear interest."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,10 @@ async def crash(
             await seed.seed(running.database_url, BANKS, 0)
             async with database.session(running.database_url) as connection:
                 key = await api_keys.create_operators(connection, "storm")
-                await bank_terms.change(connection, "bank1", NOTHING_AGREED, Terms(fees={"USD": Fee(25, 10)}), "storm")
+                for bank in range(1, BANKS + 1):
+                    fees = {"USD": Fee(25, 10)} if bank == 1 else {}
+                    terms = Terms(fees=fees, interest={"USD": USURY})
+                    await bank_terms.change(connection, f"bank{bank}", NOTHING_AGREED, terms, "storm")
             storm = Storm(chance, layout.url, {"Authorization": f"Bearer {key}"})
             clients = [asyncio.create_task(pay(storm)) for _ in range(CLIENTS)]
             clients.append(asyncio.create_task(clear(storm)))
