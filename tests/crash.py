@@ -8,7 +8,7 @@ most of them.
 Meanwhile an api, the cache or Postgres (with all its processes) gets SIGKILL, or SIGSTOP and later SIGCONT. In the end
 each acknowledged request must have done its work exactly once, each unknown one at most once, none that was answered
 with "nothing was recorded", and the audit must be clean. The last line counts; the exit code is 1 unless nothing was
-lost or doubled.
+lost or doubled. What the services have said is shown then, and stays in a file.
 """
 
 import argparse
@@ -19,9 +19,10 @@ import random
 import signal
 import sys
 import tempfile
+import traceback
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ WINDOW_SECONDS = 0.2
 PAUSE_SECONDS_MAX = 1.2
 BULK = 5
 SETTLED_SECONDS = 60.0
+SAID_LINES_MAX = 200
+STDERR = 2
 NOTHING_RECORDED = {"database_away", "timeout", "overloaded"}
 IMPATIENT = {
     # Every wait of the services, shortened: a freeze of some seconds outlasts them all.
@@ -391,14 +394,36 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    with Progress() as progress:
+    descriptor, said = tempfile.mkstemp(prefix=f"polka-crash-{options.seed}-", suffix=".log")
+    verdict = None
+    with Progress() as progress, errors_to(descriptor):
         bar = progress.add_task(f"seed {options.seed}", total=options.kills)
         chance = random.Random(options.seed)
-        verdict = asyncio.run(crash(options.kills, chance, lambda: progress.advance(bar), progress.console.print))
-    for fault in verdict.wrong:
+        try:
+            verdict = asyncio.run(crash(options.kills, chance, lambda: progress.advance(bar), progress.console.print))
+        except Exception:
+            traceback.print_exc()
+    if verdict and verdict.is_good:
+        Path(said).unlink()
+    else:
+        print("".join(Path(said).read_text().splitlines(keepends=True)[-SAID_LINES_MAX:]))
+        print(f"More of what was said is in {said}")
+    for fault in verdict.wrong if verdict else ():
         print(fault)
-    print(verdict)
-    return 0 if verdict.is_good else 1
+    print(verdict or "The storm ended without a verdict.")
+    return 0 if verdict and verdict.is_good else 1
+
+
+@contextlib.contextmanager
+def errors_to(descriptor: int) -> Iterator[None]:
+    """Have what we and all that we start write to the standard error go there."""
+    before = os.dup(STDERR)
+    os.dup2(descriptor, STDERR)
+    try:
+        yield
+    finally:
+        os.dup2(before, STDERR)
+        os.close(before)
 
 
 if __name__ == "__main__":
