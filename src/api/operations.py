@@ -257,7 +257,9 @@ Operation = Pay | Change | Bulk
 
 
 def lowers_capped(operation: Operation, caps: Caps) -> bool:
-    """Whether a unit of it lowers a balance that has a cap."""
+    """Whether a unit of it lowers a balance that has a cap. A payment lowers its sender's alone."""
+    if isinstance(operation, Pay) and operation.payment.sender.bank not in caps:
+        return False
     return any(lowered(entries, caps) for entries in operation.units())
 
 

@@ -16,6 +16,9 @@ from polka.transactions import Entry
 YOUNG_MAX = 1_000
 """Ids passed over in search of old ones: some were made by a clock that is ahead."""
 
+Falls = Mapping[tuple[str, str], int]
+"""By bank and currency, below zero: by how much balances that have a cap are lowered."""
+
 Sums = dict[str, dict[str, int]]
 """Minor units by bank and currency."""
 
@@ -44,7 +47,8 @@ class Ledger:
         self.pending: dict[UUID, Sequence[Entry]] = {}
         self._posted = posted
         self._pending_sums: Sums = {}
-        self._pending_out: dict[tuple[str, str], int] = {}  # by bank and currency, of those that have a cap
+        self._falls: dict[UUID, Falls] = {}  # of each batch that is pending and lowers what has a cap
+        self._pending_out: dict[tuple[str, str], int] = {}  # their sums
         self._reserved: dict[UUID, dict[int, Overdraft]] = {}  # what was refused of each batch that is pending
         self._done = dict(done)
 
@@ -95,7 +99,7 @@ class Ledger:
             self._reserved[batch] = refused
         return refused
 
-    def _overdraft(self, falls: Mapping[tuple[str, str], int], out: Mapping[tuple[str, str], int]) -> Overdraft | None:
+    def _overdraft(self, falls: Falls, out: Mapping[tuple[str, str], int]) -> Overdraft | None:
         """The first cap that would be exceeded if these balances fell so, with that much pending out of them."""
         for (bank, currency), fall in falls.items():
             cap = self.policy.caps[bank][currency]
@@ -110,26 +114,29 @@ class Ledger:
     def follow(self, policy: Policy) -> None:
         """Decide under this policy. All that was decided under an older one has ended, and is posted."""
         self.policy = policy
-        self._pending_out = {}
-        for entries in self.pending.values():
-            self._add_out(entries)
+        self._falls, self._pending_out = {}, {}
+        for batch, entries in self.pending.items():
+            self._count(batch, lowered(entries, policy.caps))
 
-    def _add_out(self, entries: Iterable[Entry], sign: int = 1) -> None:
-        for key, fall in lowered(entries, self.policy.caps).items():
-            self._pending_out[key] = self._pending_out.get(key, 0) + sign * fall
+    def _count(self, batch: UUID, falls: Falls) -> None:
+        if not falls:
+            return
+        self._falls[batch] = falls
+        for key, fall in falls.items():
+            self._pending_out[key] = self._pending_out.get(key, 0) + fall
 
     def keep(self, batch: UUID, entries: Sequence[Entry]) -> None:
         """Have the batch pending with these entries, whatever was known of it."""
         self.drop(batch)
         self.pending[batch] = entries
         add(self._pending_sums, entries)
-        self._add_out(entries)
+        self._count(batch, lowered(entries, self.policy.caps))
 
     def drop(self, batch: UUID) -> None:
         """Forget a pending batch, which cannot commit any more or is posted."""
-        entries = self.pending.pop(batch, ())
-        add(self._pending_sums, entries, sign=-1)
-        self._add_out(entries, sign=-1)
+        add(self._pending_sums, self.pending.pop(batch, ()), sign=-1)
+        for key, fall in self._falls.pop(batch, {}).items():
+            self._pending_out[key] -= fall
         self._reserved.pop(batch, None)
 
     def finish(self, batch: UUID, flush: int) -> None:
