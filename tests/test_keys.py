@@ -130,6 +130,8 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/clearing"): (OPERATE, at("/clearing"), lambda: {"window": 1}, 200, 403),
     ("GET", "/clearing/{window:int}"): (READ, at("/clearing/1"), None, 200, 200),
     ("POST", "/clearing/{window:int}/settle"): (OPERATE, of_closed_window, None, 200, 403),
+    ("GET", "/liquidity"): (OPERATE, at("/liquidity"), None, 200, 403),
+    ("GET", "/liquidity/history"): (OPERATE, at("/liquidity/history?currency=USD"), None, 200, 403),
     ("GET", "/currencies"): (READ, at("/currencies"), None, 200, 200),
     ("GET", "/rates"): (READ, at("/rates"), None, 200, 200),
     ("GET", "/convert"): (READ, at("/convert?from=EUR&to=USD&amount=1"), None, 200, 200),

@@ -14,6 +14,7 @@ from api.refusals import Refusal
 from api.search import Page
 from api.transactions import History
 from polka.api_keys import ApiKey
+from polka.exposures import Exposures, LiquidityHistory
 from polka.keys import NewKey
 from polka.policy import TermsPatch
 from polka.positions import Accounts, Banks
@@ -107,6 +108,35 @@ REPORT_EXAMPLE = WINDOW_EXAMPLE | {
         }
     ],
     "netting": [{"currency": "USD", "gross": 1450, "bilateral": 1050, "multilateral": 1050, "saving": 400}],
+}
+HIGHEST_EXAMPLE = {"owed": 5200, "at": "2026-11-24T06:30:58.312045Z", "flush": 5}
+EXPOSURES_EXAMPLE = {
+    "currencies": [
+        {
+            "currency": "USD",
+            "owes": 1250,
+            "owed": 1250,
+            "held": 0,
+            "highest": HIGHEST_EXAMPLE,
+            "concentration": {"debtors": 8125, "creditors": 10000},
+            "caps": [{"bank": "bank1", "cap": 100000, "used": 1250, "basis_points": 125}],
+        }
+    ],
+    "as_of": BANK_EXAMPLE["as_of"],
+}
+HISTORY_EXAMPLE = {
+    "currency": "USD",
+    "resolution": "minute",
+    "samples": [
+        {
+            "start": "2026-11-24T06:31:00Z",
+            "last": {"owes": 1250, "owed": 1250, "held": 0},
+            "at": "2026-11-24T06:31:07.467561Z",
+            "flush": 7,
+            "highest": HIGHEST_EXAMPLE | {"at": "2026-11-24T06:31:00Z"},
+        }
+    ],
+    "next": None,
 }
 
 
@@ -224,6 +254,10 @@ ROUTES: dict[tuple[str, str], Described] = {
     ),
     ("POST", "/clearing/{window}/settle"): Described(
         {200: (Window, SETTLED_EXAMPLE)}, refusals=(*CLEARS, Refusal.NOT_FOUND)
+    ),
+    ("GET", "/liquidity"): Described({200: (Exposures, EXPOSURES_EXAMPLE)}, refusals=READS),
+    ("GET", "/liquidity/history"): Described(
+        {200: (LiquidityHistory, HISTORY_EXAMPLE)}, refusals=(*READS, Refusal.UNKNOWN_CURRENCY)
     ),
     ("GET", "/currencies"): Described(
         {200: (Currencies, {"currencies": [{"code": "USD", "name": "US Dollar", "exponent": 2}]})}

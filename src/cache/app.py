@@ -8,10 +8,11 @@ from litestar import Litestar, Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.types import ASGIApp
 
-from cache import balances, clearing, schedule
+from cache import balances, clearing, liquidity, schedule
 from cache.access import Access
 from cache.flush import OutdatedError
 from cache.keeper import Keeper
+from cache.liquidity import show_liquidity, thin_liquidity
 from cache.netting import net_windows
 from cache.pruning import prune_keys
 from cache.rates import Refresher
@@ -43,6 +44,8 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
                 background(keeper.run()),
                 background(prune_keys(chosen, pool)),
                 background(net_windows(chosen, pool)),
+                background(show_liquidity(keeper)),
+                background(thin_liquidity(pool)),
                 background(refresher.run()),
             ):
                 litestar = Litestar(
@@ -57,6 +60,7 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
                         balances.list_accounts,
                         clearing.close_window,
                         clearing.settle_window,
+                        liquidity.get_liquidity,
                         exposition.metrics,
                     ],
                     logging_config=None,

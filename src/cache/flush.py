@@ -13,11 +13,13 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from cache import interest
+from cache import interest, samples
 from cache.ledger import Ledger, Posted, Sums
 from polka.database import Connection
+from polka.liquidity import Figures, Sample
 from polka.money import AMOUNT_MAX
 from polka.transactions import FEES, POLKA, Entry
+from polka.windows import SETTLED_BY_POLKA, SETTLEMENT
 
 RAISE = "SELECT polka_raise_epoch()"
 HOLD = """
@@ -61,10 +63,19 @@ SET_ASIDE = """
 UPDATE batches SET state = 'aside', flush = NULL, posted_at = NULL, window_id = NULL WHERE id = ANY($1::uuid[])
 """
 NUMBER_FLUSH = "UPDATE flush SET number = $1, flushed_at = now() WHERE number = $1 - 1 RETURNING number"
-ADD_TO_BALANCES = """
-INSERT INTO balances AS held (bank, currency, balance)
-SELECT * FROM unnest($1::text[], $2::text[], $3::numeric[])
-ON CONFLICT (bank, currency) DO UPDATE SET balance = held.balance + excluded.balance
+# Tells how that changes what Polka owes its banks, and is owed by them. A full join is never a nested loop, which the
+# planner, who expects few rows, may hold to be the fastest.
+ADD_TO_BALANCES = f"""
+WITH added AS (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::numeric[]) AS added (bank, currency, amount)
+), made AS (
+    INSERT INTO balances AS held (bank, currency, balance) SELECT * FROM added
+    ON CONFLICT (bank, currency) DO UPDATE SET balance = held.balance + excluded.balance
+    RETURNING bank, currency, balance
+)
+SELECT currency, sum(greatest(balance, 0) - greatest(balance - amount, 0)) AS owes,
+       sum(greatest(-balance, 0) - greatest(amount - balance, 0)) AS owed
+FROM made FULL JOIN added USING (bank, currency) WHERE bank <> '{POLKA}' GROUP BY currency
 """
 ADD_TO_ACCOUNTS = """
 INSERT INTO accounts AS held (bank, account, currency, balance)
@@ -122,12 +133,16 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class Flushed(msgspec.Struct, frozen=True):
-    """What one transaction of a flush has done; `is_last` when it left nothing unposted that it could see."""
+    """What one transaction of a flush has done; `is_last` when it left nothing unposted that it could see.
+
+    `liquidity` has the day's samples of the currencies in which it changed.
+    """
 
     number: int
     at: datetime
     posted: Sequence[Posted]
     aside: Sequence[Posted]
+    liquidity: Mapping[str, Sample]
     is_last: bool
 
 
@@ -166,13 +181,14 @@ async def flush(connection: Connection, epoch: int, number: int, payments_max: i
         held = await hold(connection, epoch)
         rows = await connection.fetch(TAKE_UNPOSTED, held.window, payments_max, number)
         posted, aside = sort_out(rows)
+        liquidity: Mapping[str, Sample] = {}
         if aside:
             await connection.execute(SET_ASIDE, [batch.id for batch in aside])
         if posted:
             accounts = totals_by_account(chain.from_iterable(batch.entries for batch in posted))
             banks = totals_by_bank(accounts)
             try:
-                await add_to_balances(connection, held, accounts, banks)
+                changes = await add_to_balances(connection, held, accounts, banks)
                 await add_to_window(connection, held.window, banks, fees=fees_by_bank(accounts, posted))
             except REFUSED_BY_DATABASE as error:
                 if len(posted) > 1:
@@ -180,8 +196,9 @@ async def flush(connection: Connection, epoch: int, number: int, payments_max: i
                 raise PoisonError(posted[0]) from error
             if not await connection.fetchval(NUMBER_FLUSH, number):
                 raise OutdatedError
+            liquidity = await samples.record(connection, changes, held.at, number)
     is_last = sum(row["size"] for row in rows) < payments_max
-    return Flushed(number if posted else number - 1, held.at, posted, aside, is_last)
+    return Flushed(number if posted else number - 1, held.at, posted, aside, liquidity, is_last)
 
 
 async def set_aside(connection: Connection, epoch: int, batch: UUID) -> None:
@@ -204,6 +221,17 @@ async def adopt(connection: Connection, epoch: int, payments_max: int) -> bool:
         if banks := totals_by_bank(totals_by_account(entries)):
             await add_to_window(connection, held.window, banks)
     return bool(rows)
+
+
+async def catch_up(connection: Connection, epoch: int) -> dict[str, Sample]:
+    """See that liquidity is sampled up to the latest flush, and read the newest samples of days, by currency.
+
+    Raises:
+        OutdatedError: another cache has the epoch.
+    """
+    async with connection.transaction(isolation="read_committed"):
+        await hold(connection, epoch)
+        return await samples.catch_up(connection)
 
 
 async def hold(connection: Connection, epoch: int) -> Held:
@@ -287,12 +315,27 @@ def fees_by_bank(accounts: Totals, batches: Iterable[Posted]) -> Amounts:
     return fees
 
 
-async def add_to_balances(connection: Connection, held: Held, accounts: Totals, banks: Totals) -> None:
-    """Add the nets: credits less debits."""
+async def add_to_balances(connection: Connection, held: Held, accounts: Totals, banks: Totals) -> dict[str, Figures]:
+    """Add the nets: credits less debits. How that changes Polka's liquidity, by currency."""
     if held.bears_interest:
         await interest.accrue(connection, held.at, banks)
-    for statement, totals in ((ADD_TO_BALANCES, banks), (ADD_TO_ACCOUNTS, accounts)):
-        await connection.execute(statement, *columns((*key, sums[1] - sums[0]) for key, sums in totals.items()))
+    rows, _ = [
+        await connection.fetch(statement, *columns((*key, sums[1] - sums[0]) for key, sums in totals.items()))
+        for statement, totals in ((ADD_TO_BALANCES, banks), (ADD_TO_ACCOUNTS, accounts))
+    ]
+    return {
+        row["currency"]: Figures(int(row["owes"]), int(row["owed"]), held_more(accounts, row["currency"]))
+        for row in rows
+    }
+
+
+def held_more(accounts: Totals, currency: str) -> int:
+    """What Polka's own accounts of settlements have paid out: it holds so much more."""
+    debits, credits = 0, 0
+    for account in (SETTLEMENT, SETTLED_BY_POLKA):
+        totals = accounts.get((POLKA, account, currency), NOTHING)
+        debits, credits = debits + totals[0], credits + totals[1]
+    return debits - credits
 
 
 async def add_to_window(

@@ -25,6 +25,7 @@ from cache.settings import Settings
 from polka import bank_terms, batches, database
 from polka.background import background
 from polka.database import Connection, Pool
+from polka.liquidity import Sample
 from polka.messages import Asked, Reserved, Told
 from polka.positions import AsOf
 from polka.windows import Conflict, Window
@@ -56,14 +57,22 @@ class Order:
 class Service:
     """What a started cache holds: its epoch, the ledger, when its last flush looked, and what it is to do beside.
 
-    `unsettled` are the windows that the schedule has closed and that are to be settled.
+    `liquidity` has the newest sample of a day for each currency, and `unsettled` are the windows that the schedule has
+    closed and that are to be settled.
     """
 
     def __init__(
-        self, epoch: int, ledger: Ledger, as_of: datetime, schedule: Schedule, unsettled: Iterable[int]
+        self,
+        epoch: int,
+        ledger: Ledger,
+        liquidity: dict[str, Sample],
+        as_of: datetime,
+        schedule: Schedule,
+        unsettled: Iterable[int],
     ) -> None:
         self.epoch = epoch
         self.ledger = ledger
+        self.liquidity = liquidity
         self.as_of = as_of
         self.schedule = schedule
         self.unsettled = deque(unsettled)
@@ -125,10 +134,11 @@ class Keeper:
         with database.bounded(connection, seconds):
             epoch = await flush.raise_epoch(connection)
             ledger = await flush.read_ledger(connection, first_id_at(self.oldest_milliseconds()))
+            liquidity = await flush.catch_up(connection, epoch)
             followed = await windows.follow(connection, epoch, self._settings.clearing_schedule)
         await self._adopt(connection, epoch)
         schedule = Schedule(self._settings.clearing_schedule, followed.since)
-        service = Service(epoch, ledger, datetime.now(UTC), schedule, followed.unsettled)
+        service = Service(epoch, ledger, liquidity, datetime.now(UTC), schedule, followed.unsettled)
         await self._flush(connection, service)
         return service
 
@@ -346,6 +356,7 @@ def absorb(service: Service, flushed: Flushed) -> None:
     service.ledger.absorb(flushed.number, flushed.posted)
     for batch in flushed.aside:
         keep_aside(service, batch)
+    service.liquidity.update(flushed.liquidity)
     service.as_of = flushed.at
     metrics.FLUSHES.inc()
     metrics.POSTED.inc(len(flushed.posted))

@@ -9,9 +9,10 @@ from uuid import UUID
 
 import msgspec
 
+from polka.liquidity import CapUse, cap_use
 from polka.messages import Overdraft
 from polka.policy import Policy, lowered
-from polka.transactions import Entry
+from polka.transactions import POLKA, Entry
 
 YOUNG_MAX = 1_000
 """Ids passed over in search of old ones: some were made by a clock that is ahead."""
@@ -169,6 +170,25 @@ class Ledger:
             currency: (posted.get(currency, 0), pending.get(currency, 0))
             for currency in sorted(posted.keys() | pending.keys())
         }
+
+    def balances(self) -> dict[str, list[int]]:
+        """What each bank, but not Polka itself, has posted, by currency."""
+        held: dict[str, list[int]] = {}
+        for bank, sums in self._posted.items():
+            if bank != POLKA:
+                for currency, balance in sums.items():
+                    held.setdefault(currency, []).append(balance)
+        return held
+
+    def uses_of_caps(self) -> dict[str, list[CapUse]]:
+        """What each bank that has a cap uses of it, by currency: what it owes with all that is pending out."""
+        uses: dict[str, list[CapUse]] = {}
+        for bank, caps in self.policy.caps.items():
+            held = self._posted.get(bank, {})
+            for currency, cap in caps.items():
+                balance = held.get(currency, 0) + self._pending_out.get((bank, currency), 0)
+                uses.setdefault(currency, []).append(cap_use(bank, cap, balance))
+        return uses
 
     def accounts_pending(self, bank: str) -> dict[str, dict[str, int]]:
         """What is pending on the bank's accounts, by account and currency."""

@@ -17,6 +17,16 @@ FLUSH_SECONDS = Histogram(
 POSTED = Counter("polka_posted_batches", "Batches that were posted.")
 ASIDE = Counter("polka_aside_batches", "Batches that were set aside: they cannot be posted. Each is an alarm.")
 FIRED = Counter("polka_scheduled_windows", "Windows that were closed by schedule.")
+OWES = Gauge("polka_owes_minor_units", "What Polka owes its banks.", ["currency"])
+OWED = Gauge("polka_owed_minor_units", "What banks owe Polka.", ["currency"])
+HELD = Gauge("polka_held_minor_units", "What Polka holds.", ["currency"])
+HIGHEST_OWED = Gauge("polka_highest_owed_minor_units", "The most that banks owed Polka since midnight.", ["currency"])
+CONCENTRATION = Gauge(
+    "polka_concentration_ratio", "The share of the largest five in what Polka is owed, or owes.", ["currency", "side"]
+)
+CAP_USE = Gauge(
+    "polka_cap_use_ratio", "What the banks that are nearest to their caps use of them.", ["currency", "bank"]
+)
 NETTED = Counter("polka_netted_windows", "Closed windows whose netting figures were worked out.")
 PRUNED_KEYS = Counter("polka_pruned_idempotency_keys", "Idempotency keys forgotten because they are old.")
 RATES_FETCHES = Counter("polka_rates_fetches", "Fetches of the exchange rates, by what became of them.", ["outcome"])

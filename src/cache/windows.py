@@ -12,12 +12,12 @@ from uuid import UUID
 
 import msgspec
 
+from cache import samples
 from cache.flush import (
     NUMBER_FLUSH,
     Flushed,
     Held,
     OutdatedError,
-    Totals,
     add_to_balances,
     add_to_window,
     hold,
@@ -137,8 +137,7 @@ async def settle(
         entries = settlement_entries((row["bank"], row["currency"], int(row["net"])) for row in rows)
         flushed = None
         if entries:
-            await post(connection, held, window, number, Posted(batch, entries))
-            flushed = Flushed(number, held.at, [Posted(batch, entries)], [], is_last=True)
+            flushed = await post(connection, held, window, number, Posted(batch, entries))
         return Settled(await changed(connection, SETTLE, window, batch if entries else None), flushed)
 
 
@@ -158,9 +157,9 @@ async def book_interest(connection: Connection, held: Held, number: int, batch: 
     posted = Posted(batch, interest.entries(amounts))
     if not posted.entries:
         return None
-    banks = await post(connection, held, held.window, number, posted)
+    banks = totals_by_bank(totals_by_account(posted.entries))
     await add_to_window(connection, held.window, banks, earned={key: sums[1] - sums[0] for key, sums in banks.items()})
-    return Flushed(number, held.at, [posted], [], is_last=True)
+    return await post(connection, held, held.window, number, posted)
 
 
 async def changed(connection: Connection, statement: str, *values: Any) -> Window:
@@ -171,17 +170,16 @@ async def changed(connection: Connection, statement: str, *values: Any) -> Windo
     return window_of(row)
 
 
-async def post(connection: Connection, held: Held, window: int, number: int, batch: Posted) -> Totals:
-    """Write the batch as one that flush `number` has posted in the window, with the balances that it makes; its totals
-    by bank."""
+async def post(connection: Connection, held: Held, window: int, number: int, batch: Posted) -> Flushed:
+    """Write the batch as one that flush `number` has posted in the window, with the balances that it makes."""
     size = len(batch.entries) // 2
     await connection.execute(POST, batch.id, size, to_json(batch.entries), number, window)
     accounts = totals_by_account(batch.entries)
-    banks = totals_by_bank(accounts)
-    await add_to_balances(connection, held, accounts, banks)
+    changes = await add_to_balances(connection, held, accounts, totals_by_bank(accounts))
     if not await connection.fetchval(NUMBER_FLUSH, number):
         raise OutdatedError
-    return banks
+    liquidity = await samples.record(connection, changes, held.at, number)
+    return Flushed(number, held.at, [batch], [], liquidity, is_last=True)
 
 
 def to_json(entries: Iterable[Entry]) -> str:

@@ -14,7 +14,9 @@ import msgspec
 
 from polka import database
 from polka.database import Connection
+from polka.exposures import FIGURES
 from polka.interest import BOOKED_BY_POLKA, DAYS_A_YEAR, DAYS_A_YEAR_OF, INTEREST, MICROSECONDS_A_DAY
+from polka.liquidity import KEPT
 from polka.money import AMOUNT_MAX, EXPONENTS
 from polka.policy import BASIS_POINTS
 from polka.positions import PAGE_MAX, Bank, Banks
@@ -240,7 +242,7 @@ CHECKS = {
         LEFT JOIN LATERAL (SELECT least(greatest(
             CASE WHEN is_tie AND mod(up, 2) = 1 THEN up - 1 ELSE up END, minimum
         ), maximum) AS expected) charged ON true
-        WHERE status = 'accepted' AND (fee IS NOT NULL OR agreed.bank IS NOT NULL) AND expected IS DISTINCT FROM fee
+        WHERE status = 'accepted' AND expected IS DISTINCT FROM fee
     """,
     "A batch is in a window if it is posted, and in none if it is not": """
         SELECT batches.id::text AS subject, (state = 'posted')::int AS expected, (window_id IS NOT NULL)::int AS found
@@ -255,9 +257,9 @@ CHECKS = {
                    sum(greatest(amount, 0)) AS credits, count(*) AS count
             FROM ({ENTRIES}) entries JOIN batches ON batches.id = batch AND state = 'posted' GROUP BY 1, 2, 3
         ), paid AS (
-            SELECT window_id, sender_bank AS bank, currency, sum(sign * fee) AS fees
-            FROM ({VERSIONS}) versions JOIN batches ON batches.id = batch AND state = 'posted'
-            WHERE fee > 0 GROUP BY 1, 2, 3
+            SELECT window_id, sender_bank AS bank, currency, sum(sign * amount) AS fees
+            FROM ({MOVES}) moves JOIN batches ON batches.id = batch AND state = 'posted'
+            WHERE receiver_bank = '{POLKA}' AND receiver_account = '{FEES}' GROUP BY 1, 2, 3
         )
         SELECT concat_ws(' ', 'window', window_id, bank, currency, figure) AS subject, expected, found
         FROM recomputed FULL JOIN window_totals AS stored USING (window_id, bank, currency)
@@ -367,6 +369,62 @@ CHECKS = {
         LEFT JOIN bank_terms ON bank_terms.version = made
         WHERE (made <= policy.version) <> (bank IS NOT NULL)
     """,
+    "The newest figures of liquidity are those of the balances": f"""
+        WITH newest AS (
+            SELECT DISTINCT ON (currency) currency, owes, owed, held FROM liquidity_history
+            WHERE resolution = 'day' ORDER BY currency, start DESC
+        )
+        SELECT concat_ws(' ', currency, figure) AS subject, expected, found
+        FROM ({FIGURES}) AS recomputed FULL JOIN newest USING (currency), LATERAL (VALUES
+            ('owes', coalesce(recomputed.owes, 0), coalesce(newest.owes, 0)),
+            ('owed', coalesce(recomputed.owed, 0), coalesce(newest.owed, 0)),
+            ('held', coalesce(recomputed.held, 0), coalesce(newest.held, 0))
+        ) figures (figure, expected, found)
+        WHERE expected <> found AND EXISTS (SELECT FROM liquidity_history)
+    """,
+    "A sample of liquidity has the figures that its flushes made": f"""
+        WITH changes AS (
+            SELECT flush, bank, currency, sum(amount) AS amount
+            FROM ({ALL_ENTRIES}) entries JOIN batches ON batches.id = batch AND state = 'posted'
+            WHERE bank <> '{POLKA}' OR account IN ('{SETTLEMENT}', '{SETTLED_BY_POLKA}') GROUP BY 1, 2, 3
+        ), balances AS (
+            SELECT *, sum(amount) OVER (PARTITION BY bank, currency ORDER BY flush) AS balance FROM changes
+        ), moves AS (
+            SELECT currency, flush, greatest(balance, 0) - greatest(balance - amount, 0) AS owes,
+                   greatest(-balance, 0) - greatest(amount - balance, 0) AS owed, 0 AS held
+            FROM balances WHERE bank <> '{POLKA}'
+            UNION ALL SELECT currency, flush, 0, 0, -amount FROM changes WHERE bank = '{POLKA}'
+            UNION ALL SELECT currency, flush, 0, 0, 0 FROM liquidity_history
+            UNION ALL SELECT currency, highest_flush, 0, 0, 0 FROM liquidity_history
+        ), made AS (
+            SELECT currency, flush, sum(sum(owes)) OVER flushes AS owes, sum(sum(owed)) OVER flushes AS owed,
+                   sum(sum(held)) OVER flushes AS held
+            FROM moves GROUP BY currency, flush WINDOW flushes AS (PARTITION BY currency ORDER BY flush)
+        )
+        SELECT concat_ws(' ', resolution, start, sample.currency, figure) AS subject, expected, found
+        FROM liquidity_history sample
+        JOIN made AS last ON last.currency = sample.currency AND last.flush = sample.flush
+        JOIN made AS high ON high.currency = sample.currency AND high.flush = highest_flush, LATERAL (VALUES
+            ('owes', last.owes, sample.owes), ('owed', last.owed, sample.owed), ('held', last.held, sample.held),
+            ('highest', high.owed, highest)
+        ) figures (figure, expected, found)
+        WHERE expected <> found
+    """,
+    "A span of liquidity has the highest of the shorter ones in it": f"""
+        SELECT concat_ws(' ', long.resolution, long.start, long.currency) AS subject,
+               coalesce(max(short.highest), 0) AS expected, long.highest AS found
+        FROM (VALUES
+            ('minute', interval '1 minute', 'flush', NULL),
+            ('hour', interval '1 hour', 'minute', now() - interval '{KEPT["minute"].days} days'),
+            ('day', interval '24 hours', 'hour', now() - interval '{KEPT["hour"].days} days')
+        ) steps (resolution, length, finer, kept_from)
+        JOIN liquidity_history long USING (resolution)
+        LEFT JOIN liquidity_history short ON short.resolution = finer AND short.currency = long.currency
+            AND short.start >= long.start AND short.start < long.start + length
+        GROUP BY long.resolution, long.start, long.currency, long.highest, kept_from
+        HAVING long.highest < max(short.highest)
+            OR (long.start >= kept_from AND long.highest IS DISTINCT FROM max(short.highest))
+    """,
     "No batch is set aside": """
         SELECT id::text AS subject, 0 AS expected, size AS found FROM batches WHERE state = 'aside'
     """,
@@ -430,11 +488,9 @@ async def audit(database_url: str, cache_url: str | None = None, cache_token: st
 
 
 async def look(connection: Connection, query: str) -> list[Difference]:
-    """What differs, by subject. It is found first and sorted then: mostly there is nothing to sort."""
-    in_order = f"WITH found AS MATERIALIZED ({query}) SELECT * FROM found ORDER BY subject LIMIT {DIFFERENCES_MAX}"
     try:
         async with connection.transaction():
-            rows = await connection.fetch(in_order)
+            rows = await connection.fetch(f"{query} ORDER BY subject LIMIT {DIFFERENCES_MAX}")
     except asyncpg.DataError as error:
         return [Difference(f"something is stored that makes no sense: {error}", 0, 1)]
     return [Difference(row["subject"], int(row["expected"]), int(row["found"])) for row in rows]

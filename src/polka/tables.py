@@ -425,6 +425,33 @@ class ClearingSchedule(SQLModel, table=True):
     since: datetime = Field(sa_column=now())
 
 
+class LiquiditySample(SQLModel, table=True):
+    """What Polka owed, was owed and held in one currency at the end of a span of time, and its highest exposure in it.
+
+    See `polka.liquidity`. The flush that changes a figure writes one sample of each resolution.
+    """
+
+    __tablename__ = "liquidity_history"
+    __table_args__ = (
+        CheckConstraint("resolution IN ('flush', 'minute', 'hour', 'day')", name="resolution"),
+        CheckConstraint("owes >= 0 AND owed >= 0 AND highest >= owed", name="figures"),
+        CheckConstraint("highest_at BETWEEN start AND at AND highest_flush <= flush", name="highest_at"),
+        {"postgresql_with": {"fillfactor": 80, "autovacuum_vacuum_scale_factor": 0.05}},
+    )
+
+    resolution: str = Field(sa_column=name(primary_key=True))
+    currency: str = Field(sa_column=name(primary_key=True))
+    start: datetime = Field(sa_column=Column(TIMESTAMP(timezone=True), primary_key=True))
+    owes: Decimal = Field(sa_column=balance())
+    owed: Decimal = Field(sa_column=balance())
+    held: Decimal = Field(sa_column=balance())
+    at: datetime = Field(sa_column=Column(TIMESTAMP(timezone=True), nullable=False))
+    flush: int = Field(sa_column=Column(BigInteger, nullable=False))
+    highest: Decimal = Field(sa_column=balance())
+    highest_at: datetime = Field(sa_column=Column(TIMESTAMP(timezone=True), nullable=False))
+    highest_flush: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
 class WindowNetting(SQLModel, table=True):
     """What banks would have to pay for a window's payments in one currency: see `polka.netting`."""
 
