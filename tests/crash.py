@@ -8,7 +8,7 @@ most of them.
 Meanwhile an api, the cache or Postgres (with all its processes) gets SIGKILL, or SIGSTOP and later SIGCONT. In the end
 each acknowledged request must have done its work exactly once, each unknown one at most once, none that was answered
 with "nothing was recorded", and the audit must be clean. The last line counts; the exit code is 1 unless nothing was
-lost or doubled.
+lost or doubled. What the services have said is shown then, and stays in a file.
 """
 
 import argparse
@@ -19,9 +19,10 @@ import random
 import signal
 import sys
 import tempfile
+import traceback
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from rich.progress import Progress
 
 from polka import api_keys, audit, bank_terms, database, seed
 from polka.demo import free_layout, posted
-from polka.policy import NOTHING_AGREED, Fee, Terms
+from polka.policy import INTEREST_BASIS_POINTS_MAX, NOTHING_AGREED, Fee, Interest, Terms
 from polka.processes import Process
 from polka.up import Running, up
 
@@ -42,6 +43,8 @@ WINDOW_SECONDS = 0.2
 PAUSE_SECONDS_MAX = 1.2
 BULK = 5
 SETTLED_SECONDS = 60.0
+SAID_LINES_MAX = 200
+STDERR = 2
 NOTHING_RECORDED = {"database_away", "timeout", "overloaded"}
 IMPATIENT = {
     # Every wait of the services, shortened: a freeze of some seconds outlasts them all.
@@ -50,6 +53,9 @@ IMPATIENT = {
     "POLKA_FLUSH_TIMEOUT_SECONDS": "2",
     "POLKA_CACHE_TIMEOUT_SECONDS": "0.5",
 }
+
+USURY = Interest(INTEREST_BASIS_POINTS_MAX, INTEREST_BASIS_POINTS_MAX)
+"""So that windows of a fraction of a second bear interest."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,10 @@ async def crash(
             await seed.seed(running.database_url, BANKS, 0)
             async with database.session(running.database_url) as connection:
                 key = await api_keys.create_operators(connection, "storm")
-                await bank_terms.change(connection, "bank1", NOTHING_AGREED, Terms(fees={"USD": Fee(25, 10)}), "storm")
+                for bank in range(1, BANKS + 1):
+                    fees = {"USD": Fee(25, 10)} if bank == 1 else {}
+                    terms = Terms(fees=fees, interest={"USD": USURY})
+                    await bank_terms.change(connection, f"bank{bank}", NOTHING_AGREED, terms, "storm")
             storm = Storm(chance, layout.url, {"Authorization": f"Bearer {key}"})
             clients = [asyncio.create_task(pay(storm)) for _ in range(CLIENTS)]
             clients.append(asyncio.create_task(clear(storm)))
@@ -385,14 +394,36 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    with Progress() as progress:
+    descriptor, said = tempfile.mkstemp(prefix=f"polka-crash-{options.seed}-", suffix=".log")
+    verdict = None
+    with Progress() as progress, errors_to(descriptor):
         bar = progress.add_task(f"seed {options.seed}", total=options.kills)
         chance = random.Random(options.seed)
-        verdict = asyncio.run(crash(options.kills, chance, lambda: progress.advance(bar), progress.console.print))
-    for fault in verdict.wrong:
+        try:
+            verdict = asyncio.run(crash(options.kills, chance, lambda: progress.advance(bar), progress.console.print))
+        except Exception:
+            traceback.print_exc()
+    if verdict and verdict.is_good:
+        Path(said).unlink()
+    else:
+        print("".join(Path(said).read_text().splitlines(keepends=True)[-SAID_LINES_MAX:]))
+        print(f"More of what was said is in {said}")
+    for fault in verdict.wrong if verdict else ():
         print(fault)
-    print(verdict)
-    return 0 if verdict.is_good else 1
+    print(verdict or "The storm ended without a verdict.")
+    return 0 if verdict and verdict.is_good else 1
+
+
+@contextlib.contextmanager
+def errors_to(descriptor: int) -> Iterator[None]:
+    """Have what we and all that we start write to the standard error go there."""
+    before = os.dup(STDERR)
+    os.dup2(descriptor, STDERR)
+    try:
+        yield
+    finally:
+        os.dup2(before, STDERR)
+        os.close(before)
 
 
 if __name__ == "__main__":

@@ -362,6 +362,22 @@ def test_the_next_window_bears_interest_on_what_is_left(bearing: Bearing) -> Non
     bearing.audit_is_clean()
 
 
+def test_a_window_that_is_closed_by_schedule_bears_interest(services: Services) -> None:
+    """And is settled with it; the cache knows at once what it has booked."""
+    bearing = Bearing(services, POLKA_FLUSH_SECONDS="0.1")
+    bearing.agree("bank1", USD={"debit_basis_points": 1000})
+    bearing.post(36_000)
+    bearing.let_pass(3)
+    bearing.cache.kill()
+    cache = services.another_cache(POLKA_CLEARING_SCHEDULE="* * * * * *", POLKA_FLUSH_SECONDS="0.1").ready()
+    wait_for("it is settled", lambda: bearing.get("/1")["state"] == "settled")
+    assert bearing.interest(1)["bank1", "USD"] == -30
+    assert held(cache.url, "bank1") == (0, 0)
+    wait_for("another is closed", lambda: bearing.get("/2")["state"] == "settled")
+    cache.kill()
+    asyncio.run(clean_audit(bearing.database_url))
+
+
 def test_without_interest_nothing_is_booked(bearing: Bearing) -> None:
     bearing.post(36_000)
     bearing.agree("bank1", EUR={"debit_basis_points": 1000})
