@@ -3,12 +3,12 @@
     python tests/crash.py --kills 1000 --seed 1
 
 Four clients pay, also across currencies, amend, delete and send in bulk, with idempotency keys, and repeat what they
-got no answer to; with one bank a fee is agreed. A fifth closes the clearing window five times a second, and settles
-most of them.
+got no answer to; with one bank a fee is agreed, another one has a cap. A fifth closes the clearing window five times a
+second, and settles most of them.
 Meanwhile an api, the cache or Postgres (with all its processes) gets SIGKILL, or SIGSTOP and later SIGCONT. In the end
 each acknowledged request must have done its work exactly once, each unknown one at most once, none that was answered
-with "nothing was recorded", and the audit must be clean. The last line counts; the exit code is 1 unless nothing was
-lost or doubled. What the services have said is shown then, and stays in a file.
+with "nothing was recorded" or refused for the cap, and the audit must be clean. The last line counts; the exit code is
+1 unless nothing was lost or doubled. What the services have said is shown then, and stays in a file.
 """
 
 import argparse
@@ -45,7 +45,8 @@ BULK = 5
 SETTLED_SECONDS = 60.0
 SAID_LINES_MAX = 200
 STDERR = 2
-NOTHING_RECORDED = {"database_away", "timeout", "overloaded"}
+NOTHING_RECORDED = {"database_away", "timeout", "overloaded", "cap_unchecked"}
+CAP = 10**6
 IMPATIENT = {
     # Every wait of the services, shortened: a freeze of some seconds outlasts them all.
     "POLKA_PENDING_SECONDS": "1.5",
@@ -83,6 +84,8 @@ class Storm:
     unknown: set[str] = field(default_factory=set)
     nothing: set[str] = field(default_factory=set)
     """Keys of which each attempt was answered with "nothing was recorded"."""
+    refused: set[str] = field(default_factory=set)
+    """Keys that were refused because of a cap: for good."""
     unexpected: list[str] = field(default_factory=list)
     windows: dict[int, str] = field(default_factory=dict)
     """The states of windows, as their closing or settling was answered."""
@@ -91,7 +94,7 @@ class Storm:
 
     @property
     def sent(self) -> int:
-        return len(self.acknowledged) + len(self.unknown) + len(self.nothing)
+        return len(self.acknowledged) + len(self.unknown) + len(self.nothing) + len(self.refused)
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,8 @@ async def crash(
                 key = await api_keys.create_operators(connection, "storm")
                 for bank in range(1, BANKS + 1):
                     fees = {"USD": Fee(25, 10)} if bank == 1 else {}
-                    terms = Terms(fees=fees, interest={"USD": USURY})
+                    caps = {"USD": CAP} if bank == 2 else {}
+                    terms = Terms(caps, fees=fees, interest={"USD": USURY})
                     await bank_terms.change(connection, f"bank{bank}", NOTHING_AGREED, terms, "storm")
             storm = Storm(chance, layout.url, {"Authorization": f"Bearer {key}"})
             clients = [asyncio.create_task(pay(storm)) for _ in range(CLIENTS)]
@@ -236,6 +240,9 @@ async def send_until_certain(storm: Storm, client: httpx.AsyncClient, request: R
         told.append(await attempt(storm, client, request))
         if told[-1] == "accepted":
             return storm.acknowledged[request.key]
+        if told[-1] == "cap_exceeded":
+            storm.refused.add(request.key)
+            return []
         await asyncio.sleep(storm.chance.uniform(0, 0.3))
     (storm.nothing if set(told) <= NOTHING_RECORDED else storm.unknown).add(request.key)
     return []
@@ -263,7 +270,7 @@ async def attempt(storm: Storm, client: httpx.AsyncClient, request: Request) -> 
         if before != done:
             storm.unexpected.append(f"{request.key} was answered with {before} and with {done}")
         return "accepted"
-    if response.status_code not in (503, 504):
+    if response.status_code not in (503, 504) and answer["code"] != "cap_exceeded":
         storm.unexpected.append(f"{request} was answered with {answer}")
     return str(answer["code"])
 
@@ -352,6 +359,7 @@ async def judge(storm: Storm, running: Running) -> Verdict:
     doubled += [key for key, done in storm.acknowledged.items() if set(stored.get(key, [])) - set(done)]
     wrong = list(storm.unexpected)
     wrong += [f"{key}: nothing was recorded, it said" for key in storm.nothing if key in stored]
+    wrong += [f"{key}: it was refused" for key in storm.refused if key in stored]
     wrong += [f"{key} was never sent" for key in stored.keys() - sent_keys(storm)]
     wrong += await unresolved(storm, stored)
     wrong += [
@@ -374,7 +382,7 @@ async def judge(storm: Storm, running: Running) -> Verdict:
 
 
 def sent_keys(storm: Storm) -> set[str]:
-    return {*storm.acknowledged, *storm.unknown, *storm.nothing}
+    return {*storm.acknowledged, *storm.unknown, *storm.nothing, *storm.refused}
 
 
 async def unresolved(storm: Storm, stored: dict[str, list[str]]) -> list[str]:
