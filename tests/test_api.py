@@ -211,6 +211,42 @@ def test_an_unknown_parameter_is_refused(polka: Running) -> None:
     assert refused(post(polka, payment(), tiemout="5s"), 400, "invalid")["field"] == "tiemout"
 
 
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/clearing?cursor=2", "cursor"),
+        ("/clearing?before=2&before=3", "before"),
+        ("/rates?day=2026-10-30", "day"),
+        ("/convert?from=USD&to=JPY&amount=5&date=2026-10-30", "date"),
+        ("/convert?from_=USD&to=JPY&amount=5", "from_"),
+        ("/banks?cursor=bank1", "cursor"),
+        ("/banks/bank1?currency=USD", "currency"),
+        ("/transaction?idempotency-key=x", "idempotency-key"),
+        ("/liquidity?currency=USD", "currency"),
+    ],
+)
+def test_an_unknown_parameter_of_what_is_read_is_refused(polka: Running, path: str, field: str) -> None:
+    """A page asked for by a wrong name would be the first one again and again."""
+    assert refused(client.get(polka.url + path), 400, "invalid")["field"] == field
+
+
+def test_what_needs_no_key_minds_no_parameters(polka: Running) -> None:
+    for path in ("/health/live", "/metrics", "/hello", "/schema/openapi.json"):
+        assert client.get(f"{polka.url}{path}?x=1").status_code == 200, path
+
+
+@pytest.mark.parametrize(
+    ("path", "fact"),
+    [
+        ("/clearing?format=xml", "format: must be json or csv."),
+        ("/transactions?status=paid", "status: must be accepted or deleted."),
+        ("/convert?from=usd&to=JPY&amount=5", "from: must be an ISO 4217 code of three letters."),
+    ],
+)
+def test_a_value_that_is_none_of_a_few_is_told_which_there_are(polka: Running, path: str, fact: str) -> None:
+    assert refused(client.get(polka.url + path), 400, "invalid")["detail"] == fact
+
+
 def test_a_refusal_is_the_keys_answer_for_good(polka: Running, key: str) -> None:
     """A client who was told no must not find later that an attempt of his went through after all."""
     refused(post(polka, payment(receiver="later"), key), 422, "unknown_bank")

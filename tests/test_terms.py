@@ -89,6 +89,18 @@ BAD = [
     (b'{"interest": {"USD": {"rate": 1}}}', "invalid", "interest.USD.rate"),
     (b'{"name": "another"}', "invalid", "name"),
 ]
+TOLD = [
+    ({"suspended": "maybe"}, "suspended: must be no, sending or both."),
+    ({"caps": {"XAU": 1}}, "caps.XAU: is no currency of ISO 4217 that has minor units."),
+    ({"fees": {"USD": {"minimum": 2, "maximum": 1}}}, "fees.USD: minimum must be at most the maximum."),
+]
+
+
+@pytest.mark.parametrize(("body", "detail"), TOLD, ids=str)
+def test_of_a_term_that_cannot_be_it_is_told_what_may_be(
+    polka: Running, banks: tuple[str, str], body: Any, detail: str
+) -> None:
+    assert refused(client.patch(f"{polka.url}/banks/{banks[0]}", json=body), 400, "invalid")["detail"] == detail
 
 
 @pytest.mark.parametrize(("body", "code", "field"), BAD, ids=lambda part: str(part)[:30])

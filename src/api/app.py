@@ -24,6 +24,7 @@ from api import (
     policies,
     posting,
     problems,
+    queries,
     search,
     terms,
     transactions,
@@ -100,6 +101,7 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
         paying = Payments(poster, known_banks, exchange, chosen.request_timeout_seconds)
         litestar = Litestar(
             route_handlers=ROUTES,
+            guards=[queries.check_query],
             exception_handlers=problems.HANDLERS,
             dependencies={
                 "pool": Provide(lambda: pool, sync_to_thread=False),

@@ -16,6 +16,7 @@ from api.limits import Limits
 from api.operations import Bulk, Pay, fingerprint_of, items_refused
 from api.payments import Payments, check
 from api.problems import RefusedError
+from api.queries import OWN_QUERY
 from api.refusals import Refusal, Refused
 from api.requests import read_body, read_head
 from polka.keys import Caller, Scope
@@ -27,7 +28,7 @@ MODES = ("atomic", "each")
 MESSAGE_PACK = ("application/msgpack", "application/vnd.msgpack", "application/x-msgpack")
 
 
-@post("/transactions", guards=[Needs(Scope.TRANSACTIONS_WRITE)])
+@post("/transactions", guards=[Needs(Scope.TRANSACTIONS_WRITE)], opt={OWN_QUERY: True})
 async def post_transactions(
     request: Request[Any, Any, Any], payments: NamedDependency[Payments], limits: NamedDependency[Limits]
 ) -> Response[bytes]:

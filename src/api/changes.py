@@ -16,6 +16,7 @@ from api.batches import Outcome
 from api.operations import Change, fingerprint_of
 from api.payments import Payments, check
 from api.problems import RefusedError
+from api.queries import OWN_QUERY
 from api.refusals import Refusal, Refused
 from api.requests import Head, read_body, read_head
 from api.transactions import no_transaction, read_transaction
@@ -28,7 +29,12 @@ FIXED = ("amount", "currency", "receiver_currency")
 """What no amendment changes: it would be another payment."""
 
 
-@delete("/transaction/{transaction_id:str}", status_code=200, guards=[Needs(Scope.TRANSACTIONS_WRITE)])
+@delete(
+    "/transaction/{transaction_id:str}",
+    status_code=200,
+    guards=[Needs(Scope.TRANSACTIONS_WRITE)],
+    opt={OWN_QUERY: True},
+)
 async def delete_transaction(
     request: Request[Any, Any, Any],
     transaction_id: FromPath[str],
@@ -46,7 +52,7 @@ async def delete_transaction(
     return as_response(encode(outcome, 200))
 
 
-@patch("/transaction/{transaction_id:str}", guards=[Needs(Scope.TRANSACTIONS_WRITE)])
+@patch("/transaction/{transaction_id:str}", guards=[Needs(Scope.TRANSACTIONS_WRITE)], opt={OWN_QUERY: True})
 async def amend_transaction(
     request: Request[Any, Any, Any],
     transaction_id: FromPath[str],

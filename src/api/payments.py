@@ -16,6 +16,7 @@ from api.exchange import Exchange
 from api.operations import Pay, fingerprint_of
 from api.posting import Posting
 from api.problems import FORMS, RefusedError
+from api.queries import OWN_QUERY
 from api.refusals import Refusal, Refused
 from api.requests import Head, read_body, read_head
 from polka.keys import Caller, Scope
@@ -93,7 +94,7 @@ def check(payment: Payment | Transaction, caller: Caller) -> Refused | None:
 
 
 def unknown_currency(field: str, code: str) -> Refused:
-    return Refused(Refusal.UNKNOWN_CURRENCY, f"{field}: {code} is not in ISO 4217.", field)
+    return Refused(Refusal.UNKNOWN_CURRENCY, f"{field}: ISO 4217 has no currency {code} with minor units.", field)
 
 
 def read_payment(body: bytes) -> Payment:
@@ -106,7 +107,7 @@ def read_payment(body: bytes) -> Payment:
 decode = msgspec.json.Decoder(Payment).decode
 
 
-@post("/transaction", guards=[Needs(Scope.TRANSACTIONS_WRITE)])
+@post("/transaction", guards=[Needs(Scope.TRANSACTIONS_WRITE)], opt={OWN_QUERY: True})
 async def post_transaction(request: Request[Any, Any, Any], payments: NamedDependency[Payments]) -> Response[bytes]:
     """Make a payment: 201 once it is durable."""
     return as_response(await payments.answer(request.scope, request.receive))

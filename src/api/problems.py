@@ -35,7 +35,10 @@ FORMS = {
     "bank": "must be 1 to 64 letters, digits, spaces, dots, hyphens or underscores",
     "name": "must be 1 to 64 letters, digits, spaces, dots, hyphens or underscores, and begin with a letter or digit",
     "reference": "must be 1 to 140 characters without control characters",
-    "currency": "must be an ISO 4217 code of three letters",
+    **dict.fromkeys(("currency", "from", "to"), "must be an ISO 4217 code of three letters"),
+    "suspended": "must be no, sending or both",
+    "format": "must be json or csv",
+    "status": "must be accepted or deleted",
 }
 
 
@@ -69,7 +72,7 @@ def explain_fact(fact: str, place: str) -> tuple[str, str | None]:
         field = f"{place}.{named[2]}".lstrip(".")
         return f"{field}: {'is not a field here' if named[1] == 'unknown' else 'is missing'}.", field
     form = FORMS.get(place.rpartition(".")[2])
-    if form and ("regex" in fact or "length" in fact):
+    if form and ("regex" in fact or "length" in fact or "enum" in fact):
         fact = form
     return f"{place or 'body'}: {fact[0].lower()}{fact[1:]}.", place or None
 

@@ -2,7 +2,6 @@
 
 import binascii
 from base64 import b64decode, urlsafe_b64encode
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -17,6 +16,7 @@ from litestar.params import QueryParameter
 from api.access import Needs
 from api.commits import transaction_of
 from api.problems import refuse
+from api.queries import OWN_QUERY, check_names
 from api.refusals import Refusal
 from polka.database import Pool
 from polka.keys import Caller, Scope
@@ -71,6 +71,9 @@ class Search:
     cursor: Annotated[str | None, QueryParameter(description="The `next` of the page before.")] = None
 
 
+PARAMETERS = {field.name.rstrip("_") for field in fields(Search)}
+
+
 class Page(msgspec.Struct, frozen=True):
     """Some of what was found, newest first; `next` is the `cursor` of the page behind it, if there may be more."""
 
@@ -78,7 +81,7 @@ class Page(msgspec.Struct, frozen=True):
     next: str | None
 
 
-@get("/transactions", guards=[Needs(Scope.TRANSACTIONS_READ)])
+@get("/transactions", guards=[Needs(Scope.TRANSACTIONS_READ)], opt={OWN_QUERY: True})
 async def list_transactions(
     request: Request[Any, Any, Any],
     caller: NamedDependency[Caller],
@@ -91,21 +94,12 @@ async def list_transactions(
     is a `next`, going on may find more. What is committed meanwhile neither hides nor doubles what was there.
     """
     query = list(request.query_params.multi_items())
-    check_names([name for name, _ in query])
+    check_names([name for name, _ in query], PARAMETERS)
     page = await find(search_pool, search, caller.bank)
     if page.next is None:
         return Response(page)
     following = urlencode([*((name, value) for name, value in query if name != "cursor"), ("cursor", page.next)])
     return Response(page, headers={"Link": f'<{request.url.path}?{following}>; rel="next"'})
-
-
-def check_names(given: Sequence[str]) -> None:
-    known = {field.name.rstrip("_") for field in fields(Search)}
-    for name in given:
-        if name not in known:
-            refuse(Refusal.INVALID, f"{name}: is not a parameter here.", name)
-        if given.count(name) > 1:
-            refuse(Refusal.INVALID, f"{name}: is given more than once.", name)
 
 
 async def find(pool: Pool, search: Search, visible_to: str | None = None) -> Page:

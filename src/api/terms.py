@@ -15,6 +15,7 @@ from api.banks import KnownBanks, as_json, bank_with_terms, need
 from api.cache_client import CacheClient
 from api.policies import Policies
 from api.problems import RefusedError, explain, explain_fact, refuse
+from api.queries import OWN_QUERY
 from api.refusals import Refusal, Refused
 from api.requests import read_body, read_head
 from api.settings import Settings
@@ -28,7 +29,7 @@ RETRY_SECONDS = 0.1
 FOLLOW_SECONDS = 2.0
 
 
-@patch("/banks/{name:str}", guards=[Needs(Scope.BANKS_WRITE)])
+@patch("/banks/{name:str}", guards=[Needs(Scope.BANKS_WRITE)], opt={OWN_QUERY: True})
 async def change_terms(
     request: Request[Any, Any, Any],
     name: FromPath[str],

@@ -162,7 +162,7 @@ def by_currency(document: Mapping[str, Any], name: str, kind: Any) -> dict[str, 
     found = checked(document.get(name, {}), dict[str, Any], name)
     for currency in found:
         if not is_currency(currency):
-            raise TermsError("This currency is not in ISO 4217", f"{name}.{currency}")
+            raise TermsError("Is no currency of ISO 4217 that has minor units", f"{name}.{currency}")
     return {currency: checked(found[currency], kind, f"{name}.{currency}") for currency in sorted(found)}
 
 
