@@ -28,11 +28,11 @@ from hypothesis import strategies as st
 import spammer
 from conftest import Running, execute
 from door import Answer, Loss, door, problem
-from polka import api_keys, database
+from polka import api_keys, audit, database
 from polka.demo import free_port
 from polka.keys import NewKey, Scope
-from services import KEY, Services, client, wait_for
-from spammer.plan import Plan, Tickets, plan
+from services import CACHE_TOKEN, KEY, Services, client, wait_for
+from spammer.plan import Plan, Tickets, plan, read_currencies
 from spammer.tally import ACCEPTED, Tally, rounded, summary
 
 BANKS = [f"bank{n}" for n in range(1, 11)]
@@ -68,6 +68,49 @@ def test_a_payment_is_between_two_banks_of_the_plan(plan: Plan, number: int) -> 
     assert sender != receiver
     assert {sender, receiver} <= set(plan.banks)
     assert 1 <= payment["amount"] <= 10**15
+
+
+@given(st.integers(), st.integers(0, 10**9), st.floats(0, 3), st.floats(0, 1))
+def test_currencies_change_nothing_else_of_a_payment(seed: int, number: int, skew: float, across: float) -> None:
+    """But an amount that is too small to come to something in another."""
+    one = plan(seed, BANKS, 50, skew).payment(number)
+    other = plan(seed, BANKS, 50, skew, ["EUR", "JPY", "USD"], across).payment(number)
+    assert {**one, "amount": 0} == {
+        **{name: value for name, value in other.items() if name != "receiver_currency"},
+        "amount": 0,
+        "currency": "USD",
+    }
+    assert other["currency"] in ("EUR", "JPY", "USD")
+    if "receiver_currency" in other:
+        assert other["receiver_currency"] in {"EUR", "JPY", "USD"} - {other["currency"]}
+        assert other["amount"] == max(one["amount"], 10_000)
+    else:
+        assert other["amount"] == one["amount"]
+
+
+def test_no_payment_across_currencies_is_so_small_that_it_may_come_to_nothing() -> None:
+    amounts = [plan(1, BANKS, 50, 0, ["USD", "IDR"], 1).payment(number)["amount"] for number in range(2_000)]
+    assert min(amounts) == 10_000 > min(plan(1, BANKS, 50, 0).payment(number)["amount"] for number in range(2_000))
+
+
+@pytest.mark.parametrize("across", [0, 0.25, 1])
+def test_each_currency_and_payments_across_them_have_their_shares(across: float) -> None:
+    drawn = [plan(1, BANKS, 50, 0, ["EUR", "JPY", "USD"], across).payment(number) for number in range(3_000)]
+    shares = Counter(payment["currency"] for payment in drawn)
+    assert all(abs(shares[currency] / 3_000 - 1 / 3) < 0.04 for currency in ("EUR", "JPY", "USD")), shares
+    assert abs(sum("receiver_currency" in payment for payment in drawn) / 3_000 - across) < 0.04
+
+
+@pytest.mark.parametrize("text", ["", "USD,", "usd", "USD,USD", "XXX", "USD;EUR"])
+def test_currencies_that_are_none(text: str) -> None:
+    with pytest.raises(ValueError, match="--currencies: "):
+        read_currencies(text)
+
+
+@pytest.mark.parametrize(("currencies", "across"), [(["USD"], 0.1), (["USD", "EUR"], 1.5), (["USD", "EUR"], -0.1)])
+def test_a_share_across_currencies_that_cannot_be(currencies: list[str], across: float) -> None:
+    with pytest.raises(ValueError, match="--across: "):
+        plan(1, BANKS, 50, 0, currencies, across)
 
 
 def test_a_plan_needs_two_banks() -> None:
@@ -151,6 +194,17 @@ def test_the_summary_says_rate_percentiles_and_outcomes() -> None:
         "         3  timeout",
         "         6  sent again with the same key",
     ]
+
+
+def test_a_run_is_good_if_only_terms_have_refused() -> None:
+    tally = tally_of([(ACCEPTED, 0.01, 1), ("cap_exceeded", 0.01, 1), ("bank_suspended", 0.01, 1)])
+    tally.count_other("delete", "cap_exceeded", 1)
+    assert tally.is_good
+    other = Tally.of(tally.to_message())
+    other.count_other("patch", "stale_version", 1)
+    assert not other.is_good
+    tally.count("unknown_bank", 0.01, 1)
+    assert not tally.is_good
 
 
 SPAM = [sys.executable, "-m", "polka", "spam", "--progress=none"]
@@ -377,7 +431,65 @@ def test_banks_that_are_missing_are_opened_and_paid_between_alone(services: Serv
     assert {paid[side]["bank"] for paid in found for side in ("sender", "receiver")} == names - {"bank20"}
 
 
-def test_a_key_that_may_not_open_banks_is_one_clear_line(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+VARIETY = ["--currencies=USD,EUR,JPY", "--across=0.3", "--terms=2", "--cap=900000", "--banks=6"]
+
+
+@pytest.mark.parametrize("bulk", [1, 5])
+def test_payments_in_several_currencies_of_banks_with_terms_end_well(services: Services, bulk: int) -> None:
+    """Some are refused for a cap: they are counted, and not warned about."""
+    cache, api = services.cache().ready(), services.api().ready()
+    done = spam(api.url, *VARIETY, f"--bulk={bulk}", "--mix=post=90,delete=9,patch=3", transactions=300)
+    assert done.returncode == 0, done.stderr
+    accepted, refused = int(said(done, r"(\d+)  accepted")), int(said(done, r"(\d+)  cap_exceeded\n"))
+    assert accepted + refused == 300
+    assert refused > 0
+    assert warned(done) == []
+    assert fetch(services, STORED) == accepted
+    counts = fetch(
+        services,
+        "SELECT array_agg(count ORDER BY currency) FROM (SELECT currency, count(*) "
+        "FROM transactions GROUP BY 1) currencies",
+    )
+    assert len(counts) == 3
+    assert all(count > accepted / 6 for count in counts), counts
+    assert 0.15 < fetch(services, "SELECT count(receiver_amount)::float / count(*) FROM transactions") < 0.45
+    for bank, cap in (("bank4", None), ("bank5", 900_000), ("bank6", 900_000)):
+        terms = client.get(f"{api.url}/banks/{bank}").json()
+        assert terms["caps"] == ({} if cap is None else dict.fromkeys(("EUR", "JPY", "USD"), cap))
+        assert all(held["posted"] >= -cap for held in terms["balances"] if cap is not None)
+        assert set(terms["fees"]) == set(terms["caps"])
+    proof = asyncio.run(audit.audit(services.database_url, cache.url, CACHE_TOKEN))
+    assert proof.is_clean, proof.differences
+
+
+@pytest.mark.parametrize("bulk", [1, 5])
+def test_payments_of_a_suspended_bank_are_refused_and_the_run_ends_well(services: Services, bulk: int) -> None:
+    services.cache().ready()
+    api = services.api().ready()
+    client.patch(f"{api.url}/banks/bank2", json={"suspended": "both"}).raise_for_status()
+    done = spam(api.url, "--banks=4", f"--bulk={bulk}", transactions=80)
+    assert done.returncode == 0, done.stderr
+    refused = int(said(done, r"(\d+)  bank_suspended"))
+    assert 0 < refused == 80 - fetch(services, STORED)
+
+
+@pytest.mark.parametrize(
+    ("words", "fact"),
+    [
+        (["--currencies=USD,ABC"], "--currencies: ISO 4217 has no currency 'ABC' with minor units."),
+        (["--across=0.5"], "--across: needs two --currencies or more."),
+        (["--terms=99999"], "--terms: must be 0 to 20, the number of banks."),
+    ],
+)
+def test_what_cannot_be_agreed_or_paid_is_one_clear_line(services: Services, words: list[str], fact: str) -> None:
+    done = spam(services.api().ready().url, *words)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [f"The run cannot start: {fact}"]
+
+
+def test_a_key_that_may_not_open_banks_or_agree_terms_is_one_clear_line(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
     api = services.api().ready()
     made = client.post(f"{api.url}/keys", json={"name": "pays", "scopes": ["transactions:write", "transactions:read"]})
     monkeypatch.setenv("POLKA_KEY", made.raise_for_status().json()["key"])
@@ -385,6 +497,9 @@ def test_a_key_that_may_not_open_banks_is_one_clear_line(services: Services, mon
     done = spam(api.url, "--banks=21", transactions=5)
     assert done.returncode == 1
     assert done.stderr.strip() == ("The run cannot start: POST /banks: The key needs the scope banks:write for this.")
+    done = spam(api.url, "--terms=1", transactions=5)
+    assert done.returncode == 1
+    assert done.stderr.strip().startswith("The run cannot start: PATCH /banks/bank9: The key needs the scope ")
 
 
 def test_a_run_of_the_same_name_pays_nothing_twice(polka: Running, key: str) -> None:

@@ -22,6 +22,7 @@ from polka import exposition, settings
 from polka.commands import main
 from polka.failure import Failure
 from spammer.mix import read_mix
+from spammer.plan import read_currencies
 
 SERVICES: dict[str, tuple[type[msgspec.Struct], ModuleType]] = {
     "api": (api.settings.Settings, api.app),
@@ -100,6 +101,7 @@ def parsed(words: Sequence[str], variables: dict[str, str]) -> click.Context:
     if "mix" in made.params:
         try:
             read_mix(made.params["mix"])
+            read_currencies(made.params["currencies"])
         except ValueError as error:
             raise click.UsageError(str(error)) from None
     return made

@@ -160,6 +160,10 @@ WRONG = [
     ),
     ({"image.digest": "0123"}, "at '/image/digest': '0123' does not match pattern '^(sha256:[0-9a-f]{64})?$'"),
     ({"spammer.maxWorkers": 0}, "at '/spammer/maxWorkers': minimum: got 0, want 1"),
+    (
+        {"spammer.currencies": "USD EUR"},
+        "at '/spammer/currencies': 'USD EUR' does not match pattern '^[A-Z]{3}(,[A-Z]{3})*$'",
+    ),
 ]
 
 

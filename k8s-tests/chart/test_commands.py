@@ -34,6 +34,7 @@ FAULTS = [
     Fault(PAGE, "container.readinessProbe.httpGet.path", "/health/ready", "which polka spam does not answer"),
     Fault(PAGE, "container.ports.1.containerPort", 5558, "it listens on [8089, 5557], and says [8089, 5558]"),
     Fault(JOB, "container.args", ["spam", "--mix=post=90,put=10"], "'put=10' is none of post"),
+    Fault(JOB, "container.args", ["spam", "--currencies=USD,ABC"], "ISO 4217 has no currency 'ABC'"),
     Fault(TEST, "spec.containers.0.env.0.name", "POLKA_ADDRESS", "POLKA_ADDRESS is given, and not read"),
     Fault(TEST, "spec.containers.0.env.0.name", "POLKA_ADDRESS", "POLKA_URL is read, and not given"),
     Fault("ServiceMonitor/polka-api", "spec.endpoints.0.path", "/stats", "polka api does not answer /stats"),

@@ -67,7 +67,7 @@ def test_texts_stay_as_they_are_given(helm: Helm) -> None:
     spammer = {"enabled": True, "mix": f"post={text}", "run": 2}
     rendered = helm.template({"postgres": {"enabled": False}, "externalDatabase": outside, "spammer": spammer})
     variables = {
-        variable["name"]: variable.get("value") or variable["valueFrom"]["secretKeyRef"]
+        variable["name"]: variable["value"] if "value" in variable else variable["valueFrom"]["secretKeyRef"]
         for found in rendered.objects
         if found["kind"] == "StatefulSet"
         for variable in found["spec"]["template"]["spec"]["containers"][0]["env"]

@@ -190,7 +190,12 @@ class SpamJob:
 
 def acknowledged(log: str) -> int:
     """Payments that the spammer was told are recorded."""
-    found = re.search(r"^ *([\d,]+)  accepted$", log, re.MULTILINE)
+    return counted(log, "accepted")
+
+
+def counted(log: str, outcome: str) -> int:
+    """Payments that ended so."""
+    found = re.search(rf"^ *([\d,]+)  {outcome}$", log, re.MULTILINE)
     assert found, log[-3000:]
     return number(found[1])
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.release import Release, acknowledged
+from cluster.release import Release, acknowledged, counted
 
 pytestmark = pytest.mark.cluster
 
@@ -19,3 +19,17 @@ def test_a_spam_job_pays_and_every_api_pod_takes_its_share(polka: Release) -> No
     assert "The audit is clean." in polka.audit()
     assert len(taken) == 2
     assert all(0.3 < count / sum(taken.values()) < 0.7 for count in taken.values()), taken
+
+
+def test_a_spam_job_in_several_currencies_with_banks_that_have_terms_ends_well(polka: Release) -> None:
+    """Payments that a cap refuses are no failure of the Job; all the others are recorded."""
+    variety = {"currencies": "USD,EUR,JPY", "across": 0.1, "terms": 4, "cap": 1_000_000}
+    job = polka.spam("variety", maxWorkers=50, transactions=PAYMENTS // 4, **variety)
+    log = job.ended()
+    print(log[-700:])
+    assert counted(log, "cap_exceeded") > 0
+    assert acknowledged(log) + counted(log, "cap_exceeded") == PAYMENTS // 4
+    assert acknowledged(log) == job.stored()
+    currencies = "SELECT count(DISTINCT currency) FROM transactions WHERE receiver_amount IS NOT NULL"
+    assert int(polka.sql(currencies)) == 3
+    assert "The audit is clean." in polka.audit()

@@ -16,6 +16,8 @@ from polka.up import HOST, Layout, Running, check_ports, up
 from polka.windows import Report, Window, Windows
 
 BANKS, ACCOUNTS = 20, 1_000
+VARIETY = ("--currencies=USD,EUR,JPY", "--across=0.1", "--terms=4")
+"""Of what is paid, and of what is agreed with those who pay."""
 POSTED_SECONDS = 30.0
 NETTED_SECONDS = 30.0
 PORT_TRIES = 20
@@ -32,7 +34,7 @@ async def demo(
     show: Callable[[Running], None],
     show_cleared: Callable[[Report], None],
 ) -> tuple[bool, Audit]:
-    """Start everything, send the payments, clear them, audit; whether all were accepted, and the audit.
+    """Start everything, send the payments, clear them, audit; whether all went well, and the audit.
 
     Raises:
         Failure: something does not start.
@@ -48,7 +50,7 @@ async def demo(
             say(f"Sending {transactions:,} payments with {max_workers} workers …")
             async with database.session(running.database_url) as connection:
                 key = await api_keys.create_operators(connection, "demo")
-            options = [f"--transactions={transactions}", f"--accounts={ACCOUNTS // BANKS}", "--skew=0.7"]
+            options = [f"--transactions={transactions}", f"--accounts={ACCOUNTS // BANKS}", "--skew=0.7", *VARIETY]
             spamming = await asyncio.create_subprocess_exec(
                 *spam.Spam(layout.url, max_workers, 1, options).command(),
                 cwd=folder,
@@ -56,13 +58,13 @@ async def demo(
                 env=spam.environ(key),
             )
             try:
-                all_accepted = await spamming.wait() == 0
+                went_well = await spamming.wait() == 0
             except asyncio.CancelledError:
                 spamming.terminate()
                 raise
             await clear(layout.url, key, show_cleared)
             await posted(running.database_url)
-            return all_accepted, await audit.audit(running.database_url, layout.cache_url, running.cache_token)
+            return went_well, await audit.audit(running.database_url, layout.cache_url, running.cache_token)
 
 
 async def clear(url: str, key: str, show_cleared: Callable[[Report], None]) -> None:

@@ -22,10 +22,11 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
+from polka.money import AMOUNT_MAX
 from polka.seed import bank_name
 from spammer.mix import NO_MIX, read_mix
-from spammer.plan import Tickets, plan
-from spammer.tally import ACCEPTED, Tally, progress, summary
+from spammer.plan import Plan, Tickets, plan, read_currencies
+from spammer.tally import ACCEPTED, GOOD_ENDS, Tally, progress, summary
 
 TALLY = "polka_tally"
 REPORT_SECONDS = 0.25
@@ -35,6 +36,8 @@ PAGE = 500
 BULK_MAX = 1_000
 MINE_MAX = 100
 NO_ANSWER = "no_answer"
+FEE = {"fixed": 25, "basis_points": 10}
+"""A quarter of a dollar and 0.1 %, say, of a bank with terms."""
 UNAUTHORIZED, FORBIDDEN, CONFLICT, TOO_MANY_REQUESTS, SERVER_ERROR = 401, 403, 409, 429, 500
 PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.1, 2.0
 WORKER_SILENT_SECONDS = 3.0
@@ -48,6 +51,10 @@ def add_options(parser: Any) -> None:
     add("--seed", type=int, default=1, help="The same seed draws the same payments.")
     add("--skew", type=float, default=0.0, help="Zipf's exponent: with 1 some banks and accounts are hot.")
     add("--banks", type=int, default=0, help="Pay between bank1 and so on, so many, opened if need be; 0: all banks.")
+    add("--currencies", default="USD", help="Of the payments, in equal shares: USD,EUR,JPY.")
+    add("--across", type=float, default=0.0, help="The share of payments whose receiver gets another of these.")
+    add("--terms", type=int, default=0, help="Agree caps and fees with so many banks, the last ones, before the run.")
+    add("--cap", type=int, default=5_000_000, help="What each of them may owe, in minor units of each currency.")
     add("--accounts", type=int, default=1_000, help="Accounts at each bank.")
     add("--rate", type=float, default=0.0, help="Payments a second (open loop); 0: each user when it can.")
     add("--mix", default="post=100", help="What goes with payments: post=90,delete=5,patch=3,get=2.")
@@ -91,7 +98,7 @@ class Run:
         self.others: dict[str, Tally] = {}
         self.is_over = False
         can_start = bool(options.bank_names)
-        self.plan = plan(options.seed, options.bank_names, options.accounts, options.skew) if can_start else None
+        self.plan = plan_of(options, options.bank_names) if can_start else None
         self.mix = read_mix(options.mix) if can_start else NO_MIX
         self.tickets = tickets(runner, options)
         self.began = time.monotonic()
@@ -179,7 +186,8 @@ def set_out(environment: Environment, runner: Runner, options: Any) -> None:
         check_options(options)
         check_host(environment)
         banks = banks_of(environment, options)
-        plan(options.seed, banks, options.accounts, options.skew)
+        plan_of(options, banks)
+        agree_terms(environment, options, banks)
     except requests.RequestException as error:
         say(f"Nobody answers at {address(environment)}: {reason(error)}")
     except ValueError as error:
@@ -205,6 +213,31 @@ def banks_of(environment: Environment, options: Any) -> list[str]:
         gevent.sleep(WAIT_SECONDS)
 
 
+def plan_of(options: Any, banks: Sequence[str]) -> Plan:
+    """The plan that the options describe.
+
+    Raises:
+        ValueError: they describe none.
+    """
+    currencies = read_currencies(options.currencies)
+    return plan(options.seed, banks, options.accounts, options.skew, currencies, options.across)
+
+
+def agree_terms(environment: Environment, options: Any, banks: Sequence[str]) -> None:
+    """Agree a net debit cap and fees in each currency with the last of the banks.
+
+    Raises:
+        ValueError: there are not so many banks, or the key may not do this.
+        requests.RequestException: the api does not answer, or not well.
+    """
+    if not 0 <= options.terms <= len(banks):
+        raise ValueError(f"--terms: must be 0 to {len(banks)}, the number of banks.")
+    currencies = read_currencies(options.currencies)
+    terms = {"caps": dict.fromkeys(currencies, options.cap), "fees": dict.fromkeys(currencies, FEE)}
+    for bank in banks[len(banks) - options.terms :]:
+        ask(environment, "PATCH", f"/banks/{bank}", json=terms)
+
+
 def check_options(options: Any) -> None:
     """See that they can be.
 
@@ -212,6 +245,8 @@ def check_options(options: Any) -> None:
         ValueError: one of them cannot.
     """
     read_mix(options.mix)
+    if not 0 <= options.cap <= AMOUNT_MAX:
+        raise ValueError(f"--cap: must be 0 to {AMOUNT_MAX}.")
     if not 1 <= options.bulk <= BULK_MAX:
         raise ValueError(f"--bulk: must be 1 to {BULK_MAX}.")
     if options.bulk > 1 and options.rate:
@@ -289,7 +324,7 @@ def conclude(run: Run, total: Tally) -> None:
     wanted = run.options.transactions
     show_progress(run, total)
     say("\n" + summary(total, wanted, run.seconds))
-    if total.outcomes[ACCEPTED] == wanted and total.others_accepted:
+    if total.ended == wanted and total.is_good:
         run.environment.process_exit_code = 0
     end(run)
 
@@ -372,7 +407,7 @@ class Payer(FastHttpUser):
             if attempt:
                 gevent.sleep(min(PAUSE_SECONDS_MIN * 2 ** (attempt - 1), PAUSE_SECONDS_MAX))
             code, detail, is_certain = self.attempt(request, key)
-            if code != ACCEPTED:
+            if code not in GOOD_ENDS:
                 run.tally.note(code, detail)
             if is_certain:
                 break
@@ -395,7 +430,10 @@ class Payer(FastHttpUser):
                 response.failure(NO_ANSWER)
                 return NO_ANSWER, repr(response.error), False
             code, detail = problem(response)
-            response.failure(code)
+            if code in GOOD_ENDS:
+                response.success()
+            else:
+                response.failure(code)
             return code, detail, TOO_MANY_REQUESTS != response.status_code < SERVER_ERROR
 
     def remember(self, answer: str) -> None:
@@ -409,12 +447,18 @@ class Payer(FastHttpUser):
 
 
 def problem(response: Any) -> tuple[str, str]:
-    """The code and the detail of a problem document; of any other answer its status and how it begins."""
+    """The code and the detail of a problem document; of any other answer its status and how it begins.
+
+    Where items of a request are refused for terms and nothing else, that is the code.
+    """
     try:
         document = json.loads(response.text)
+        codes = [item["code"] for item in document.get("items", ())]
+        if codes and GOOD_ENDS.issuperset(codes):
+            return str(codes[0]), str(document["detail"])
         if isinstance(document["code"], str):
             return document["code"], str(document["detail"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         pass
     return f"status_{response.status_code}", (response.text or "")[:200]
 

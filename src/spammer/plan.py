@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from itertools import accumulate, islice
 from typing import Any
 
+from polka.money import is_currency
+
 AMOUNT_MIN, AMOUNT_MAX = 1, 1_000_000
+AMOUNT_ACROSS_MIN = 10_000
+"""Minor units: comes to something in each currency of which there is a rate."""
 
 
 class Ranks:
@@ -28,6 +32,8 @@ class Plan:
     banks: Sequence[str]
     bank_ranks: Ranks
     account_ranks: Ranks
+    currencies: Sequence[str]
+    across: float
 
     def payment(self, number: int) -> dict[str, Any]:
         """The body of payment `number`; sender and receiver are of different banks."""
@@ -36,28 +42,54 @@ class Plan:
         receiver = self.bank_ranks.draw(chance)
         if receiver == sender:
             receiver = (sender + 1) % len(self.banks)
-        return {
+        payment: dict[str, Any] = {
             "sender": self._party(sender, chance),
             "receiver": self._party(receiver, chance),
             "amount": chance.randint(AMOUNT_MIN, AMOUNT_MAX),
-            "currency": "USD",
+            "currency": chance.choice(self.currencies),
         }
+        if chance.random() >= self.across:
+            return payment
+        others = [currency for currency in self.currencies if currency != payment["currency"]]
+        amount = max(payment["amount"], AMOUNT_ACROSS_MIN)
+        return payment | {"amount": amount, "receiver_currency": chance.choice(others)}
 
     def _party(self, bank: int, chance: random.Random) -> dict[str, str]:
         return {"bank": self.banks[bank], "account": f"ACC{self.account_ranks.draw(chance) + 1}"}
 
 
-def plan(seed: int, banks: Sequence[str], accounts: int, skew: float) -> Plan:
-    """A plan over these banks, with this many accounts at each.
+def plan(
+    seed: int, banks: Sequence[str], accounts: int, skew: float, currencies: Sequence[str] = ("USD",), across: float = 0
+) -> Plan:
+    """A plan over these banks, with this many accounts at each; `across` is the share of payments across currencies.
 
     Raises:
-        ValueError: there are fewer than two banks, or no accounts.
+        ValueError: there are fewer than two banks, no accounts, or no currencies to pay across.
     """
     if len(banks) < 2:
         raise ValueError(f"There are {len(banks)} banks, a payment needs two: open some with `polka seed` or --banks.")
     if accounts < 1:
         raise ValueError("A payment needs accounts: at least one at each bank.")
-    return Plan(seed, banks, Ranks(len(banks), skew), Ranks(accounts, skew))
+    if not 0 <= across <= 1:
+        raise ValueError("--across: must be a share, 0 to 1.")
+    if across and len(currencies) < 2:
+        raise ValueError("--across: needs two --currencies or more.")
+    return Plan(seed, banks, Ranks(len(banks), skew), Ranks(accounts, skew), currencies, across)
+
+
+def read_currencies(text: str) -> list[str]:
+    """The currencies that `text` names, as `USD,EUR`.
+
+    Raises:
+        ValueError: it names none, one twice, or what is none.
+    """
+    currencies = text.split(",")
+    for currency in currencies:
+        if not is_currency(currency):
+            raise ValueError(f"--currencies: ISO 4217 has no currency {currency!r} with minor units.")
+        if currencies.count(currency) > 1:
+            raise ValueError(f"--currencies: names {currency} twice.")
+    return currencies
 
 
 @dataclass

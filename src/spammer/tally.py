@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 ACCEPTED = "accepted"
+REFUSED_FOR_TERMS = ("cap_exceeded", "bank_suspended")
+"""What is agreed with a bank does not allow it: a payment may end so in a run that goes well."""
+GOOD_ENDS = frozenset({ACCEPTED, *REFUSED_FOR_TERMS})
 
 
 @dataclass
@@ -23,8 +26,9 @@ class Tally:
     details: dict[str, str] = field(default_factory=dict)
 
     @property
-    def others_accepted(self) -> bool:
-        return all(name.endswith(ACCEPTED) for name in self.others)
+    def is_good(self) -> bool:
+        """Whether all that ended was accepted, or refused for a bank's terms."""
+        return self.outcomes.keys() <= GOOD_ENDS and all(name.split()[-1] in GOOD_ENDS for name in self.others)
 
     @property
     def ended(self) -> int:

@@ -8,6 +8,13 @@
 - --bulk={{ .bulk | int64 }}
 - --banks={{ .banks | int64 }}
 - --accounts={{ .accounts | int64 }}
+{{- /* Left out where it changes nothing: a run is named after its words, and one of an older chart would pay again. */}}
+{{- if or (ne .currencies "USD") .across .terms }}
+- {{ printf "--currencies=%s" .currencies | quote }}
+- --across={{ toJson .across }}
+- --terms={{ .terms | int64 }}
+- --cap={{ .cap | int64 }}
+{{- end }}
 {{- end }}
 {{- end -}}
 
