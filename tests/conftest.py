@@ -142,10 +142,20 @@ def key() -> str:
     return f"key-{next(numbers)}"
 
 
-@pytest.fixture(scope="session")
-def polka(server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    services = Services(new_database(server), tmp_path_factory.mktemp("polka"))
+def run_polka(server: postgres.Server, folder: Path) -> Iterator[Running]:
+    services = Services(new_database(server), folder)
     try:
         yield Running(services)
     finally:
         services.stop()
+
+
+@pytest.fixture(scope="session")
+def polka(server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    yield from run_polka(server, tmp_path_factory.mktemp("polka"))
+
+
+@pytest.fixture(scope="module")
+def own_polka(server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One of the file's own, where tests have to do with all banks: no other has agreed terms with one of them."""
+    yield from run_polka(server, tmp_path_factory.mktemp("polka"))

@@ -23,6 +23,11 @@ from services import CACHE_TOKEN, KEY, client, payment
 
 
 @pytest.fixture(scope="module")
+def polka(own_polka: Running) -> Running:
+    return own_polka
+
+
+@pytest.fixture(scope="module")
 def description(polka: Running) -> dict[str, Any]:
     found: dict[str, Any] = client.get(f"{polka.url}/schema/openapi.json").raise_for_status().json()
     return found

@@ -38,6 +38,11 @@ from spammer.tally import ACCEPTED, Tally, rounded, summary
 BANKS = [f"bank{n}" for n in range(1, 11)]
 
 
+@pytest.fixture(scope="module")
+def polka(own_polka: Running) -> Running:
+    return own_polka
+
+
 def plans() -> st.SearchStrategy[Plan]:
     return st.builds(
         plan,

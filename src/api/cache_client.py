@@ -78,6 +78,7 @@ class CacheClient:
             metrics.ASKS.labels(type(error).__name__).inc()
             return None
         metrics.ASKS.labels(str(response.status_code)).inc()
+        response.stream = NOTHING
         if not has_taken(response) or not response.is_success:
             return None
         return decode_reserved(response.content)

@@ -72,7 +72,7 @@ WITH {BATCH}, {PAYMENTS}, keys AS (
     INSERT INTO idempotency_keys (caller, key, fingerprint, transaction)
     SELECT caller, key, fingerprint, id FROM row WHERE key IS NOT NULL ORDER BY caller, key
 )
-SELECT now() WHERE polka_hold_policy($5) AND polka_hold_epoch($6)
+SELECT now() WHERE polka_hold_policy($5) AND ($6::bigint IS NULL OR polka_hold_epoch($6))
 """
 """One JSON parameter for all rows: encoding arrays, one a column, costs the api twice as much.
 
@@ -87,7 +87,7 @@ WITH {BATCH}, {PAYMENTS}, {CHANGES}, {BULKS}, keys AS (
     UNION ALL SELECT caller, key, fingerprint, NULL, 1, items FROM bulk
     ORDER BY caller, key
 )
-SELECT now() WHERE polka_hold_policy($5) AND polka_hold_epoch($6) AND polka_must(
+SELECT now() WHERE polka_hold_policy($5) AND ($6::bigint IS NULL OR polka_hold_epoch($6)) AND polka_must(
     (SELECT count(*) FROM changed) = (SELECT count(*) FROM change), 'a payment is not in the version that was read'
 )
 """
