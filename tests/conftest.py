@@ -13,7 +13,7 @@ from hypothesis import settings
 
 from polka import api_keys, database, migrate, postgres, seed
 from polka.keys import NewKey, Scope
-from services import KEY, Services
+from services import KEY, Services, client
 from wire import Wire
 
 settings.register_profile("polka", deadline=None)  # what an example takes is the machine's affair
@@ -159,3 +159,12 @@ def polka(server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> 
 def own_polka(server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One of the file's own, where tests have to do with all banks: no other has agreed terms with one of them."""
     yield from run_polka(server, tmp_path_factory.mktemp("polka"))
+
+
+@pytest.fixture
+def banks(polka: Running, key: str) -> tuple[str, str, str]:
+    """Three banks of the test's own on the shared Polka."""
+    names = (f"{key}-a", f"{key}-b", f"{key}-c")
+    for name in names:
+        assert client.post(f"{polka.url}/banks", json={"name": name}).status_code == 201
+    return names

@@ -14,7 +14,8 @@ from conftest import Running, execute
 from front_door import NOT_POSTED, everything, fetch, post, refused
 from polka import audit
 from polka.money import AMOUNT_MAX
-from services import CACHE_TOKEN, Service, Services, client, payment, wait_for
+from proof import prove
+from services import Service, Services, client, payment, wait_for
 from test_currencies import RECORDED, store, today
 
 ACROSS = {"currency": "EUR", "receiver_currency": "USD"}
@@ -27,27 +28,13 @@ GOT = {
 }
 
 
-@pytest.fixture
-def banks(polka: Running, key: str) -> tuple[str, str, str]:
-    """Three banks of the test's own."""
-    names = (f"{key}-a", f"{key}-b", f"{key}-c")
-    for name in names:
-        assert client.post(f"{polka.url}/banks", json={"name": name}).status_code == 201
-    return names
-
-
 @pytest.fixture(autouse=True)
 def clean(request: pytest.FixtureRequest) -> Iterator[None]:
     """After each test on the shared Polka, its audit is clean."""
     yield
     if "polka" in request.fixturenames:
         polka: Running = request.getfixturevalue("polka")
-        check(polka.database_url, polka.cache.url)
-
-
-def check(database_url: str, cache_url: str | None = None) -> None:
-    done = asyncio.run(audit.audit(database_url, cache_url, CACHE_TOKEN))
-    assert done.is_clean, done.differences
+        prove(polka.database_url, polka.cache.url)
 
 
 def held(polka: Running, bank: str) -> dict[str, int]:
@@ -163,7 +150,7 @@ def test_an_amendment_keeps_amounts_and_rate(services: Services) -> None:
     gone = client.delete(url).json()
     assert {name: gone[name] for name in GOT} == GOT
     wait_for("all is posted", lambda: not fetch(services.database_url, UNPOSTED))
-    check(services.database_url, services.cache_url)
+    prove(services.database_url, services.cache_url)
     assert client.patch(url, json={"receiver_currency": "JPY"}).json()["detail"].startswith("receiver_currency: cannot")
 
 
@@ -287,7 +274,7 @@ def test_a_cache_that_starts_anew_has_both_currencies(services: Services) -> Non
     client.delete(f"{api.url}/transaction/{made[0]['id']}")
     cache.restart()
     wait_for("all is posted", lambda: not fetch(services.database_url, UNPOSTED))
-    check(services.database_url, services.cache_url)
+    prove(services.database_url, services.cache_url)
     stored = fetch(services.database_url, "SELECT bank, currency, balance FROM balances ORDER BY 1, 2")
     assert stored == [
         ("bank1", "EUR", -6250),
@@ -312,7 +299,7 @@ def test_polka_settles_what_it_has_converted_like_any_bank(services: Services) -
     }
     assert client.post(f"{api.url}/clearing/1/settle").json()["state"] == "settled"
     assert {amount for (amount,) in fetch(services.database_url, "SELECT balance FROM balances")} == {0}
-    check(services.database_url, cache.url)
+    prove(services.database_url, cache.url)
 
 
 def test_a_polka_of_before_cannot_change_what_it_does_not_know(services: Services) -> None:
@@ -399,7 +386,7 @@ def converted(make_database: Callable[[], str], tmp_path_factory: pytest.TempPat
     client.patch(f"{api.url}/transaction/{made['id']}", json={"receiver": {"account": "B2"}})
     wait_for("all is posted", lambda: not fetch(services.database_url, UNPOSTED))
     services.stop()
-    check(services.database_url)
+    prove(services.database_url)
     return services.database_url
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from conftest import Running
 from front_door import NOT_POSTED, fetch, post, refused
-from polka import audit
-from services import CACHE_TOKEN, client, payment, wait_for
+from proof import prove
+from services import client, payment, wait_for
 
 
 def url_of(polka: Running, transaction: dict[str, Any], api: int = 0) -> str:
@@ -36,15 +36,6 @@ def amend(
 def history(polka: Running, transaction: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = client.get(f"{url_of(polka, transaction)}/history").json()
     return found
-
-
-@pytest.fixture
-def banks(polka: Running, key: str) -> tuple[str, str, str]:
-    """Three banks of the test's own."""
-    names = (f"{key}-a", f"{key}-b", f"{key}-c")
-    for name in names:
-        assert client.post(f"{polka.url}/banks", json={"name": name}).status_code == 201
-    return names
 
 
 def held(polka: Running, bank: str) -> dict[str, int]:
@@ -287,5 +278,4 @@ async def race(polka: Running, ids: list[str], rival: str) -> list[list[int]]:
 @pytest.fixture(scope="module", autouse=True)
 def _audit_at_the_end(polka: Running) -> Iterator[None]:
     yield
-    done = asyncio.run(audit.audit(polka.database_url, polka.cache.url, CACHE_TOKEN))
-    assert done.is_clean, done.differences
+    prove(polka.database_url, polka.cache.url)

@@ -22,7 +22,8 @@ from polka import audit
 from polka.fees import charge, fee_of
 from polka.money import AMOUNT_MAX
 from polka.policy import Fee, Terms
-from services import CACHE_TOKEN, Service, Services, client, payment, wait_for
+from proof import prove
+from services import Service, Services, client, payment, wait_for
 from test_across import CHANGE
 
 FEES = {"USD": {"fixed": 25, "basis_points": 10, "minimum": 30, "maximum": 500}}
@@ -90,13 +91,10 @@ def test_a_windows_fees_are_what_each_bank_has_paid_to_polka(batches: list[list[
 
 
 @pytest.fixture
-def banks(polka: Running, key: str) -> tuple[str, str, str]:
-    """Three banks of the test's own; with the first of them fees are agreed."""
-    names = (f"{key}-a", f"{key}-b", f"{key}-c")
-    for name in names:
-        assert client.post(f"{polka.url}/banks", json={"name": name}).status_code == 201
-    agree(polka.url, names[0], FEES)
-    return names
+def banks(polka: Running, banks: tuple[str, str, str]) -> tuple[str, str, str]:
+    """With the first of them fees are agreed."""
+    agree(polka.url, banks[0], FEES)
+    return banks
 
 
 def agree(url: str, bank: str, fees: Any) -> Any:
@@ -109,12 +107,7 @@ def clean(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "polka" in request.fixturenames:
         polka: Running = request.getfixturevalue("polka")
-        check(polka.database_url, polka.cache.url)
-
-
-def check(database_url: str, cache_url: str | None = None) -> None:
-    done = asyncio.run(audit.audit(database_url, cache_url, CACHE_TOKEN))
-    assert done.is_clean, done.differences
+        prove(polka.database_url, polka.cache.url)
 
 
 def payload_of(database_url: str, transaction: dict[str, Any]) -> list[tuple[str, str, str, int]]:
@@ -314,7 +307,7 @@ def test_a_window_tells_what_each_bank_has_paid_as_fees(services: Services) -> N
     for window in (1, 2):
         assert client.post(f"{api.url}/clearing/{window}/settle").json()["state"] == "settled"
     assert {amount for (amount,) in fetch(services.database_url, "SELECT balance FROM balances")} == {0}
-    check(services.database_url, services.cache_url)
+    prove(services.database_url, services.cache_url)
 
 
 def fees(api: Service, window: int) -> dict[str, int]:
@@ -331,7 +324,7 @@ def test_no_payment_costs_what_is_not_agreed_any_more(services: Services) -> Non
     agree(first.url, "bank1", None)
     assert "fee" not in send(second, payment(100)).json()
     wait_for("all is posted", lambda: not fetch(services.database_url, UNPOSTED))
-    check(services.database_url, services.cache_url)
+    prove(services.database_url, services.cache_url)
 
 
 def test_a_polka_of_before_cannot_change_a_payment_that_cost_something(services: Services) -> None:
@@ -357,7 +350,7 @@ def charged(make_database: Callable[[], str], tmp_path_factory: pytest.TempPathF
     client.patch(f"{api.url}/transaction/{made['id']}", json={"receiver": {"account": "B2"}}).raise_for_status()
     wait_for("all is posted", lambda: not fetch(services.database_url, UNPOSTED))
     services.stop()
-    check(services.database_url)
+    prove(services.database_url)
     return services.database_url
 
 

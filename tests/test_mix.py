@@ -1,6 +1,5 @@
 """What goes with the payments of the spammer: a pure function of its words, and exact on a real Polka."""
 
-import asyncio
 import os
 import re
 import subprocess
@@ -12,8 +11,8 @@ from hypothesis import strategies as st
 
 from conftest import Running
 from front_door import fetch
-from polka import audit
-from services import CACHE_TOKEN, KEY
+from proof import prove
+from services import KEY
 from spammer.mix import read_mix
 from test_commands import POLKA
 
@@ -61,8 +60,7 @@ def test_a_mix_is_sent_as_it_says_and_the_audit_is_clean(polka: Running, key: st
     assert said["delete"] == deleted - deleted_before
     assert 40 <= said["delete"] <= 120
     assert 80 <= said["patch"] <= 160
-    proof = asyncio.run(audit.audit(polka.database_url, polka.cache.url, CACHE_TOKEN))
-    assert proof.is_clean, proof.differences
+    prove(polka.database_url, polka.cache.url)
 
 
 def test_words_that_make_no_sense_are_told_in_one_line(polka: Running) -> None:

@@ -169,7 +169,7 @@ async def test_a_flush_whose_window_was_closed_meanwhile_posts_nothing(connectio
 async def test_an_outdated_cache_neither_closes_nor_settles(connection: asyncpg.Connection) -> None:
     await commit(connection, transfer(100))
     await flush.flush(connection, 0, 1, 100)
-    assert isinstance(await windows.close(connection, 0, 1, 2, new_id()), windows.Closed)
+    assert isinstance(await windows.close(connection, 0, 1, 2, new_id()), windows.Done)
     assert await flush.raise_epoch(connection) == 1
     with pytest.raises(flush.OutdatedError):
         await windows.close(connection, 0, 2, 2, new_id())
@@ -218,7 +218,7 @@ async def test_a_window_is_settled_once_whatever_calls_at_once(
         await until_waiting(database_url, len(settling))
     await connection.execute("COMMIT")
     outcomes = await asyncio.gather(*settling, return_exceptions=True)
-    assert sum(isinstance(outcome, windows.Settled) for outcome in outcomes) == 1
+    assert sum(isinstance(outcome, windows.Done) for outcome in outcomes) == 1
     assert sum(isinstance(outcome, Exception) for outcome in outcomes) == 1
     assert await connection.fetchval("SELECT balance FROM balances WHERE bank = 'bank1'") == 0
     await clean_audit(database_url)
@@ -287,7 +287,7 @@ async def test_nets_that_no_machine_word_holds_are_settled(database_url: str, co
     await connection.execute("INSERT INTO window_totals VALUES (1, 'bank1', 'USD', 0, 1e30, 1)")
     await windows.close(connection, 0, 1, 1, new_id())
     settled = await windows.settle(connection, 0, 1, 1, new_id())
-    assert isinstance(settled, windows.Settled)
+    assert isinstance(settled, windows.Done)
     assert int(await connection.fetchval("SELECT balance FROM balances WHERE bank = 'bank1'")) == -(10**30)
 
 

@@ -187,12 +187,11 @@ class Keeper:
         if firing := service.schedule.due(service.as_of):
             with database.bounded(connection, self._settings.flush_timeout_seconds):
                 closed = await windows.fire(connection, service.epoch, firing, *next_batch(service))
-            if closed.flushed:
-                absorb(service, closed.flushed)
+            window = absorb_step(service, closed)
             service.schedule.fired(firing)
-            service.unsettled.append(closed.window.id)
+            service.unsettled.append(window.id)
             metrics.FIRED.inc()
-            log.info("window %d is closed, as scheduled for %s", closed.window.id, firing)
+            log.info("window %d is closed, as scheduled for %s", window.id, firing)
         while service.unsettled:
             await self._settle_window(connection, service, service.unsettled[0])
             service.unsettled.popleft()
@@ -226,11 +225,7 @@ class Keeper:
             await self._flush(connection, service)
             with database.bounded(connection, self._settings.flush_timeout_seconds):
                 closed = await windows.close(connection, service.epoch, window, *next_batch(service))
-            if not isinstance(closed, windows.Closed):
-                return closed
-            if closed.flushed:
-                absorb(service, closed.flushed)
-            return closed.window
+            return absorb_step(service, closed) if isinstance(closed, windows.Done) else closed
 
         return await ordered(service, work)
 
@@ -251,11 +246,7 @@ class Keeper:
     async def _settle_window(self, connection: Connection, service: Service, window: int) -> Window | Conflict | None:
         with database.bounded(connection, self._settings.flush_timeout_seconds):
             settled = await windows.settle(connection, service.epoch, window, *next_batch(service))
-        if not isinstance(settled, windows.Settled):
-            return settled
-        if settled.flushed:
-            absorb(service, settled.flushed)
-        return settled.window
+        return absorb_step(service, settled) if isinstance(settled, windows.Done) else settled
 
     async def follow(self, policy: int) -> Service:
         """Decide under this version of the policy, which is in force, or a later one: after a flush that begins now.
@@ -360,6 +351,13 @@ def absorb(service: Service, flushed: Flushed) -> None:
     service.as_of = flushed.at
     metrics.FLUSHES.inc()
     metrics.POSTED.inc(len(flushed.posted))
+
+
+def absorb_step(service: Service, done: windows.Done) -> Window:
+    """Move what closing or settling a window has posted into memory; the window."""
+    if done.flushed:
+        absorb(service, done.flushed)
+    return done.window
 
 
 def keep_aside(service: Service, batch: Posted) -> None:

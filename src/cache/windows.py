@@ -61,21 +61,15 @@ class Followed(msgspec.Struct, frozen=True):
     unsettled: Sequence[int]
 
 
-class Closed(msgspec.Struct, frozen=True):
-    """A closed window, and the flush that its interest was; None if it had none, or was closed."""
+class Done(msgspec.Struct, frozen=True):
+    """A window that is closed or settled, and the flush that its interest or settlement was; None if there was none, or
+    it was done before."""
 
     window: Window
     flushed: Flushed | None
 
 
-class Settled(msgspec.Struct, frozen=True):
-    """A settled window, and the flush that its settlement was; None if it had nothing to settle, or was settled."""
-
-    window: Window
-    flushed: Flushed | None
-
-
-async def close(connection: Connection, epoch: int, window: int, number: int, batch: UUID) -> Closed | Conflict:
+async def close(connection: Connection, epoch: int, window: int, number: int, batch: UUID) -> Done | Conflict:
     """Close the window, after flush `number` - 1, and open the next. One that is closed stays as it is.
 
     Interest that has accrued is booked by the batch, as flush `number`.
@@ -88,11 +82,11 @@ async def close(connection: Connection, epoch: int, window: int, number: int, ba
         if refused := refused_closing(window, held.window):
             return refused
         if window < held.window:
-            return Closed(window_of(await connection.fetchrow(WINDOW, window)), None)
+            return Done(window_of(await connection.fetchrow(WINDOW, window)), None)
         return await close_open(connection, held, number, batch, None)
 
 
-async def fire(connection: Connection, epoch: int, firing: datetime, number: int, batch: UUID) -> Closed:
+async def fire(connection: Connection, epoch: int, firing: datetime, number: int, batch: UUID) -> Done:
     """Close the window that is open in the same way, at a time of the schedule.
 
     Raises:
@@ -115,9 +109,7 @@ async def follow(connection: Connection, epoch: int, expression: str) -> Followe
     return Followed(row["since"], row["unsettled"])
 
 
-async def settle(
-    connection: Connection, epoch: int, window: int, number: int, batch: UUID
-) -> Settled | Conflict | None:
+async def settle(connection: Connection, epoch: int, window: int, number: int, batch: UUID) -> Done | Conflict | None:
     """Bring the window's nets to zero by a batch, posted as flush `number`. None if there is no such window.
 
     Raises:
@@ -132,23 +124,23 @@ async def settle(
         if refused := refused_settling(found):
             return refused
         if found.state == "settled":
-            return Settled(found, None)
+            return Done(found, None)
         rows = await connection.fetch(NETS, window)
         entries = settlement_entries((row["bank"], row["currency"], int(row["net"])) for row in rows)
         flushed = None
         if entries:
             flushed = await post(connection, held, window, number, Posted(batch, entries))
-        return Settled(await changed(connection, SETTLE, window, batch if entries else None), flushed)
+        return Done(await changed(connection, SETTLE, window, batch if entries else None), flushed)
 
 
 async def close_open(
     connection: Connection, held: Held, number: int, batch: UUID, scheduled_for: datetime | None
-) -> Closed:
+) -> Done:
     flushed = await book_interest(connection, held, number, batch) if held.bears_interest else None
     latest, booked = (number, batch) if flushed else (number - 1, None)
     closed = await changed(connection, CLOSE, held.window, latest, scheduled_for, booked)
     await connection.execute(OPEN, held.window + 1)
-    return Closed(closed, flushed)
+    return Done(closed, flushed)
 
 
 async def book_interest(connection: Connection, held: Held, number: int, batch: UUID) -> Flushed | None:
