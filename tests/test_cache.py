@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from committed import account_held, commit, held, new_id, tell, transfer
+from exposed import value
 from polka import audit, database, seed
 from services import CACHE_TOKEN, KEY, Service, Services, bearer, cache_client, client, wait_for
 from wire import Fault, Wire
@@ -338,6 +339,9 @@ async def test_a_row_set_aside_stays_pending_over_a_start(services: Services, co
     cache.kill()
     cache.restart()
     assert held(cache.url, "bank1") == (0, -5)
+    await until("it is shown", lambda: value(cache.url, "polka_set_aside_batches") == 1)
+    assert value(cache.url, "polka_pending_batches") == 1
+    assert value(cache.url, "polka_pending_oldest_seconds") == 0  # it waits for a person, not for a flush
 
 
 async def test_an_accounts_answer_never_counts_a_batch_twice_or_leaves_it_out(

@@ -37,7 +37,9 @@ from api.limits import Limits
 from api.payments import FastLane, Payments
 from api.settings import Settings
 from polka import database, exposition, settings
+from polka.background import background
 from polka.exposition import CountRequests
+from polka.metrics import show_pool, watch_loop
 from polka.server import Drain
 
 ROUTES = [
@@ -94,7 +96,10 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
         posting.open_posting(chosen, cache, policy) as poster,
         open_keyring(chosen) as keyring,
         open_exchange(chosen, pool) as exchange,
+        background(watch_loop()),
     ):
+        show_pool("api", pool)
+        show_pool("api search", search_pool)
         known_banks = KnownBanks(pool)
         limits = Limits(chosen.rate_per_second, chosen.rate_burst)
         drain = Drain(chosen.drain_seconds)

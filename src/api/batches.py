@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
@@ -27,11 +28,22 @@ Outcome = Accepted | Refused
 class Pending:
     """An operation on its way, and the callers who wait for it (several, if one repeats himself)."""
 
-    __slots__ = ("decided", "fingerprint", "is_committing", "key", "operation", "policy", "replaces", "waiters")
+    __slots__ = (
+        "arrived",
+        "decided",
+        "fingerprint",
+        "is_committing",
+        "key",
+        "operation",
+        "policy",
+        "replaces",
+        "waiters",
+    )
 
     def __init__(
         self, operation: Operation, key: Key | None, fingerprint: str, decided: Operation, policy: Policy
     ) -> None:
+        self.arrived = time.perf_counter()
         self.operation = operation
         self.decided = decided  # the operation as it is to be done under this policy
         self.policy = policy

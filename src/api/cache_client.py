@@ -58,7 +58,7 @@ class CacheClient:
 
     async def _tell(self) -> None:
         while self._untold:
-            began = time.monotonic()
+            began = time.perf_counter()
             batches = list(self._untold)
             self._untold.clear()
             try:
@@ -66,17 +66,20 @@ class CacheClient:
             except httpx.HTTPError as error:
                 metrics.TELLS.labels(type(error).__name__).inc()
             else:
+                metrics.TELL_SECONDS.observe(time.perf_counter() - began)
                 metrics.TELLS.labels(str(response.status_code)).inc()
                 response.stream = NOTHING  # it and its stream hold each other, and with them all that was sent
-            await asyncio.sleep(max(0.0, began + self._spacing_seconds - time.monotonic()))
+            await asyncio.sleep(max(0.0, began + self._spacing_seconds - time.perf_counter()))
 
     async def reserve(self, asking: Asking) -> Reserved | None:
         """Have room under caps reserved; None where the cache does not answer. Asked again, it answers the same."""
+        began = time.perf_counter()
         try:
             response = await self._client.post("/balance/reservation", content=encode(asking), headers=JSON)
         except httpx.HTTPError as error:
             metrics.ASKS.labels(type(error).__name__).inc()
             return None
+        metrics.ASK_SECONDS.observe(time.perf_counter() - began)
         metrics.ASKS.labels(str(response.status_code)).inc()
         response.stream = NOTHING
         if not has_taken(response) or not response.is_success:

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+from api import metrics
 from api.batches import Pending
 from api.settings import Settings
 from polka import database
@@ -17,7 +18,7 @@ class Lane:
     checked.
     """
 
-    def __init__(self, settings: Settings, purpose: str) -> None:
+    def __init__(self, settings: Settings, name: str, purpose: str) -> None:
         self.committing = asyncio.Lock()
         self.is_unchecked = False
         self.queued_payments = 0
@@ -26,6 +27,8 @@ class Lane:
         self._queue: deque[Pending] = deque()
         self._arrived = asyncio.Event()
         self._connection: Connection | None = None
+        metrics.QUEUE.labels(name).set_function(lambda: self.queued_payments)
+        metrics.QUEUE_MAX.labels(name).set(settings.queue_payments_max)
 
     def has_room(self, payments: int) -> bool:
         """Whether that many more may wait; an idle lane takes whatever comes."""

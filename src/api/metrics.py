@@ -4,6 +4,8 @@ from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram
 
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
 OPERATIONS = Counter(
     "polka_operations",
     "Payments, amendments, deletions and bulk requests, by what became of them.",
@@ -20,7 +22,7 @@ def operation(name: str, outcome: str) -> Counter:
 COMMIT_SECONDS = Histogram(
     "polka_commit_seconds",
     "Time of one commit of a batch.",
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    buckets=SECONDS,
 )
 COMMIT_PAYMENTS = Histogram(
     "polka_commit_payments",
@@ -28,7 +30,22 @@ COMMIT_PAYMENTS = Histogram(
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
 )
 COMMIT_FAILURES = Counter("polka_commit_failures", "Commits that failed, by reason.", ["reason"])
-QUEUE = Gauge("polka_queue_payments", "Payments that wait for the next commit.")
+QUEUE = Gauge("polka_queue_payments", "Payments that wait for the next commit, by lane.", ["lane"])
+QUEUE_MAX = Gauge("polka_queue_max_payments", "Payments that may wait; more are refused as `overloaded`.", ["lane"])
+QUEUE_WAIT_SECONDS = Histogram(
+    "polka_queue_wait_seconds",
+    "Time from a payment's or change's arrival to the start of its commit.",
+    ["lane"],
+    buckets=SECONDS,
+)
 TELLS = Counter("polka_balance_posts", "Calls of POST /balance, by their result.", ["result"])
 ASKS = Counter("polka_reservation_posts", "Calls of POST /balance/reservation, by their result.", ["result"])
+TELL_SECONDS = Histogram(
+    "polka_balance_post_seconds", "Time of one call of POST /balance that was answered.", buckets=SECONDS
+)
+ASK_SECONDS = Histogram(
+    "polka_reservation_post_seconds",
+    "Time of one call of POST /balance/reservation that was answered.",
+    buckets=SECONDS,
+)
 UNTOLD = Counter("polka_untold_batches", "Batches that the cache was never told of, because it was away.")

@@ -30,6 +30,7 @@ from polka import bank_terms, batches, database
 from polka.background import background
 from polka.database import Connection, Pool
 from polka.messages import Reserved
+from polka.metrics import show_pool
 from polka.policy import Policy
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ RETRY_SECONDS = 0.2
 ASK_AGAIN_SECONDS = 0.05
 DRAIN_SECONDS = 10.0
 SETTLING_CONNECTIONS = 2
+FREE_WAIT, CAPPED_WAIT = (metrics.QUEUE_WAIT_SECONDS.labels(lane) for lane in ("free", "capped"))
 
 
 @asynccontextmanager
@@ -54,6 +56,7 @@ async def open_posting(settings: Settings, cache: CacheClient, policies: Policie
     """Writers at work, with connections of their own: no reader holds them up. At the end they settle what is open."""
     seconds = settings.commit_timeout_seconds
     async with database.pool(settings.database_url, "api settling", SETTLING_CONNECTIONS, seconds) as pool:
+        show_pool("api settling", pool)
         posting = Posting(settings, pool, cache, policies)
         async with background(posting.run()):
             yield posting
@@ -71,14 +74,13 @@ class Posting:
         self._pool = pool
         self._cache = cache
         self._policies = policies
-        self._free = Lane(settings, "api writer")
-        self._capped = Lane(settings, "api capped writer")
+        self._free = Lane(settings, "free", "api writer")
+        self._capped = Lane(settings, "capped", "api capped writer")
         self._in_flight: dict[Key, Pending] = {}
         self._changing: set[str] = set()
         self._recent: OrderedDict[Key, Answer] = OrderedDict()
         self._failed: list[UUID] = []
         self._settling: set[asyncio.Task[None]] = set()
-        metrics.QUEUE.set_function(lambda: self._free.queued_payments + self._capped.queued_payments)
 
     async def post(self, operation: Operation, key: Key | None, timeout_seconds: float) -> Outcome:
         """The operation's outcome, once it is certain or the time is up."""
@@ -321,6 +323,9 @@ class Posting:
         else:
             metrics.COMMIT_SECONDS.observe(time.perf_counter() - began)
             metrics.COMMIT_PAYMENTS.observe(batch.size)
+            waited = FREE_WAIT if batch.epoch is None else CAPPED_WAIT
+            for pending in batch.pending:
+                waited.observe(began - pending.arrived)
             self._accept(batch, at)
 
     def _accept(self, batch: Batch, at: datetime) -> None:

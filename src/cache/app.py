@@ -16,11 +16,13 @@ from cache.liquidity import show_liquidity, thin_liquidity
 from cache.netting import net_windows
 from cache.pruning import prune_keys
 from cache.rates import Refresher
+from cache.readings import read_database
 from cache.settings import Settings
 from polka import database, exposition, settings
 from polka.background import background
 from polka.exposition import CountRequests
 from polka.failure import OutdatedFailure
+from polka.metrics import show_pool, watch_loop
 from polka.server import Drain
 
 
@@ -37,6 +39,7 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
     await database.check(chosen.database_url, chosen.allow_lossy_database)
     try:
         async with database.pool(chosen.database_url, "cache", 4, chosen.flush_timeout_seconds) as pool:
+            show_pool("cache", pool)
             keeper = Keeper(chosen, pool)
             refresher = Refresher(chosen)
             drain = Drain(chosen.drain_seconds)
@@ -44,9 +47,11 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
                 background(keeper.run()),
                 background(prune_keys(chosen, pool)),
                 background(net_windows(chosen, pool)),
-                background(show_liquidity(keeper)),
+                background(show_liquidity(keeper, chosen.metrics_banks_max)),
                 background(thin_liquidity(pool)),
                 background(refresher.run()),
+                background(read_database(pool)),
+                background(watch_loop()),
             ):
                 litestar = Litestar(
                     route_handlers=[

@@ -164,7 +164,7 @@ async def read_ledger(connection: Connection, remember_from: UUID) -> Ledger:
         aside = await connection.fetch(ASIDE)
     ledger = Ledger(posted, number, done)
     for row in aside:
-        ledger.keep(row["id"], readable_entries(row["payload"]))
+        ledger.keep_aside(row["id"], readable_entries(row["payload"]))
     return ledger
 
 

@@ -88,7 +88,11 @@ class Keeper:
         self._settings = settings
         self._pool = pool
         self._payments_max = settings.flush_payments_max
+        self._flushed_at = time.monotonic()
         metrics.PENDING.set_function(lambda: len(self.service.ledger.pending) if self.service else 0)
+        metrics.PENDING_OLDEST_SECONDS.set_function(lambda: oldest_seconds(self.service) if self.service else 0)
+        metrics.FLUSH_NUMBER.set_function(lambda: self.service.ledger.flush if self.service else 0)
+        metrics.FLUSH_AGE_SECONDS.set_function(lambda: time.monotonic() - self._flushed_at)
 
     async def run(self) -> None:
         """Start, flush each second, and start anew after what fails, until cancelled.
@@ -166,8 +170,10 @@ class Keeper:
             with database.bounded(connection, self._settings.flush_timeout_seconds):
                 flushed = await self._flush_some(connection, service)
             metrics.FLUSH_SECONDS.observe(time.perf_counter() - began)
+            metrics.FLUSH_BATCHES.observe(len(flushed.posted))
             absorb(service, flushed)
             if flushed.is_last:
+                self._flushed_at = time.monotonic()
                 return
             self._payments_max = min(self._settings.flush_payments_max, self._payments_max * 2)
 
@@ -362,9 +368,15 @@ def absorb_step(service: Service, done: windows.Done) -> Window:
 
 def keep_aside(service: Service, batch: Posted) -> None:
     """A batch that cannot be posted stays pending: what it would move is not free."""
-    service.ledger.keep(batch.id, batch.entries or service.ledger.pending.get(batch.id, ()))
+    service.ledger.keep_aside(batch.id, batch.entries or service.ledger.pending.get(batch.id, ()))
     metrics.ASIDE.inc()
     log.error("batch %s is set aside: its row cannot be posted", batch.id)
+
+
+def oldest_seconds(service: Service) -> float:
+    """The age of the oldest batch that is pending and not set aside; 0 where there is none."""
+    made_at = service.ledger.oldest_milliseconds()
+    return 0.0 if made_at is None else max(0.0, time.time() - made_at / 1000)
 
 
 def as_of(service: Service) -> AsOf:

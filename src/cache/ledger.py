@@ -5,6 +5,7 @@ Pure: no clock, no database. What counts is decided by the batch rows in the dat
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
+from heapq import nlargest
 from uuid import UUID
 
 import msgspec
@@ -46,6 +47,7 @@ class Ledger:
         self.flush = flush
         self.policy = Policy(-1)
         self.pending: dict[UUID, Sequence[Entry]] = {}
+        self._aside: set[UUID] = set()  # those of them whose rows cannot be posted
         self._posted = posted
         self._pending_sums: Sums = {}
         self._falls: dict[UUID, Falls] = {}  # of each batch that is pending and lowers what has a cap
@@ -133,12 +135,22 @@ class Ledger:
         add(self._pending_sums, entries)
         self._count(batch, lowered(entries, self.policy.caps))
 
+    def keep_aside(self, batch: UUID, entries: Sequence[Entry]) -> None:
+        """Have the batch pending, for good, as one whose row cannot be posted."""
+        self.keep(batch, entries)
+        self._aside.add(batch)
+
+    def oldest_milliseconds(self) -> int | None:
+        """When the oldest batch was made that is pending and not set aside (of the Unix epoch); None without one."""
+        return min((made_at_milliseconds(batch) for batch in self.pending if batch not in self._aside), default=None)
+
     def drop(self, batch: UUID) -> None:
         """Forget a pending batch, which cannot commit any more or is posted."""
         add(self._pending_sums, self.pending.pop(batch, ()), sign=-1)
         for key, fall in self._falls.pop(batch, {}).items():
             self._pending_out[key] -= fall
         self._reserved.pop(batch, None)
+        self._aside.discard(batch)
 
     def finish(self, batch: UUID, flush: int) -> None:
         """Drop a batch that is void, or posted by a flush that `posted` includes, and remember its id."""
@@ -179,6 +191,16 @@ class Ledger:
                 for currency, balance in sums.items():
                     held.setdefault(currency, []).append(balance)
         return held
+
+    def largest(self, most: int) -> list[tuple[str, str, int]]:
+        """The largest balances of banks by absolute value, as bank, currency and what is posted."""
+        balances = (
+            (bank, currency, balance)
+            for bank, sums in self._posted.items()
+            if bank != POLKA
+            for currency, balance in sums.items()
+        )
+        return nlargest(most, balances, key=lambda held: abs(held[2]))
 
     def uses_of_caps(self) -> dict[str, list[CapUse]]:
         """What each bank that has a cap uses of it, by currency: what it owes with all that is pending out."""

@@ -55,11 +55,12 @@ async def exposures(service: Service, caps: int) -> Exposures:
     return Exposures(currencies, latest)
 
 
-async def show_liquidity(keeper: Keeper) -> None:
-    """Keep the metrics up to date, for ever."""
+async def show_liquidity(keeper: Keeper, banks_max: int) -> None:
+    """Keep the metrics up to date, for ever, with so many balances of banks."""
     while True:
-        if keeper.service:
-            show((await exposures(keeper.service, CAPS_SHOWN)).currencies)
+        if service := keeper.service:
+            show((await exposures(service, CAPS_SHOWN)).currencies)
+            show_balances(service.ledger.largest(banks_max))
         await asyncio.sleep(SHOW_SECONDS)
 
 
@@ -75,6 +76,12 @@ def show(currencies: Iterable[Exposure]) -> None:
             metrics.CONCENTRATION.labels(shown.currency, side).set((share or 0) / BASIS_POINTS)
         for use in shown.caps:
             metrics.CAP_USE.labels(shown.currency, use.bank).set(use.basis_points / BASIS_POINTS)
+
+
+def show_balances(balances: Iterable[tuple[str, str, int]]) -> None:
+    metrics.BALANCES.clear()  # others may be larger by now
+    for bank, currency, balance in balances:
+        metrics.BALANCES.labels(bank, currency).set(balance)
 
 
 async def thin_liquidity(pool: Pool) -> None:

@@ -55,6 +55,14 @@ class Settings(Struct, frozen=True):
         int,
         Meta(ge=1, le=100_000, description="Exchange rates of which one has changed by more than this are not taken."),
     ] = 50
+    metrics_banks_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000,
+            description="Balances of a bank in a currency that are shown as metrics: the largest by absolute value.",
+        ),
+    ] = 100
     idempotency_key_seconds: Annotated[
         Seconds, Meta(description="How long an idempotency key is kept, and a repeated request answered as at first.")
     ] = 86_400.0

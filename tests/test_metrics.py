@@ -1,0 +1,90 @@
+"""The metrics of the services: what they show of themselves, of the ledger and of the database."""
+
+import asyncpg
+import pytest
+
+from committed import commit, transfer
+from conftest import Running
+from exposed import names, samples, value
+from polka import __version__
+from services import Services, client, payment, wait_for
+
+pytestmark = pytest.mark.anyio
+
+OF_ALL = {
+    "polka_http_requests_total",
+    "polka_http_request_seconds_bucket",
+    "polka_event_loop_lag_seconds_bucket",
+    "polka_pool_connections",
+    "polka_pool_max_connections",
+    "polka_build_info",
+    "process_resident_memory_bytes",
+    "python_gc_objects_collected_total",
+}
+OF_AN_API = {"polka_queue_payments", "polka_queue_max_payments", "polka_commit_seconds_bucket"}
+OF_THE_CACHE = {
+    "polka_pending_oldest_seconds",
+    "polka_flush_batches_bucket",
+    "polka_flush_number",
+    "polka_flush_age_seconds",
+    "polka_set_aside_batches",
+    "polka_balance_minor_units",
+    "polka_windows",
+    "polka_window_open_seconds",
+    "polka_database_connections",
+    "polka_database_max_connections",
+    "polka_database_size_bytes",
+}
+
+
+def test_each_service_shows_how_it_is(own_polka: Running) -> None:
+    api, cache = own_polka.apis[0].url, own_polka.cache.url
+    assert client.post(f"{api}/transaction", json=payment()).status_code == 201
+    wait_for("the balances are shown", lambda: names(cache) >= OF_ALL | OF_THE_CACHE)
+    assert names(api) >= OF_ALL | OF_AN_API
+    for url in (api, cache):
+        assert value(url, "polka_build_info", version=__version__) == 1
+        wait_for("the event loop is looked at", lambda: value(url, "polka_event_loop_lag_seconds_count"))  # noqa: B023
+
+
+def test_a_payment_shows_how_long_it_waited_and_what_the_cache_took(own_polka: Running) -> None:
+    api = own_polka.apis[0].url
+    waits = value(api, "polka_queue_wait_seconds_count", lane="free") or 0
+    capped = value(api, "polka_queue_wait_seconds_count", lane="capped") or 0
+    for _ in range(3):
+        assert client.post(f"{api}/transaction", json=payment()).status_code == 201
+    assert value(api, "polka_queue_wait_seconds_count", lane="free") == waits + 3
+    assert 0 < (value(api, "polka_queue_wait_seconds_sum", lane="free") or 0) < 30
+    assert value(api, "polka_queue_max_payments", lane="free") == 4096
+    wait_for("the cache was told", lambda: value(api, "polka_balance_post_seconds_count"))
+
+    assert client.patch(f"{api}/banks/bank3", json={"caps": {"USD": 1000}}).status_code == 200
+    assert client.post(f"{api}/transaction", json=payment(sender="bank3")).status_code == 201
+    assert value(api, "polka_queue_wait_seconds_count", lane="capped") == capped + 1
+    assert (value(api, "polka_reservation_post_seconds_count") or 0) >= 1
+
+
+def test_pools_show_what_is_used_of_them(own_polka: Running) -> None:
+    api = own_polka.apis[0].url
+    assert client.get(f"{api}/banks").status_code == 200
+    assert value(api, "polka_pool_max_connections", pool="api") == 4
+    assert value(api, "polka_pool_max_connections", pool="api search") == 2
+    in_use = value(api, "polka_pool_connections", pool="api", state="in_use")
+    idle = value(api, "polka_pool_connections", pool="api", state="idle")
+    assert 1 <= (in_use or 0) + (idle or 0) <= 4
+
+
+async def test_the_largest_balances_are_shown_and_others_no_more(
+    services: Services, connection: asyncpg.Connection
+) -> None:
+    cache = services.cache(POLKA_METRICS_BANKS_MAX="2", POLKA_FLUSH_SECONDS="0.1").ready()
+
+    def shown() -> dict[str, float]:
+        found = samples(cache.url).items()
+        return {dict(labels)["bank"]: held for (name, labels), held in found if name == "polka_balance_minor_units"}
+
+    await commit(connection, transfer(30, "bank1", "bank2"))
+    await commit(connection, transfer(20, "bank1", "bank3"))
+    wait_for("the two largest are shown", lambda: shown() == {"bank1": -50, "bank2": 30})
+    await commit(connection, transfer(45, "bank3", "bank1"))
+    wait_for("others are the largest", lambda: shown() == {"bank2": 30, "bank3": -25})
