@@ -67,12 +67,11 @@ async def start(database_url: str, connection: asyncpg.Connection, cache: Cache)
 
         async def start(url: str = database_url, **settings: Any) -> Posting:
             chosen = Settings(database_url=url, **settings)
-            client = await stack.enter_async_context(
-                httpx.AsyncClient(base_url="http://cache", transport=httpx.MockTransport(cache))
-            )
+            transport = httpx.MockTransport(cache)
+            client = await stack.enter_async_context(httpx.AsyncClient(base_url="http://cache", transport=transport))
             policies = Policies()
             await policies.read(connection)
-            return await stack.enter_async_context(open_posting(chosen, CacheClient(client, 0, 1), policies))
+            return await stack.enter_async_context(open_posting(chosen, CacheClient(client, transport, 0, 1), policies))
 
         yield start
 
@@ -181,6 +180,47 @@ async def test_a_reserved_commit_whose_answer_is_lost_ends_in_one_payment(
     assert outcome.transaction.batch == cache.asked[-1]["batch"]
     if fault is not Fault.LOSE_ANSWER:
         assert cache.asked[-1]["replaces"] == [cache.asked[-2]["batch"]], "it reserves anew for a new id"
+
+
+async def test_while_one_batch_commits_room_is_reserved_for_the_next_alone(
+    start: Start, cache: Cache, connection: asyncpg.Connection, database_url: str
+) -> None:
+    """One batch commits and one more has its room: what comes later waits, and goes together."""
+    posting = await start()
+    await connection.execute(SLOW_COMMITS)
+    await connection.execute("SELECT pg_advisory_lock(42)")
+    first = asyncio.create_task(posting.post(pay(1), None, 20))
+    await until_waiting(database_url)
+    second = asyncio.create_task(posting.post(pay(2), None, 20))
+    await until(lambda: len(cache.asked) == 2)
+    later = [asyncio.create_task(posting.post(pay(n), None, 20)) for n in (3, 4)]
+    impatient = await posting.post(pay(5), None, 0.2)
+    assert refusal(impatient) is Refusal.TIMEOUT, "what waits for its room is not in a commit yet"
+    assert len(cache.asked) == 2
+    assert [len(asked["units"]) for asked in cache.asked] == [1, 1]
+    await connection.execute("SELECT pg_advisory_unlock(42)")
+    batches = [accepted(outcome).transaction.batch for outcome in await asyncio.gather(first, second, *later)]
+    assert [asked["batch"] for asked in cache.asked] == batches[:3]
+    assert batches[2] == batches[3]
+
+
+async def test_whose_caller_leaves_while_his_room_waits_for_its_commit_has_nothing_recorded(
+    start: Start, cache: Cache, connection: asyncpg.Connection, database_url: str
+) -> None:
+    """He was told so. His batch is told to the cache as failed: nothing will come of it."""
+    posting = await start()
+    await connection.execute(SLOW_COMMITS)
+    await connection.execute("SELECT pg_advisory_lock(42)")
+    first = asyncio.create_task(posting.post(pay(1), None, 20))
+    await until_waiting(database_url)
+    leaving = posting.post(pay(2), key("k"), 0.3)
+    assert refusal(await leaving) is Refusal.TIMEOUT
+    assert len(cache.asked) == 2
+    await connection.execute("SELECT pg_advisory_unlock(42)")
+    accepted(await first)
+    accepted(await posting.post(pay(3), None, 20))
+    assert [row["amount"] for row in await stored(connection)] == [1, 3]
+    assert cache.asked[-1]["replaces"] == [cache.asked[1]["batch"]]
 
 
 async def test_a_refusal_for_a_cap_waits_for_the_commit_that_has_its_key(

@@ -42,12 +42,11 @@ async def start(database_url: str, connection: asyncpg.Connection) -> AsyncItera
 
         async def start(url: str = database_url, cache: Cache = away, **settings: Any) -> Posting:
             chosen = Settings(database_url=url, **settings)
-            client = await stack.enter_async_context(
-                httpx.AsyncClient(base_url="http://cache", transport=httpx.MockTransport(cache))
-            )
+            transport = httpx.MockTransport(cache)
+            client = await stack.enter_async_context(httpx.AsyncClient(base_url="http://cache", transport=transport))
             policies = Policies()
             await policies.read(connection)
-            return await stack.enter_async_context(open_posting(chosen, CacheClient(client, 0, 1), policies))
+            return await stack.enter_async_context(open_posting(chosen, CacheClient(client, transport, 0, 1), policies))
 
         yield start
 

@@ -111,6 +111,14 @@ class Wish:
             first = last
 
 
+class Reservation(msgspec.Struct, frozen=True):
+    """Room under caps that the cache keeps in this epoch for operations, by the id of the batch that they will be."""
+
+    batch: UUID
+    epoch: int
+    accepted: Sequence[Pending]
+
+
 def replaced(pending: Iterable[Pending], failed: Iterable[UUID]) -> list[str]:
     """The batches in whose place these operations are, and those that have failed."""
     return sorted({str(one.replaces) for one in pending if one.replaces}.union(map(str, failed)))

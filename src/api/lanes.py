@@ -14,11 +14,12 @@ from polka.database import Connection
 class Lane:
     """A queue that is bounded in payments, and a connection of its own: no other lane, and no reader, holds it up.
 
-    `committing` is held from looking at the queue until the batch is committed; `is_unchecked` while caps cannot be
-    checked.
+    `collecting` is held from looking at the queue until the batch's turn to be committed, and `committing` from then on
+    until it is; `is_unchecked` while caps cannot be checked.
     """
 
     def __init__(self, settings: Settings, name: str, purpose: str) -> None:
+        self.collecting = asyncio.Lock()
         self.committing = asyncio.Lock()
         self.is_unchecked = False
         self.queued_payments = 0
@@ -26,6 +27,7 @@ class Lane:
         self._purpose = purpose
         self._queue: deque[Pending] = deque()
         self._arrived = asyncio.Event()
+        self._connecting = asyncio.Lock()
         self._connection: Connection | None = None
         metrics.QUEUE.labels(name).set_function(lambda: self.queued_payments)
         metrics.QUEUE_MAX.labels(name).set(settings.queue_payments_max)
@@ -63,11 +65,12 @@ class Lane:
 
     async def connected(self) -> Connection:
         """The lane's own connection: a pool would reset it after every commit."""
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await database.connect(
-                self._settings.database_url, self._purpose, self._settings.commit_timeout_seconds
-            )
-        return self._connection
+        async with self._connecting:
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await database.connect(
+                    self._settings.database_url, self._purpose, self._settings.commit_timeout_seconds
+                )
+            return self._connection
 
     def close(self) -> None:
         if self._connection:

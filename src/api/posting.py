@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,7 @@ import asyncpg
 from uuid_utils import UUID
 
 from api import commits, metrics
-from api.batches import Accepted, Batch, Outcome, Pending, Wish
+from api.batches import Accepted, Batch, Outcome, Pending, Reservation, Wish
 from api.cache_client import CacheClient
 from api.commits import Answer
 from api.lanes import Lane
@@ -34,8 +34,6 @@ from polka.metrics import show_pool
 from polka.policy import Policy
 
 log = logging.getLogger(__name__)
-
-Commit = Callable[[Connection, Sequence[Pending]], Awaitable[None]]
 
 TRY_AGAIN = (
     asyncpg.UniqueViolationError,
@@ -196,28 +194,52 @@ class Posting:
             self._changing.discard(pending.operation.old.id)
 
     async def run(self) -> None:
-        """Commit what arrives, batch after batch in each lane, until cancelled."""
-        async with background(self._run(self._capped, self._reserve_and_commit)):
-            await self._run(self._free, self._tell_and_commit)
+        """Commit what arrives, batch after batch in each lane, until cancelled.
 
-    async def _run(self, lane: Lane, commit: Commit) -> None:
+        Two take turns in the capped lane: while one commits, the other has room reserved for the next batch.
+        """
+        async with background(self._run_capped()), background(self._run_capped()):
+            await self._run_free()
+
+    async def _run_free(self) -> None:
+        lane = self._free
         try:
             while True:
                 await lane.arrival()
                 async with lane.committing:
-                    await self._commit_next(lane, commit)
+                    connection = await self._connection(lane)
+                    if connection and (collected := self._collect(lane)):
+                        await self._tell_and_commit(connection, collected)
         finally:
             lane.close()
 
-    async def _commit_next(self, lane: Lane, commit: Commit) -> None:
+    async def _run_capped(self) -> None:
+        lane = self._capped
         try:
-            connection = await lane.connected()
+            while True:
+                await lane.arrival()
+                async with lane.collecting:
+                    is_connected = await self._connection(lane)
+                    collected = self._collect(lane) if is_connected else []
+                    reservation = await self._reserve(collected) if collected else None
+                    if reservation is None:
+                        continue
+                    await lane.committing.acquire()
+                try:
+                    await self._commit_reserved(lane, reservation)
+                finally:
+                    lane.committing.release()
+        finally:
+            lane.close()
+
+    async def _connection(self, lane: Lane) -> Connection | None:
+        """The lane's connection; without one, all that waits is told so."""
+        try:
+            return await lane.connected()
         except database.ERRORS as error:
             log.warning("the database does not answer: %r", error)
             self._answer(list(lane.take()), DATABASE_AWAY)
-            return
-        if collected := self._collect(lane):
-            await commit(connection, collected)
+            return None
 
     def _collect(self, lane: Lane) -> list[Pending]:
         """The next batch's operations: those whose callers still wait, decided under the policy that is known now."""
@@ -261,29 +283,35 @@ class Posting:
         self._failed.clear()
         await self._commit(connection, batch)
 
-    async def _reserve_and_commit(self, connection: Connection, collected: Sequence[Pending]) -> None:
-        """Have the cache reserve room under the caps, refuse what it has no room for, and commit the rest."""
-        wish = Wish(collected, self._failed)
+    async def _reserve(self, collected: Sequence[Pending]) -> Reservation | None:
+        """Have the cache reserve room under the caps, and refuse what it has none for; None where nothing is left."""
+        failed, self._failed = self._failed, []
+        wish = Wish(collected, failed)
         reserved = await self._reserved(wish)
         if reserved is None:
+            self._failed += failed
             self._go_again(wish.id, collected)
-            return
-        self._failed.clear()
+            return None
         accepted: list[Pending] = []
         refused: list[tuple[Pending, No]] = []
         for pending, decided in wish.outcomes(reserved.refused or {}):
-            if not pending.waiters:
-                continue  # its caller was told that nothing was recorded
-            if isinstance(decided, (Refused, list)):
-                refused.append((pending, decided))
-            else:
+            if not isinstance(decided, (Refused, list)):
                 pending.decide(decided, pending.policy)
                 accepted.append(pending)
+            elif pending.waiters:  # else its caller was told that nothing was recorded
+                refused.append((pending, decided))
         self._refuse_beside(refused)
-        if accepted:
-            await self._commit(connection, Batch(accepted, wish.id, reserved.epoch))
-        elif len(refused) < len(collected):
-            self._failed.append(wish.id)
+        return Reservation(wish.id, reserved.epoch, accepted) if accepted else None
+
+    async def _commit_reserved(self, lane: Lane, reservation: Reservation) -> None:
+        """Commit what room is reserved for and somebody still waits for."""
+        connection = await self._connection(lane)
+        if accepted := [pending for pending in reservation.accepted if pending.waiters]:
+            if connection:
+                await self._commit(connection, Batch(accepted, reservation.batch, reservation.epoch))
+                return
+            self._answer(accepted, DATABASE_AWAY)
+        self._failed.append(reservation.batch)
 
     async def _reserved(self, wish: Wish) -> Reserved | None:
         """The cache's answer, asked for as long as somebody waits; None where the operations are to go again."""
@@ -431,15 +459,17 @@ class Posting:
             log.error("the database refuses an operation: %r", error)
             self._answer(batch.pending, INTERNAL)
             return
-        commit = self._tell_and_commit if batch.epoch is None else self._reserve_and_commit
         for pending in batch.pending:
             pending.replaces = batch.id
-            await commit(connection, [pending])
+            if batch.epoch is None:
+                await self._tell_and_commit(connection, [pending])
+            elif reservation := await self._reserve([pending]):
+                await self._commit_reserved(self._capped, reservation)
 
     async def settled(self) -> None:
         """Wait until no commit's outcome is unknown, for a while: after that only the database knows."""
         for lane in (self._free, self._capped):
-            async with lane.committing:
+            async with lane.collecting, lane.committing:
                 pass  # a commit in flight has ended
         if self._settling:
             _, unsettled = await asyncio.wait(self._settling, timeout=DRAIN_SECONDS)
