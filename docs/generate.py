@@ -1,5 +1,6 @@
 """Writes the parts of the documentation that the code says already (`make docs`); tests/test_docs.py finds drift."""
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -11,9 +12,13 @@ import chart_readme
 from api import settings as api
 from api.refusals import RETRY_AFTER_SECONDS, Refusal
 from cache import settings as cache
+from dashboards.grafana import Json
+from dashboards.kubernetes import kubernetes
+from dashboards.liquidity import liquidity
 from polka.settings import variable
 
 DOCS = Path(__file__).parent
+DASHBOARDS = chart_readme.CHART / "dashboards"
 WRITTEN_BY = "<!-- Written by docs/generate.py: `make docs` writes it anew. -->"
 
 SETTINGS = """\
@@ -50,7 +55,17 @@ def documents() -> dict[Path, str]:
         DOCS / "settings.md": "\n".join((WRITTEN_BY, SETTINGS, settings_table())),
         DOCS / "problems.md": "\n".join((WRITTEN_BY, PROBLEMS, problems_table())),
         chart_readme.CHART / "README.md": "\n".join((WRITTEN_BY, chart_readme.introduction(), *values_tables())),
+        **{DASHBOARDS / f"{name}.json": in_lines(content) for name, content in dashboards().items()},
     }
+
+
+def dashboards() -> dict[str, Json]:
+    """Each of Grafana's dashboards, by the name of its file."""
+    return {"liquidity": liquidity(), "kubernetes": kubernetes()}
+
+
+def in_lines(content: Json) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def settings_table() -> str:

@@ -29,17 +29,22 @@ def planted(rendered: Rendered, fault: Fault) -> Rendered:
     """The rendering with the fault in it; it must be a copy."""
     [found] = [found for found in rendered.objects if name(found).startswith(fault.object)][:1]
     first, *rest = fault.path.split(".")
-    *way, last = (*SHORT.get(first, (first,)), *rest)
-    place: Any = found
+    place_in(found, [*SHORT.get(first, (first,)), *rest], fault.value)
+    return rendered
+
+
+def place_in(found: Any, path: list[str], value: Any) -> None:
+    """Put a value there, or take it away with GONE."""
+    *way, last = path
+    place = found
     for step in way:
         place = place[int(step)] if isinstance(place, list) else place.setdefault(step, {})
-    if fault.value is GONE:
+    if value is GONE:
         del place[int(last) if isinstance(place, list) else last]
     elif isinstance(place, list):
-        place[int(last) : int(last) + 1] = [fault.value]
+        place[int(last) : int(last) + 1] = [value]
     else:
-        place[last] = fault.value
-    return rendered
+        place[last] = value
 
 
 def assert_found(check: Callable[[Rendered], Iterator[str]], rendered: Rendered, fault: Fault) -> None:

@@ -22,8 +22,6 @@ ALERT: dict[str, Any] = {
     "annotations": {"summary": "Payments wait", "description": "…", "runbook_url": "https://example.com"},
 }
 DASHBOARD: dict[str, Any] = {
-    "uid": "polka",
-    "title": "Polka",
     "panels": [{"panels": [{"targets": [{"expr": 'sum(rate(polka_http_requests_total{status="201"}[1m]))'}]}]}],
     "templating": {"list": [{"query": "label_values(polka_epoch, namespace)"}]},
 }
@@ -68,7 +66,6 @@ def test_it_finds_what_is_wrong_with_a_rule(changes: dict[str, Any], said: str, 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"uid": ""}, "it has no uid"),
         ({"panels": [{"targets": [{"expr": "polka_epochs"}]}]}, "nobody exposes polka_epochs,"),
         ({"templating": {"list": [{"query": "label_values(polka_ups, pod)"}]}}, "nobody exposes polka_ups,"),
     ],

@@ -1,0 +1,33 @@
+"""The parts that queries are made of: series of the chosen Polka, their rates, quantiles of their histograms."""
+
+OURS = 'namespace=~"$namespace", release=~"$release"'
+"""What the variables choose. *All* is a series too that has neither label, as those of a Polka on one machine."""
+SERVICES = 'job=~"polka-(api|cache)"'
+"""What is asked besides of metrics that processes of others have too."""
+RANGE = "$__rate_interval"
+
+
+def series(metric: str, where: str = "") -> str:
+    return f"{metric}{{{', '.join(filter(None, (OURS, where)))}}}"
+
+
+def rate(counter: str, where: str = "") -> str:
+    """A second."""
+    return f"rate({series(counter, where)}[{RANGE}])"
+
+
+def mean(histogram: str, by: str = "", where: str = "") -> str:
+    grouped = f" by ({by})" if by else ""
+    return f"sum{grouped} ({rate(f'{histogram}_sum', where)}) / sum{grouped} ({rate(f'{histogram}_count', where)})"
+
+
+def quantile(share: float, histogram: str, by: str = "", where: str = "") -> str:
+    labels = ", ".join(filter(None, ("le", by)))
+    return f"histogram_quantile({share}, sum by ({labels}) ({rate(f'{histogram}_bucket', where)}))"
+
+
+def quantiles(histogram: str, where: str = "") -> list[tuple[str, str]]:
+    """Half, most, and all but a few."""
+    return [
+        (quantile(share, histogram, where=where), name) for share, name in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
+    ]

@@ -1,0 +1,16 @@
+"""What a reader of every dashboard chooses: a Prometheus, a namespace, a release."""
+
+from dashboards.grafana import Json, choice, constant, datasource
+
+RUNBOOKS = "docs/runbooks"
+"""Where runbooks are; the chart puts its value there."""
+
+
+def variables(*more: Json) -> list[Json]:
+    return [
+        datasource(),
+        choice("namespace", "Namespace", "label_values(polka_build_info, namespace)"),
+        choice("release", "Release", 'label_values(polka_build_info{namespace=~"$namespace"}, release)'),
+        *more,
+        constant("runbooks", RUNBOOKS),
+    ]
