@@ -2,9 +2,13 @@
 
 import asyncio
 import itertools
+import os
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
@@ -12,14 +16,20 @@ import pytest
 from hypothesis import settings
 
 from polka import api_keys, database, migrate, postgres, seed
+from polka.demo import free_port
 from polka.keys import NewKey, Scope
-from services import KEY, Services, client
+from prometheus import Prometheus, running_prometheus
+from services import KEY, Services, client, wait_for
 from wire import Wire
 
 settings.register_profile("polka", deadline=None)  # what an example takes is the machine's affair
 settings.load_profile("polka")
 
 BANKS = 20
+LOAD = (
+    *("--rate=100", "--max-workers=10", "--transactions=1000000", "--mix=post=85,get=5,patch=5,delete=5"),
+    *("--currencies=USD,EUR,JPY", "--across=0.1", "--terms=4", "--progress=none"),
+)
 numbers = itertools.count(1)
 
 
@@ -159,6 +169,38 @@ def polka(server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> 
 def own_polka(server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One of the file's own, where tests have to do with all banks: no other has agreed terms with one of them."""
     yield from run_polka(server, tmp_path_factory.mktemp("polka"))
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A Polka under load, the address of its spammer's metrics, and the Prometheus that scrapes all of it."""
+
+    polka: Running
+    spammer_url: str
+    prometheus: Prometheus
+
+
+@pytest.fixture(scope="module")
+def observed(own_polka: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
+    """A Polka of the file's own: payments of all kinds, a window that is settled, and one that is open."""
+    port = free_port()
+    command = [*(sys.executable, "-m", "polka", "spam"), f"--url={own_polka.url}", f"--metrics-port={port}", *LOAD]
+    log = tmp_path_factory.mktemp("observed") / "spammer.log"
+    with log.open("wb") as output:
+        spammer = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, "POLKA_KEY": KEY})
+    spammer_url = f"http://127.0.0.1:{port}"
+    urls = {"api": [api.url for api in own_polka.apis], "cache": [own_polka.cache.url], "spammer": [spammer_url]}
+    try:
+        with running_prometheus({f"polka-{service}": its for service, its in urls.items()}) as prometheus:
+            wait_for("payments flow", lambda: prometheus.query("sum(rate(polka_posted_batches_total[1m])) > 0"))
+            for step in ("", "/1/settle"):
+                client.post(f"{own_polka.url}/clearing{step}", json={"window": 1}).raise_for_status()
+            wait_for("the rules are evaluated", prometheus.has_evaluated)
+            yield Observed(own_polka, spammer_url, prometheus)
+            assert spammer.poll() is None, log.read_text()[-2000:]
+    finally:
+        spammer.kill()
+        spammer.wait()
 
 
 @pytest.fixture

@@ -24,15 +24,18 @@ import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
 import spammer
 from conftest import Running, execute
 from door import Answer, Loss, door, problem
+from exposed import value
 from polka import api_keys, database
 from polka.demo import free_port
 from polka.keys import NewKey, Scope
 from proof import prove
 from services import KEY, Services, client, wait_for
+from spammer.metrics import Spammed
 from spammer.plan import Plan, Tickets, plan, read_currencies
 from spammer.tally import ACCEPTED, Tally, rounded, summary
 
@@ -162,6 +165,7 @@ def tally_of(endings: Endings) -> Tally:
     tally = Tally()
     for outcome, seconds, attempts in endings:
         tally.count(outcome, seconds, attempts)
+        tally.count_request("payment", outcome, seconds)
     return tally
 
 
@@ -175,6 +179,23 @@ def test_tallies_of_several_processes_add_up(parts: list[Endings], share: float)
     assert total.ended == len(everything)
     assert total.outcomes == Counter(outcome for outcome, _, _ in everything)
     assert total.retries == sum(attempts - 1 for _, _, attempts in everything)
+
+
+@given(endings())
+def test_metrics_show_each_request_of_the_tally_in_the_bucket_of_its_time(endings: Endings) -> None:
+    registry = CollectorRegistry()
+    registry.register(Spammed(lambda: tally_of(endings), lambda: 7))
+    outcomes = Counter(outcome for outcome, _, _ in endings)
+    for outcome in (ACCEPTED, "timeout"):
+        labels = {"operation": "payment", "outcome": outcome}
+        assert (registry.get_sample_value("polka_spam_requests_total", labels) or 0) == outcomes[outcome]
+    for bound in ("0.001", "1.0", "+Inf"):
+        labels = {"operation": "payment", "le": bound}
+        expected = sum(seconds <= float(bound) for _, seconds, _ in endings)
+        assert (registry.get_sample_value("polka_spam_request_seconds_bucket", labels) or 0) == expected
+    took = registry.get_sample_value("polka_spam_request_seconds_sum", {"operation": "payment"}) or 0
+    assert took == pytest.approx(sum(seconds for _, seconds, _ in endings), abs=1e-4)
+    assert registry.get_sample_value("polka_spam_users") == 7
 
 
 @given(endings(), st.floats(0.01, 1))
@@ -309,6 +330,24 @@ def test_two_spammers_of_two_processes_each_send_exactly_n_at_once(polka: Runnin
         assert run.result().returncode == 0, run.result().stderr
         assert f"{count} of {count} payments" in run.result().stderr
     assert stored(polka) == before + 120
+
+
+def test_a_run_shows_the_requests_of_all_its_processes_as_metrics(polka: Running, tmp_path: Path) -> None:
+    port, before = free_port(), stored(polka)
+    words = [f"--metrics-port={port}", "--processes=2", "--max-workers=10", "--rate=100", "--transactions=100000"]
+    with spamming(tmp_path / "log", polka.url, *words):
+
+        def accepted() -> float:
+            url = f"http://127.0.0.1:{port}"
+            return value(url, "polka_spam_requests_total", operation="payment", outcome="accepted") or 0
+
+        wait_for("some hundred payments are counted", lambda: accepted() > 200)
+        assert 200 < accepted() <= stored(polka) - before
+        assert value(f"http://127.0.0.1:{port}", "polka_spam_users") == 10
+    with socket.create_server(("127.0.0.1", port)):
+        taken = spam(polka.url, f"--metrics-port={port}")
+    assert taken.returncode == 1
+    assert taken.stderr == f"Error: Cannot listen on 127.0.0.1:{port}: Address already in use.\n"
 
 
 def test_a_rate_is_kept(polka: Running) -> None:

@@ -13,6 +13,8 @@ from prometheus_client import REGISTRY
 import api.app  # noqa: F401  # its metrics are in the registry once it is imported
 import cache.app  # noqa: F401
 from chart.schemas import CUSTOM_RESOURCES, custom_resource
+from spammer.metrics import Spammed
+from spammer.tally import Tally
 
 METRIC = re.compile(r"\bpolka_\w+(?![\w:]*:)")
 RULE = "monitoring.coreos.com/v1/PrometheusRule"
@@ -20,9 +22,9 @@ SEVERITIES = ("warning", "critical")
 
 
 def exposed() -> set[str]:
-    """The names of all samples that the api or the cache may have."""
+    """The names of all samples that the api, the cache or the spammer may have."""
     names = set()
-    for family in REGISTRY.collect():
+    for family in (*REGISTRY.collect(), *Spammed(Tally, lambda: 0).collect()):
         suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(family.type, ("",))
         names |= {family.name + suffix for suffix in suffixes}
     return names

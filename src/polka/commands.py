@@ -413,6 +413,14 @@ def run_clearing_show(window: int, url: str, key: str | None) -> None:
 @click.option("--connect-timeout", default=5.0, show_default=True, type=click.FloatRange(0, min_open=True))
 @click.option("--pool", default=0, show_default=True, help="Connections that the workers share; 0: one each.")
 @click.option("--key", envvar="POLKA_KEY", show_envvar=True, help="The API key to send, polka_….")
+@click.option("--metrics-host", default="127.0.0.1", show_default=True)
+@click.option(
+    "--metrics-port",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Serve the counts of all workers and processes at /metrics there; 0: nowhere.",
+)
 @click.option("--header", multiple=True, help="`Name: value` to send along; may be repeated.")
 @click.option("--progress", default="line", show_default=True, type=click.Choice(["line", "lines", "none"]))
 def run_spam(
@@ -431,6 +439,8 @@ def run_spam(
     """Load a Polka with random payments; exit 0 only if all were accepted, or refused for a bank's terms."""
     if master and (not web or processes > 1):
         raise click.UsageError("--master goes with --web and without --processes: its workers are elsewhere.")
+    if options["metrics_port"] and not worker_of:
+        server.listen(options["metrics_host"], options["metrics_port"]).close()
     words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     words += [f"--header={line}" for line in header]
     if worker_of:

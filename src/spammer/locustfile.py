@@ -24,6 +24,7 @@ from locust.runners import MasterRunner, Runner, WorkerRunner
 
 from polka.money import AMOUNT_MAX
 from polka.seed import bank_name
+from spammer import metrics
 from spammer.mix import NO_MIX, read_mix
 from spammer.plan import Plan, Tickets, plan, read_currencies
 from spammer.tally import ACCEPTED, GOOD_ENDS, Tally, progress, summary
@@ -67,6 +68,8 @@ def add_options(parser: Any) -> None:
     add("--header", action="append", default=[], include_in_web_ui=False, help="`Name: value`; may be repeated.")
     add("--progress", choices=["line", "lines", "none"], default="line", include_in_web_ui=False, help="Or lines.")
     add("--run-name", default="", help="Part of each idempotency key; a repeated name repeats its run.")
+    add("--metrics-host", default="127.0.0.1", include_in_web_ui=False, help="Where /metrics is served.")
+    add("--metrics-port", type=int, default=0, include_in_web_ui=False, help="Its port; 0: it is not served.")
     add("--wait", type=float, default=0.0, help="Seconds to wait for an api that answers.")
 
 
@@ -76,15 +79,16 @@ class UnknownKeyError(ValueError):
 
 @dataclass(frozen=True)
 class Request:
-    """What one request asks for."""
+    """What one request asks for, and what that is called in metrics."""
 
+    operation: str
     method: str
     path: str
     body: Any = None
 
 
 def many(payments: Sequence[Any]) -> Request:
-    return Request("POST", "/transactions", payments)
+    return Request("bulk", "POST", "/transactions", payments)
 
 
 class Run:
@@ -140,9 +144,16 @@ def prepare(environment: Environment, runner: Runner, **_: Any) -> None:
     gevent.signal_handler(signal.SIGINT, os.kill, os.getpid(), signal.SIGTERM)
     if isinstance(runner, MasterRunner):
         runner.register_message(TALLY, hear)
+    options = environment.parsed_options
+    if options is not None and options.metrics_port and not isinstance(runner, WorkerRunner):
+        metrics.serve(
+            options.metrics_host,
+            options.metrics_port,
+            lambda: run.total() if run else Tally(),
+            lambda: runner.user_count,
+        )
     global first_address
     first_address = address(environment)
-    options = environment.parsed_options
     if isinstance(runner, WorkerRunner) and options is not None and options.processes:
         gevent.spawn(end_with_master, runner, os.getppid())
 
@@ -376,7 +387,7 @@ class Payer(FastHttpUser):
         gevent.sleep(max(0.0, due_seconds - run.seconds))
         began = due_seconds if run.options.rate else run.seconds  # late is late, also where the spammer is
         payments = [run.plan.payment(number) for number, _ in tickets]
-        request = Request("POST", "/transaction", payments[0]) if run.options.bulk == 1 else many(payments)
+        request = Request("payment", "POST", "/transaction", payments[0]) if run.options.bulk == 1 else many(payments)
         outcome, attempts = self.send(run, request, f"{run.options.run_id}-{number}")
         seconds = run.seconds - began
         for ticket, _ in tickets:
@@ -392,11 +403,11 @@ class Payer(FastHttpUser):
             return
         path = f"/transaction/{self.mine[0]}"
         if operation == "get":
-            request = Request("GET", path)
+            request = Request("read", "GET", path)
         elif operation == "patch":
-            request = Request("PATCH", path, {"receiver": {"account": f"AMENDED{key.rpartition('-')[2]}"}})
+            request = Request("amendment", "PATCH", path, {"receiver": {"account": f"AMENDED{key.rpartition('-')[2]}"}})
         else:
-            request = Request("DELETE", path)
+            request = Request("deletion", "DELETE", path)
             self.mine.pop(0)
         outcome, attempts = self.send(run, request, key)
         run.tally.count_other(operation, outcome, attempts)
@@ -417,6 +428,14 @@ class Payer(FastHttpUser):
         """Send once: `accepted` or the problem's code, what it says, and whether the request has ended with it."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}
         body = None if request.body is None else json.dumps(request.body)
+        began = time.monotonic()
+        code, detail, is_certain = self.answer(request, body, headers)
+        if run is not None:
+            run.tally.count_request(request.operation, code, time.monotonic() - began)
+        return code, detail, is_certain
+
+    def answer(self, request: Request, body: str | None, headers: dict[str, str]) -> tuple[str, str, bool]:
+        """The same, of a request as it is sent."""
         name = request.path if request.method == "POST" else f"{request.method} /transaction/{{id}}"
         with self.client.request(
             request.method, request.path, data=body, headers=headers, name=name, catch_response=True

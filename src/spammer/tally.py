@@ -1,6 +1,7 @@
 """What became of the payments: outcomes and latencies, counted in each process and added up at the end."""
 
 import math
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,8 @@ ACCEPTED = "accepted"
 REFUSED_FOR_TERMS = ("cap_exceeded", "bank_suspended")
 """What is agreed with a bank does not allow it: a payment may end so in a run that goes well."""
 GOOD_ENDS = frozenset({ACCEPTED, *REFUSED_FOR_TERMS})
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+"""Bounds between which requests are counted by their time."""
 
 
 @dataclass
@@ -16,7 +19,8 @@ class Tally:
     """Payments that ended, by outcome; attempts beyond the first; and how many took how long.
 
     `others` are the operations beside payments, by name and outcome; `details` is what the first answer of each kind
-    that was not a yes has said.
+    that was not a yes has said. `requests` are single requests, of which several may have made one payment, by
+    operation and outcome, `times` by operation and place among `SECONDS`, and `microseconds` their sums by operation.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -24,6 +28,9 @@ class Tally:
     retries: int = 0
     others: Counter[str] = field(default_factory=Counter)
     details: dict[str, str] = field(default_factory=dict)
+    requests: Counter[str] = field(default_factory=Counter)
+    times: Counter[str] = field(default_factory=Counter)
+    microseconds: Counter[str] = field(default_factory=Counter)
 
     @property
     def is_good(self) -> bool:
@@ -43,6 +50,11 @@ class Tally:
         self.others[f"{operation} {outcome}"] += 1
         self.retries += attempts - 1
 
+    def count_request(self, operation: str, outcome: str, seconds: float) -> None:
+        self.requests[f"{operation} {outcome}"] += 1
+        self.times[f"{operation} {bisect_left(SECONDS, seconds)}"] += 1
+        self.microseconds[operation] += round(seconds * 1_000_000)
+
     def note(self, code: str, detail: str) -> None:
         self.details.setdefault(code, detail)
 
@@ -52,6 +64,9 @@ class Tally:
         self.retries += other.retries
         self.others += other.others
         self.details = other.details | self.details
+        self.requests += other.requests
+        self.times += other.times
+        self.microseconds += other.microseconds
 
     def percentile(self, share: float) -> int:
         """The milliseconds within which this share of the payments ended (nearest rank); 0 if none did."""
@@ -69,6 +84,9 @@ class Tally:
             "retries": self.retries,
             "others": dict(self.others),
             "details": self.details,
+            "requests": dict(self.requests),
+            "times": dict(self.times),
+            "microseconds": dict(self.microseconds),
         }
 
     @classmethod
@@ -79,6 +97,9 @@ class Tally:
             message["retries"],
             Counter(message["others"]),
             message["details"],
+            Counter(message["requests"]),
+            Counter(message["times"]),
+            Counter(message["microseconds"]),
         )
 
 

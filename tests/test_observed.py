@@ -1,0 +1,75 @@
+"""What Prometheus sees of a Polka under load: its targets, and that dashboards and rules find what they ask for."""
+
+import math
+import re
+import subprocess
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+import queries
+from conftest import Observed
+from prometheus import SCRAPE_SECONDS, Prometheus, program
+from services import client
+
+EMPTY = {
+    r"\b(kube|kubelet|container|node|machine)_": "Kubernetes tells it, of a cluster alone",
+    r'status=~"5\.\."': "an answer of this kind means that something broke",
+    r"\bpolka_rates_": "the tests' caches fetch no exchange rates",
+}
+"""What finds nothing here, as part of a query: why it is empty when all is well."""
+
+
+def found(prometheus: Prometheus, expression: str) -> bool:
+    return any(not math.isnan(series["value"]) for series in prometheus.query(expression))
+
+
+def unanswered(prometheus: Prometheus, expressions: Iterable[str], seconds: float = 20) -> list[str]:
+    """The queries that find nothing within this time, and are not listed with a reason for it."""
+    ends_at = time.monotonic() + seconds
+    left = [one for one in dict.fromkeys(expressions) if not any(re.search(part, one) for part in EMPTY)]
+    while (left := [one for one in left if not found(prometheus, one)]) and time.monotonic() < ends_at:
+        time.sleep(SCRAPE_SECONDS)
+    return left
+
+
+def test_prometheus_reaches_each_process(observed: Observed) -> None:
+    jobs = observed.prometheus.query("count by (job) (up == 1)")
+    assert {series["metric"]["job"]: series["value"] for series in jobs} == {
+        "polka-api": 2,
+        "polka-cache": 1,
+        "polka-spammer": 1,
+    }
+
+
+@pytest.mark.parametrize("dashboard", queries.DASHBOARDS, ids=lambda path: path.stem)
+def test_each_query_of_a_dashboard_finds_something(observed: Observed, dashboard: Path) -> None:
+    assert unanswered(observed.prometheus, queries.of_dashboard(dashboard)) == []
+
+
+def test_each_query_of_a_rule_finds_something(observed: Observed) -> None:
+    assert unanswered(observed.prometheus, queries.of_rules()) == []
+
+
+def test_a_query_that_finds_nothing_is_told(observed: Observed) -> None:
+    asked = ['polka_epoch{release="other"}', "rate(polka_flushes_total[30s])", 'polka_cap_use_ratio{bank="none"}']
+    assert unanswered(observed.prometheus, asked, seconds=1) == [asked[0], asked[2]]
+
+
+def test_the_spammer_shows_what_it_sends(observed: Observed) -> None:
+    of_spammer = observed.prometheus.query('polka_spam_requests_total{operation="payment", outcome="accepted"}')
+    assert of_spammer[0]["value"] > 0
+    assert observed.prometheus.query("polka_spam_users")[0]["value"] == 10
+    assert found(observed.prometheus, 'rate(polka_spam_request_seconds_sum{operation="deletion"}[30s])')
+
+
+def test_promtool_finds_nothing_wrong_with_the_metrics(observed: Observed) -> None:
+    promtool = program("promtool")
+    for url in (observed.polka.apis[0].url, observed.polka.cache.url, observed.spammer_url):
+        page = client.get(f"{url}/metrics").raise_for_status().content
+        done = subprocess.run([promtool, "check", "metrics"], input=page, capture_output=True, check=False)
+        said = done.stdout.decode() + done.stderr.decode()
+        assert done.returncode == 0, f"{url}: {said}"
+        assert said == "", f"{url}: {said}"
