@@ -14,7 +14,9 @@ from api.refusals import RETRY_AFTER_SECONDS, Refusal
 from cache import settings as cache
 from dashboards.grafana import Json
 from dashboards.kubernetes import kubernetes
+from dashboards.ledger import ledger
 from dashboards.liquidity import liquidity
+from dashboards.payments import payments
 from polka.settings import variable
 
 DOCS = Path(__file__).parent
@@ -61,7 +63,7 @@ def documents() -> dict[Path, str]:
 
 def dashboards() -> dict[str, Json]:
     """Each of Grafana's dashboards, by the name of its file."""
-    return {"liquidity": liquidity(), "kubernetes": kubernetes()}
+    return {"payments": payments(), "ledger": ledger(), "liquidity": liquidity(), "kubernetes": kubernetes()}
 
 
 def in_lines(content: Json) -> str:

@@ -17,6 +17,10 @@ from services import client
 EMPTY = {
     r"\b(kube|kubelet|container|node|machine)_": "Kubernetes tells it, of a cluster alone",
     r'status=~"5\.\."': "an answer of this kind means that something broke",
+    r"\bpolka_commit_failures_": "no commit fails",
+    r"\bpolka_cache_starts_": "the cache has no reason for doubt",
+    r"\bpolka_tombstones_": "each api tells what became of its batches",
+    r'outcome!="accepted"': "caps are far away",
     r"\bpolka_rates_": "the tests' caches fetch no exchange rates",
 }
 """What finds nothing here, as part of a query: why it is empty when all is well."""
