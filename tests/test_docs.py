@@ -13,7 +13,8 @@ import generate
 from polka.commands import main
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted(path for folder in (".", "docs", "bench", "charts/polka") for path in (ROOT / folder).glob("*.md"))
+FOLDERS = (".", "docs", "docs/runbooks", "bench", "charts/polka")
+DOCUMENTS = sorted(path for folder in FOLDERS for path in (ROOT / folder).glob("*.md"))
 MAKEFILE = (ROOT / "Makefile").read_text()
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)

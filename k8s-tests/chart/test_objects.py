@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from chart import commands, edges, references, restricted, schemas
+from chart import commands, edges, references, restricted, schemas, targets
 from chart.rendering import (
     CHART,
     DEFAULTS,
@@ -22,7 +22,7 @@ from polka import __version__
 
 pytestmark = pytest.mark.chart
 
-CHECKS = [schemas.faults, restricted.faults, references.faults, commands.faults, edges.faults]
+CHECKS = [schemas.faults, restricted.faults, references.faults, commands.faults, edges.faults, targets.faults]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
