@@ -9,12 +9,15 @@ from msgspec.inspect import BoolType, FloatType, IntType, Metadata, NoneType, St
 from msgspec.structs import FieldInfo
 
 import chart_readme
+import metrics_table
 from api import settings as api
 from api.refusals import RETRY_AFTER_SECONDS, Refusal
 from cache import settings as cache
 from dashboards.grafana import Json
 from dashboards.kubernetes import kubernetes
+from dashboards.ledger import ledger
 from dashboards.liquidity import liquidity
+from dashboards.payments import payments
 from polka.settings import variable
 
 DOCS = Path(__file__).parent
@@ -43,6 +46,29 @@ people and may change. A 503 or 504 that says that nothing was recorded speaks o
 in `Retry-After` when the key's limit allows the next request.
 """
 
+METRICS = """\
+# Metrics
+
+Each process of api and cache serves its own metrics at `/metrics` of its own address, in the text format of
+Prometheus, and asks for no key. `polka up` lists the addresses. In a cluster every pod is one process;
+`monitoring.serviceMonitor.enabled=true`, or `podMonitor`, has a Prometheus operator scrape them. `polka spam
+--metrics-port 9100` serves the spammer's: the process that shows the progress of a run has the counts of all its
+processes and workers, from the run's begin.
+
+Beside these each process serves what prometheus-client has of every one: `process_*` (processor time, memory, open
+files, when it was started) and `python_gc_*`. Prometheus adds `up`. [dashboards.md](dashboards.md) has dashboards
+over these metrics, and how to load them.
+
+- A counter (`…_total`) begins at 0 with its process: ask for its `rate`. A series that has counted nothing yet may be
+  missing.
+- A histogram has `…_bucket`, `…_sum` and `…_count`.
+- Gauges of the cache that tell of the database (`polka_database_…`, `polka_windows`, `polka_window_open_seconds`,
+  `polka_set_aside_batches`) are asked for every five seconds, those of balances and liquidity are counted as often.
+  While the database does not answer they stay as they were.
+- Names of banks are labels of the largest balances and of the nearest caps alone, so that the number of series stays
+  bounded (`POLKA_METRICS_BANKS_MAX`).
+"""
+
 
 def main() -> None:
     for path, text in documents().items():
@@ -53,6 +79,7 @@ def documents() -> dict[Path, str]:
     """Each generated document, by its path."""
     return {
         DOCS / "settings.md": "\n".join((WRITTEN_BY, SETTINGS, settings_table())),
+        DOCS / "metrics.md": "\n".join((WRITTEN_BY, METRICS, table(metrics_table.HEAD, metrics_table.rows()))),
         DOCS / "problems.md": "\n".join((WRITTEN_BY, PROBLEMS, problems_table())),
         chart_readme.CHART / "README.md": "\n".join((WRITTEN_BY, chart_readme.introduction(), *values_tables())),
         **{DASHBOARDS / f"{name}.json": in_lines(content) for name, content in dashboards().items()},
@@ -61,7 +88,7 @@ def documents() -> dict[Path, str]:
 
 def dashboards() -> dict[str, Json]:
     """Each of Grafana's dashboards, by the name of its file."""
-    return {"liquidity": liquidity(), "kubernetes": kubernetes()}
+    return {"payments": payments(), "ledger": ledger(), "liquidity": liquidity(), "kubernetes": kubernetes()}
 
 
 def in_lines(content: Json) -> str:

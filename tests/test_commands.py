@@ -582,9 +582,11 @@ def test_apis_share_the_port_and_the_load(tmp_path: Path, database_url: str) -> 
     with up(tmp_path, POLKA_DATABASE_URL=database_url) as running:
         for _ in range(200):
             client_of_its_own(running.url)
+        addresses = dict(re.findall(r"^(cache|api-\d) +\d+ +(\S+)$", running.said(), re.M))
+        assert "polka_epoch 1.0" in client.get(f"{addresses['cache']}/metrics").text
         counts = []
-        for port in (running.port + 1, running.port + 2):
-            text = client.get(f"http://127.0.0.1:{port}/metrics").text
+        for name in ("api-1", "api-2"):
+            text = client.get(f"{addresses[name]}/metrics").text
             found = re.search(r'polka_http_requests_total\{method="GET",route="/hello",status="200"\} (\S+)', text)
             counts.append(float(found[1]) if found else 0)
         assert min(counts) >= 30, counts

@@ -17,6 +17,10 @@ from services import client
 EMPTY = {
     r"\b(kube|kubelet|container|node|machine)_": "Kubernetes tells it, of a cluster alone",
     r'status=~"5\.\."': "an answer of this kind means that something broke",
+    r"\bpolka_commit_failures_": "no commit fails",
+    r"\bpolka_cache_starts_": "the cache has no reason for doubt",
+    r"\bpolka_tombstones_": "each api tells what became of its batches",
+    r'outcome!="accepted"': "caps are far away",
     r"\bpolka_rates_": "the tests' caches fetch no exchange rates",
 }
 """What finds nothing here, as part of a query: why it is empty when all is well."""
@@ -63,6 +67,15 @@ def test_the_spammer_shows_what_it_sends(observed: Observed) -> None:
     assert of_spammer[0]["value"] > 0
     assert observed.prometheus.query("polka_spam_users")[0]["value"] == 10
     assert found(observed.prometheus, 'rate(polka_spam_request_seconds_sum{operation="deletion"}[30s])')
+
+
+def test_each_metric_that_is_served_is_documented(observed: Observed) -> None:
+    document = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text()
+    documented = set(re.findall(r"^\| `(polka_\w+)` ", document, re.M))
+    for url in (observed.polka.apis[0].url, observed.polka.cache.url, observed.spammer_url):
+        served = re.findall(r"^# TYPE (polka_\w+) ", client.get(f"{url}/metrics").text, re.M)
+        assert served
+        assert set(served) <= documented
 
 
 def test_promtool_finds_nothing_wrong_with_the_metrics(observed: Observed) -> None:

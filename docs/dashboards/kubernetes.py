@@ -57,14 +57,15 @@ def kubernetes() -> Json:
             ),
             figure(
                 "Out of memory",
-                f'sum(kube_pod_container_status_last_terminated_reason{{{PODS}, reason="OOMKilled"}}) or vector(0)',
+                f'sum(kube_pod_container_status_last_terminated_reason{{{PODS}, reason="OOMKilled"}})'
+                f" or 0 * sum(kube_pod_container_status_restarts_total{{{PODS}}})",
                 "short",
                 "Containers that were killed for the memory they used when they last ended.",
                 steps=[(1, "red")],
             ),
             figure(
                 "Jobs that failed",
-                f'sum(kube_job_status_failed{{{NAMESPACE}, job_name=~"($name)-(migrate|spammer).*"}}) or vector(0)',
+                f'sum(kube_job_status_failed{{{NAMESPACE}, job_name=~"($name)-(migrate|spammer).*"}})',
                 "short",
                 "Pods of migrations and of runs of the spammer that ended badly. A migration that fails holds up an "
                 "upgrade.",

@@ -22,8 +22,9 @@ def mean(histogram: str, by: str = "", where: str = "") -> str:
 
 
 def quantile(share: float, histogram: str, by: str = "", where: str = "") -> str:
+    """No number where nothing was observed, and so no line."""
     labels = ", ".join(filter(None, ("le", by)))
-    return f"histogram_quantile({share}, sum by ({labels}) ({rate(f'{histogram}_bucket', where)}))"
+    return f"histogram_quantile({share}, sum by ({labels}) ({rate(f'{histogram}_bucket', where)})) >= 0"
 
 
 def quantiles(histogram: str, where: str = "") -> list[tuple[str, str]]:

@@ -11,6 +11,8 @@ Json = dict[str, Any]
 
 COLUMNS = 24
 KINDS = ("bargauge", "stat", "timeseries")
+UNITS = ("Bps", "bytes", "locale", "percentunit", "reqps", "s", "short")
+"""Grafana's that are used; suffix:… is one's own. What it does not know it shows as a word behind the figure."""
 VARIABLES = ("constant", "datasource", "query")
 OURS = ('namespace=~"$namespace"', 'release=~"$release"')
 POLKAS = re.compile(r"\b(polka_\w+)(\{[^}]*\})?")
@@ -93,8 +95,8 @@ def panel_faults(panel: Json) -> Iterator[str]:
         if not panel.get(text):
             yield f"it has no {text}"
     defaults = panel["fieldConfig"]["defaults"]
-    if not defaults.get("unit"):
-        yield "it has no unit"
+    if (unit := defaults.get("unit")) not in UNITS and not str(unit).startswith("suffix:"):
+        yield f"its unit is {unit}"
     yield from step_faults(defaults["thresholds"]["steps"])
     if not panel["targets"]:
         yield "it asks nothing"

@@ -490,6 +490,7 @@ def show(running: Running) -> None:
     say("process     pid       address")
     for process in running.processes:
         say(f"{process.name:<10}  {process.pid or '-':<8}  {process.address}")
+    say("Each service has its metrics at its own address: /metrics")
     say(f"Polka is at {running.layout.url}")
 
 
