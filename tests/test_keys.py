@@ -138,6 +138,8 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/keys"): (OPERATE, at("/keys"), lambda: {"name": "new"}, 201, 403),
     ("GET", "/keys"): (OPERATE, at("/keys"), None, 200, 403),
     ("DELETE", "/keys/{key_id:str}"): (OPERATE, of_key, None, 200, 403),
+    ("GET", "/drills"): (OPERATE, at("/drills"), None, 404, 403),
+    ("POST", "/drills"): (OPERATE, at("/drills"), lambda: {"target": "cache"}, 404, 403),
 }
 OTHERS: dict[tuple[str, str], Row] = {
     ("POST", "past the fast lane"): (SEND, at("/transaction/"), payment, 201, 201),

@@ -16,6 +16,7 @@ from api import (
     changes,
     clearing,
     currencies,
+    drills,
     health,
     keys,
     liquidity,
@@ -71,6 +72,8 @@ ROUTES = [
     keys.create_key,
     keys.list_keys,
     keys.revoke_key,
+    drills.list_drills,
+    drills.start_drill,
     exposition.metrics,
 ]
 

@@ -14,6 +14,7 @@ from api.refusals import Refusal
 from api.search import Page
 from api.transactions import History
 from polka.api_keys import ApiKey
+from polka.drills import Drills, DrillToStart
 from polka.exposures import Exposures, LiquidityHistory
 from polka.keys import NewKey
 from polka.policy import TermsPatch
@@ -109,6 +110,43 @@ REPORT_EXAMPLE = WINDOW_EXAMPLE | {
     ],
     "netting": [{"currency": "USD", "gross": 1450, "bilateral": 1050, "multilateral": 1050, "saving": 400}],
 }
+DRILL_EXAMPLE = {
+    "id": 1,
+    "target": "cache",
+    "process": "cache",
+    "step": "ended",
+    "started_at": "2026-11-24T06:31:02.020151Z",
+    "killed_at": "2026-11-24T06:31:04.310992Z",
+    "ended_at": "2026-11-24T06:31:09.108424Z",
+    "acknowledged_before": 100,
+    "acknowledged_after": 205,
+    "waiting": 0,
+    "repeated": 9,
+    "refused": 0,
+    "late": 11,
+    "longest_wait_seconds": 1.52,
+    "first_answer_seconds": 0.012,
+    "ready_seconds": 1.43,
+    "findings": {
+        "stored_before": 100,
+        "stored_after": 205,
+        "lost": 0,
+        "doubled": 0,
+        "unacknowledged": 0,
+        "wrong_balances": [],
+    },
+    "failure": None,
+    "is_good": True,
+}
+DRILL_RUNS_EXAMPLE = DRILL_EXAMPLE | {
+    "step": "before",
+    "acknowledged_before": 1,
+    "acknowledged_after": 0,
+    **dict.fromkeys(("repeated", "late"), 0),
+    "longest_wait_seconds": 0.006,
+    **dict.fromkeys(("killed_at", "ended_at", "first_answer_seconds", "ready_seconds", "findings", "is_good")),
+}
+TARGETS_EXAMPLE = ["cache", "api", "postgres"]
 HIGHEST_EXAMPLE = {"owed": 5200, "at": "2026-11-24T06:30:58.312045Z", "flush": 5}
 EXPOSURES_EXAMPLE = {
     "currencies": [
@@ -183,6 +221,7 @@ CHANGES = (
 READS = (Refusal.DATABASE_AWAY,)
 SAVES = (Refusal.MALFORMED, Refusal.TOO_LARGE, Refusal.OUTCOME_UNKNOWN)
 CLEARS = (Refusal.CONFLICT, Refusal.CACHE_AWAY, Refusal.OUTCOME_UNKNOWN)
+DRILLS = (Refusal.NOT_FOUND, Refusal.CONTROL_AWAY)
 WAITS = ("Idempotency-Key", "Request-Timeout", "timeout")
 
 ROUTES: dict[tuple[str, str], Described] = {
@@ -302,6 +341,14 @@ ROUTES: dict[tuple[str, str], Described] = {
     ("GET", "/keys"): Described({200: (ApiKeys, None)}, refusals=READS),
     ("DELETE", "/keys/{key_id}"): Described(
         {200: (ApiKey, None)}, refusals=(Refusal.NOT_FOUND, Refusal.OUTCOME_UNKNOWN)
+    ),
+    ("GET", "/drills"): Described(
+        {200: (Drills, {"targets": TARGETS_EXAMPLE, "running": None, "results": [DRILL_EXAMPLE]})}, refusals=DRILLS
+    ),
+    ("POST", "/drills"): Described(
+        {202: (Drills, {"targets": TARGETS_EXAMPLE, "running": DRILL_RUNS_EXAMPLE, "results": []})},
+        (DrillToStart, {"target": "cache"}),
+        (*DRILLS, Refusal.CONFLICT, Refusal.MALFORMED, Refusal.TOO_LARGE),
     ),
 }
 REFUSED_ANYWHERE = (Refusal.INVALID, Refusal.INTERNAL)

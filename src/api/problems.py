@@ -39,6 +39,7 @@ FORMS = {
     "suspended": "must be no, sending or both",
     "format": "must be json or csv",
     "status": "must be accepted or deleted",
+    "target": "must be cache, api or postgres",
 }
 
 

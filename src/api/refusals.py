@@ -44,6 +44,7 @@ class Refusal(Enum):
     OVERLOADED = Kind(503, "overloaded", "There is more to do than can be done")
     DATABASE_AWAY = Kind(503, "database_away", "The database does not answer")
     CACHE_AWAY = Kind(503, "cache_away", "The cache does not answer")
+    CONTROL_AWAY = Kind(503, "control_away", "`polka up` does not answer")
     CAP_UNCHECKED = Kind(503, "cap_unchecked", "Nobody can check the bank's cap")
     TIMEOUT = Kind(504, "timeout", "The time ran out")
     OUTCOME_UNKNOWN = Kind(503, "outcome_unknown", "The outcome is unknown")
@@ -52,7 +53,15 @@ class Refusal(Enum):
 
 
 RETRY_AFTER_SECONDS = dict.fromkeys(
-    (Refusal.OVERLOADED, Refusal.DATABASE_AWAY, Refusal.CACHE_AWAY, Refusal.CAP_UNCHECKED, Refusal.OUTCOME_UNKNOWN), 1
+    (
+        Refusal.OVERLOADED,
+        Refusal.DATABASE_AWAY,
+        Refusal.CACHE_AWAY,
+        Refusal.CONTROL_AWAY,
+        Refusal.CAP_UNCHECKED,
+        Refusal.OUTCOME_UNKNOWN,
+    ),
+    1,
 )
 
 

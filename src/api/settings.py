@@ -53,3 +53,10 @@ class Settings(Struct, frozen=True):
         Meta(ge=0, le=60, description="From one POST /balance to the next, at least: batches between go together."),
     ] = 0.05
     cache_connections_max: Annotated[Count, Meta(description="Connections of one process to the cache.")] = 4
+    control_socket: Annotated[
+        str | None,
+        Meta(description="Where `polka up`, which sets it, takes orders for drills; without it there are none."),
+    ] = None
+    control_token: Annotated[str | None, Meta(description="What `polka up`, which sets it, wants with each order.")] = (
+        None
+    )

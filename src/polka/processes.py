@@ -80,6 +80,11 @@ class Process:
             raise RuntimeError(f"{self.name} was never started")
         return await self.running.wait()
 
+    def kill(self) -> None:
+        """Kill it, as a fault would: whoever looks after it starts it again."""
+        if self.running is not None and self.running.returncode is None:
+            self.running.kill()
+
     async def stop(self) -> None:
         """Ask it to end; past 30 s it is killed."""
         if self.running is None or self.running.returncode is not None:
@@ -89,7 +94,7 @@ class Process:
             async with asyncio.timeout(STOP_SECONDS):
                 await self.running.wait()
         except TimeoutError:
-            self.running.kill()
+            self.kill()
             await self.running.wait()
 
 

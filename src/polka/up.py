@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -16,7 +17,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from polka import migrate, postgres, server
+from polka import control, migrate, postgres, server
+from polka.drilling import Driller, Ground
 from polka.failure import Failure, OutdatedFailure
 from polka.processes import Process
 
@@ -64,6 +66,8 @@ class Running:
     database_url: str
     cache_token: str
     processes: list[Process] = field(default_factory=list)
+    control_socket: Path | None = None
+    control_token: str = field(default_factory=secrets.token_hex)
 
 
 @asynccontextmanager
@@ -74,10 +78,12 @@ async def up(layout: Layout, say: Say) -> AsyncIterator[Running]:
         Failure: a port is in use, the folder is, or something does not start.
     """
     check_ports(layout)
-    with locked(layout.folder):
+    with locked(layout.folder), tempfile.TemporaryDirectory(prefix="polka-control-") as private:
         own = None if layout.database_url else postgres.Server(postgres.locate(), layout.folder)
         token = os.environ.get("POLKA_CACHE_TOKEN") or secrets.token_hex()
-        running = Running(layout, own.url if own else layout.database_url or "", token)
+        socket = Path(private) / "socket"
+        running = Running(layout, own.url if own else layout.database_url or "", token, control_socket=socket)
+        driller = Driller(Ground(running.processes, layout.url, running.database_url, not layout.no_auth))
         keepers: list[asyncio.Task[None]] = []
         try:
             if own:
@@ -90,8 +96,10 @@ async def up(layout: Layout, say: Say) -> AsyncIterator[Running]:
             for process in services(running):
                 await start(process, running)
             keepers += [asyncio.create_task(keep_running(process, say)) for process in running.processes]
-            yield running
+            async with control.listen(socket, running.control_token, driller.obey):
+                yield running
         finally:
+            await driller.stop()
             for keeper in keepers:
                 keeper.cancel()
             for process in reversed(running.processes):
@@ -132,6 +140,8 @@ def services(running: Running) -> list[Process]:
         "POLKA_NO_AUTH": str(layout.no_auth).lower(),
         "POLKA_ALLOW_LOSSY_DATABASE": str(layout.allow_lossy).lower(),
     }
+    if running.control_socket:
+        environ |= {"POLKA_CONTROL_SOCKET": str(running.control_socket), "POLKA_CONTROL_TOKEN": running.control_token}
     polka = [sys.executable, "-m", "polka"]
     cache = Process(
         "cache",

@@ -1,0 +1,62 @@
+"""Drills (`/drills`): killing a process of a local Polka to see that nothing is lost.
+
+`polka up` runs them, which outlives the api that is asked; elsewhere there are none.
+"""
+
+from typing import Any
+
+import msgspec
+from litestar import MediaType, Request, get, post
+from litestar.di import NamedDependency
+
+from api.access import Needs
+from api.problems import RefusedError, explain, refuse
+from api.refusals import Refusal
+from api.requests import read_body
+from api.settings import Settings
+from polka import control
+from polka.control import Answer
+from polka.drills import Drills, DrillToStart, Target
+from polka.keys import Scope
+
+
+@get("/drills", guards=[Needs(Scope.OPERATE)])
+async def list_drills(settings: NamedDependency[Settings]) -> Drills:
+    """What may be killed, the drill that runs, and what the last ones came to: on a Polka that `polka up` runs."""
+    return (await ask(settings)).drills
+
+
+@post("/drills", status_code=202, guards=[Needs(Scope.OPERATE)])
+async def start_drill(request: Request[Any, Any, Any], settings: NamedDependency[Settings]) -> Drills:
+    """Kill the cache, an api or Postgres under load, and see that nothing is lost.
+
+    `polka up` starts the process again. The drill pays before, meanwhile and after, and compares what it was told
+    with what is stored. One runs at a time.
+    """
+    target = await read_target(request)
+    answer = await ask(settings, target)
+    if answer.refused:
+        refuse(Refusal.CONFLICT, answer.refused)
+    return answer.drills
+
+
+async def read_target(request: Request[Any, Any, Any]) -> Target:
+    if request.content_type[0] != MediaType.JSON:
+        # What a page of another site can send without being asked first (CORS) is never this.
+        refuse(Refusal.INVALID, "Content-Type: must be application/json.", "Content-Type")
+    try:
+        return decode(await read_body(request.receive)).target
+    except ValueError as error:
+        raise RefusedError(explain(error)) from None
+
+
+async def ask(settings: Settings, target: Target | None = None) -> Answer:
+    if not settings.control_socket or not settings.control_token:
+        refuse(Refusal.NOT_FOUND, "There are no drills here: they are for a Polka that `polka up` runs on one machine.")
+    try:
+        return await control.ask(settings.control_socket, settings.control_token, target)
+    except (OSError, TimeoutError, ValueError):
+        refuse(Refusal.CONTROL_AWAY, "`polka up`, which runs drills, does not answer.")
+
+
+decode = msgspec.json.Decoder(DrillToStart).decode
