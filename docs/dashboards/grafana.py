@@ -38,8 +38,12 @@ def dashboard(uid: str, title: str, description: str, variables: list[Json], *ro
                 "title": "Polka",
                 "tags": [TAG],
                 "asDropdown": True,
+                "icon": "external link",
                 "includeVars": True,
                 "keepTime": True,
+                "targetBlank": False,
+                "tooltip": "Polka's other dashboards, for the same time and choice",
+                "url": "",
             }
         ],
         "templating": {"list": variables},
@@ -82,14 +86,15 @@ def figure(
     runbooks: Iterable[str] = (),
     width: int = 4,
 ) -> Json:
-    """The value of now, large. `words` stand in place of values, and `nothing` where there is none."""
+    """The value of now, large, with its name if there is a legend. `words` stand in place of values, and `nothing`
+    where there is none."""
     options = {
         "colorMode": "background_solid" if steps else "value",
         "graphMode": "none",
         "justifyMode": "auto",
         "orientation": "auto",
         "reduceOptions": LATEST,
-        "textMode": "auto",
+        "textMode": "value_and_name" if legend else "auto",
     }
     mappings = [{"type": "value", "options": {value: {"text": text} for value, text in (words or {}).items()}}]
     defaults = {"unit": unit, "thresholds": thresholds(steps), "noValue": nothing, "mappings": mappings}
@@ -238,13 +243,12 @@ def choice(
         "label": label,
         "datasource": DATASOURCE,
         "query": query,
-        "definition": query,
         "regex": part,
         "refresh": 2,
         "hide": 2 if hidden else 0,
         "sort": 1,
         "multi": True,
         "includeAll": True,
-        "allValue": everything,
         "current": {"text": ["All"], "value": ["$__all"]},
+        **({} if everything is None else {"allValue": everything}),
     }

@@ -34,7 +34,6 @@ def ledger() -> Json:
                 "short",
                 "There is one cache for each Polka; a second takes over. With two, only the one of the higher epoch "
                 "can change anything, and the other gives up.",
-                legend="{{release}}",
                 steps=[(2, "red")],
                 nothing="none",
                 runbooks=["PolkaEpochsContending"],
@@ -147,7 +146,6 @@ def ledger() -> Json:
                 "s",
                 "How long ago the open window was opened. Each payment is in the window that is open when it is "
                 "posted.",
-                legend="{{release}}",
             ),
             figure(
                 "Windows to be settled",
@@ -155,7 +153,6 @@ def ledger() -> Json:
                 "short",
                 "Windows that are closed and not settled: their nets are still in the balances.",
                 words={"0": "none"},
-                legend="{{release}}",
                 steps=[(1, "orange"), (5, "red")],
             ),
             figure(
@@ -163,7 +160,6 @@ def ledger() -> Json:
                 f"max by (release) ({series('polka_windows', SETTLED)})",
                 "short",
                 "All that there ever were.",
-                legend="{{release}}",
             ),
             lines(
                 "Windows",
@@ -227,7 +223,6 @@ def ledger() -> Json:
                 "bytes",
                 "The size of Polka's database, without the write-ahead log. A payment takes about 800 bytes, with its "
                 "indexes.",
-                legend="{{release}}",
                 runbooks=["PolkaDatabaseDiskFilling"],
             ),
             lines(
