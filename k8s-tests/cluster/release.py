@@ -60,6 +60,10 @@ class Release:
         words = ["upgrade", "polka", str(CHART), "--reset-then-reuse-values", "--wait", "--timeout=3m"]
         return self.helm(*words, *self._set(values))
 
+    def template(self, *words: str, **values: object) -> str:
+        """What the chart renders with these values, installed or not."""
+        return self.helm("template", "polka", str(CHART), *words, *self._set(values))
+
     def _set(self, values: dict[str, object]) -> list[str]:
         """Options of helm: `spammer__maxWorkers=100` sets spammer.maxWorkers."""
         chosen = {"image__tag": self.tag, **values}
@@ -140,8 +144,7 @@ class Release:
 
     def spam_apart(self, run: str, **values: object) -> "SpamJob":
         """The same Job, but none of the release's: an upgrade does not change it."""
-        words = ["template", "polka", str(CHART), "--show-only=templates/spammer/job.yaml", *self._spam(run, values)]
-        job = yaml.safe_load(self.helm(*words))
+        job = yaml.safe_load(self.template("--show-only=templates/spammer/job.yaml", *self._spam(run, values)))
         job["metadata"] = {"name": f"spam-{run}", "namespace": self.namespace}
         job["spec"]["template"]["metadata"] = {}
         self.cluster.kubectl("apply", "--filename=-", stdin=json.dumps(job))
