@@ -52,7 +52,7 @@ METRICS = """\
 Each process of api and cache serves its own metrics at `/metrics` of its own address, in the text format of
 Prometheus, and asks for no key. `polka up` lists the addresses. In a cluster every pod is one process;
 `monitoring.serviceMonitor.enabled=true`, or `podMonitor`, has a Prometheus operator scrape them. `polka spam
---metrics-port 9100` serves the spammer's: the process that shows the progress of a run has the counts of all its
+--metrics-port 9646` serves the spammer's: the process that shows the progress of a run has the counts of all its
 processes and workers, from the run's begin.
 
 Beside these each process serves what prometheus-client has of every one: `process_*` (processor time, memory, open

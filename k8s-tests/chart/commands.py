@@ -29,6 +29,8 @@ SERVICES: dict[str, tuple[type[msgspec.Struct], ModuleType]] = {
     "cache": (cache.settings.Settings, cache.app),
 }
 LOCUST_PATHS = {"/"}
+SPAMMER_PATHS = {"/metrics"}
+"""Of each of its components, at its port of metrics."""
 PORTS = {"http": 80, "https": 443}
 LOCUST_PORT = 5557
 """Where a master listens for its workers."""
@@ -150,18 +152,22 @@ def port_faults(context: click.Context, container: Object) -> Iterator[str]:
     listens = [options["port"]] if "port" in options else []
     listens += [options["web_port"]] if options.get("web") else []
     listens += [LOCUST_PORT] if options.get("master") else []
+    listens += [options["metrics_port"]] if options.get("metrics_port") else []
     said = [port["containerPort"] for port in container.get("ports", [])]
     if sorted(listens) != sorted(said):
         yield f"it listens on {listens}, and says {said}"
-    host = options.get("web_host" if options.get("web") else "host", "0.0.0.0")
-    if listens and host != "0.0.0.0":
-        yield f"it listens on {host} alone"
+    hosts = [options["host"]] if "port" in options else []
+    hosts += [options["web_host"]] if options.get("web") else []
+    hosts += [options["metrics_host"]] if options.get("metrics_port") else []
+    for host in hosts:
+        if host != "0.0.0.0":
+            yield f"it listens on {host} alone"
 
 
 def paths(command: str) -> set[str]:
-    """What a service answers to a GET."""
+    """What a service, or a component of the spammer's, answers to a GET."""
     if command not in SERVICES:
-        return LOCUST_PATHS
+        return LOCUST_PATHS if command == "spam" else SPAMMER_PATHS
     _, module = SERVICES[command]
     handlers = [*vars(module).values(), *getattr(module, "ROUTES", []), exposition.metrics]
     return {path for handler in handlers if isinstance(handler, HTTPRouteHandler) for path in handler.paths}

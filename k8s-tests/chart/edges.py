@@ -101,6 +101,8 @@ def guest_faults(policies: list[Object], found: dict[str, Workload], rendered: R
     guests = {
         ("api", 8000): (wanted["apiFrom"] and wanted["apiFrom"] + wanted["metricsFrom"]) or None,
         ("cache", 8100): wanted["metricsFrom"],
+        ("spammer", 9646): wanted["metricsFrom"],
+        ("spammer-web", 9646): wanted["metricsFrom"],
         ("spammer-web", 8089): wanted["spammerWebFrom"],
     }
     for component, workload in found.items():

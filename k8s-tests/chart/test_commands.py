@@ -32,7 +32,11 @@ FAULTS = [
     Fault(API, "container.livenessProbe.httpGet.path", "/live", "its livenessProbe asks for /live"),
     Fault(CACHE, "container.readinessProbe.httpGet.path", "/banks/1", "which polka cache does not answer"),
     Fault(PAGE, "container.readinessProbe.httpGet.path", "/health/ready", "which polka spam does not answer"),
-    Fault(PAGE, "container.ports.1.containerPort", 5558, "it listens on [8089, 5557], and says [8089, 5558]"),
+    Fault(
+        PAGE, "container.ports.2.containerPort", 5558, "it listens on [8089, 5557, 9646], and says [8089, 9646, 5558]"
+    ),
+    Fault(JOB, "container.args", ["spam", "--metrics-port=9646"], "it listens on 127.0.0.1 alone"),
+    Fault("ServiceMonitor/polka-spammer", "spec.endpoints.0.path", "/", "polka spammer does not answer /"),
     Fault(JOB, "container.args", ["spam", "--mix=post=90,put=10"], "'put=10' is none of post"),
     Fault(JOB, "container.args", ["spam", "--currencies=USD,ABC"], "ISO 4217 has no currency 'ABC'"),
     Fault(TEST, "spec.containers.0.env.0.name", "POLKA_ADDRESS", "POLKA_ADDRESS is given, and not read"),

@@ -36,6 +36,8 @@ FAULTS = [
     Fault("NetworkPolicy/polka-spammer", "spec.egress.1", {"to": [CACHE]}, "spammer may leave for cache:8100"),
     Fault("NetworkPolicy/polka-spammer-worker", "spec.egress.2", GONE, "may not leave for spammer-web:5557"),
     Fault("NetworkPolicy/polka-spammer-web", "spec.ingress.0.ports.0.port", 8089, "lets spammer-worker in"),
+    Fault("NetworkPolicy/polka-spammer", "spec.ingress.0", GONE, "spammer:9646 does not let in whom values name"),
+    Fault("NetworkPolicy/polka-spammer-web", "spec.ingress.1.from", GONE, "spammer-web:9646 lets a stranger in"),
     Fault("NetworkPolicy/polka-postgres", "spec.ingress.9", {}, "postgres:5432 lets somebody outside in"),
     Fault("NetworkPolicy/polka-test", "spec.egress.3", GONE, "test may not leave for postgres:5432"),
     Fault("Service/polka-api", "spec.ports.0.port", 80, "Service/polka-api has no port 8000"),

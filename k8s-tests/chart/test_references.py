@@ -26,6 +26,7 @@ FAULTS = [
     Fault("NetworkPolicy/polka-cache", "spec.podSelector.matchLabels.tier", "back", "polka-cache: its selector hits n"),
     Fault("ServiceMonitor/polka-api", "spec.selector.matchLabels", LABELS, "its selector hits Service/"),
     Fault("ServiceMonitor/polka-api", "spec.endpoints.0.port", "metrics", "Service/polka-api has no port metrics"),
+    Fault("ServiceMonitor/polka-spammer", "spec.endpoints.0.port", "http", "Service/polka-spammer has no port http"),
     Fault("HorizontalPodAutoscaler/polka-api", "spec.scaleTargetRef.name", "api", "there is no Deployment/api"),
     Fault("HorizontalPodAutoscaler/polka-api", "spec.metrics.0.containerResource.container", "a", "no container a"),
     Fault(API, "container.resources.requests", {"memory": "1Gi"}, "has no container api that asks for cpu"),
