@@ -214,7 +214,7 @@ def ledger() -> Json:
                 "percentunit",
                 "Connections that Postgres has, of whomever, of those that it takes. At 100 % nobody gets in, and a "
                 "cache that starts waits.",
-                steps=[(0.8, "orange"), (0.9, "red")],
+                steps=[(0.7, "orange"), (0.85, "red")],
                 runbooks=["PolkaDatabaseConnectionsNearlyUsed"],
             ),
             figure(

@@ -14,6 +14,7 @@ import yaml
 Json = dict[str, Any]
 
 SCHEMA = jsonschema.Draft202012Validator(yaml.safe_load((Path(__file__).parent / "grafana.yaml").read_text()))
+RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks"
 COLUMNS = 24
 OURS = ('namespace=~"$namespace"', 'release=~"$release"')
 POLKAS = re.compile(r"\b(polka_\w+)(\{[^}]*\})?")
@@ -72,6 +73,9 @@ def panel_faults(panel: Json) -> Iterator[str]:
         yield "its thresholds do not rise"
     if len({target["refId"] for target in panel["targets"]}) < len(panel["targets"]):
         yield "two of its queries have the same refId"
+    for link in panel["links"]:
+        if not (RUNBOOKS / link["url"].removeprefix("${runbooks}/")).is_file():
+            yield f"there is no runbook {link['url']}"
     for target in panel["targets"]:
         if target["instant"] == target["range"]:
             yield "a query is either for now or over time"

@@ -60,6 +60,7 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("panels.1.targets.0.expr", 'polka_epoch{release=~"$release"}', "it asks polka_epoch of whatever namespace"),
     (f"{STEPS}.0.value", 0, "steps.0.value: 0 is not of type 'null'"),
     (f"{STEPS}.1.value", 1, "Cap in use, at most: its thresholds do not rise"),
+    ("panels.3.links.0.url", "${runbooks}/PolkaCap.md", "there is no runbook ${runbooks}/PolkaCap.md"),
     ("panels.1.id", 1, "2 panels have the id 1"),
     ("panels.1.title", "Through the day", "2 panels have the title Through the day"),
     ("panels.1.gridPos.h", 0, "panels.1.gridPos.h: 0 is less than the minimum of 1"),
