@@ -37,7 +37,7 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
     litestar = Litestar(route_handlers=[do_nothing, live], logging_config=None)
     async with open_keyring(chosen) as keyring, litestar.lifespan():
         limits = Limits(chosen.rate_per_second, chosen.rate_burst)
-        yield CountRequests(Access(litestar, keyring, limits)), Drain(chosen.drain_seconds)
+        yield CountRequests(Access(litestar, keyring, limits, chosen.cache_token)), Drain(chosen.drain_seconds)
 
 
 def process(port: int, running: Running) -> Process:

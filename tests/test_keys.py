@@ -140,6 +140,10 @@ TABLE: dict[tuple[str, str], Row] = {
     ("DELETE", "/keys/{key_id:str}"): (OPERATE, of_key, None, 200, 403),
     ("GET", "/drills"): (OPERATE, at("/drills"), None, 404, 403),
     ("POST", "/drills"): (OPERATE, at("/drills"), lambda: {"target": "cache"}, 404, 403),
+    ("GET", "/console"): (None, at("/console"), None, 200, 200),
+    ("GET", "/console/{name:str}"): (None, at("/console/index.html"), None, 200, 200),
+    ("POST", "/console/session"): (OPERATE, at("/console/session"), None, 204, 403),
+    ("GET", "/console/events"): (OPERATE, at("/console/events?currency=none"), None, 400, 403),
 }
 OTHERS: dict[tuple[str, str], Row] = {
     ("POST", "past the fast lane"): (SEND, at("/transaction/"), payment, 201, 201),

@@ -10,7 +10,7 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Receive, Send
 
-from api import problems
+from api import problems, sessions
 from api.keyring import Keyring
 from api.limits import Limits
 from api.problems import RefusedError
@@ -18,8 +18,9 @@ from api.refusals import Refusal, Refused
 from polka import keys
 from polka.keys import Caller, Scope
 
-OPEN = re.compile(r"/(hello|health|metrics|schema)(/|\Z)")
-"""What needs no key."""
+OPEN = re.compile(r"/(hello|health|metrics|schema)(/|\Z)|/console(/|/[\w-]+\.\w+)?\Z")
+"""What needs no key: the console's files say nothing of what it shows."""
+EVENTS = "/console/events"
 
 EVERYBODY = Caller("everybody", None, frozenset(Scope))
 """The caller where no keys are asked for (POLKA_NO_AUTH)."""
@@ -40,10 +41,11 @@ KEYS_UNREADABLE = Refused(Refusal.DATABASE_AWAY, "The key could not be checked: 
 class Access:
     """Lets requests pass that bear a known key, as `scope["caller"]`. Without a keyring everybody is an operator."""
 
-    def __init__(self, app: ASGIApp, keyring: Keyring | None, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, keyring: Keyring | None, limits: Limits, secret: str | None) -> None:
         self._app = app
         self._keyring = keyring
         self._limits = limits
+        self._secret = secret  # which signs sessions of the console
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not OPEN.match(scope["path"]) and (refused := await self._admit(scope)):
@@ -59,10 +61,10 @@ class Access:
             caller = EVERYBODY
         else:
             key = keys.bearer_token(scope["headers"])
-            if key is None:
-                return NO_KEY
-            found = self._keyring.find(key)
+            found = self._in_session(scope, self._keyring) if key is None else self._keyring.find(key)
             if found is None:
+                if key is None:
+                    return NO_KEY
                 if not await self._keyring.look():
                     return KEYS_UNREADABLE
                 found = self._keyring.find(key)
@@ -71,6 +73,14 @@ class Access:
             caller = found
         scope["caller"] = caller
         return self._limits.take(caller.id, 1, time.monotonic_ns())
+
+    def _in_session(self, scope: Any, keyring: Keyring) -> Caller | None:
+        """Whose console asks for its events. A session reads these and does nothing else."""
+        if scope["path"] != EVENTS or scope["method"] != "GET" or self._secret is None:
+            return None
+        session = sessions.in_cookies(scope["headers"])
+        key_id = sessions.key_of(self._secret, session, time.time()) if session else None
+        return keyring.with_id(key_id) if key_id else None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from api import (
     cache_client,
     changes,
     clearing,
+    console,
     currencies,
     drills,
     health,
@@ -33,9 +34,11 @@ from api import (
 from api.access import Access
 from api.banks import KnownBanks
 from api.exchange import open_exchange
+from api.feed import Feed
 from api.keyring import open_keyring
 from api.limits import Limits
 from api.payments import FastLane, Payments
+from api.pulse import Heart
 from api.settings import Settings
 from polka import database, exposition, settings
 from polka.background import background
@@ -74,6 +77,10 @@ ROUTES = [
     keys.revoke_key,
     drills.list_drills,
     drills.start_drill,
+    console.show_console,
+    console.get_console_file,
+    console.open_session,
+    console.stream_events,
     exposition.metrics,
 ]
 
@@ -107,6 +114,9 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
         limits = Limits(chosen.rate_per_second, chosen.rate_burst)
         drain = Drain(chosen.drain_seconds)
         paying = Payments(poster, known_banks, exchange, chosen.request_timeout_seconds)
+        name = settings.own_name(chosen.name)
+        heart = Heart(name, chosen.queue_payments_max, cache)
+        feed = Feed(name, cache, pool, policy, heart)
         litestar = Litestar(
             route_handlers=ROUTES,
             guards=[queries.check_query],
@@ -121,6 +131,8 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
                 "payments": Provide(lambda: paying, sync_to_thread=False),
                 "settings": Provide(lambda: chosen, sync_to_thread=False),
                 "drain": Provide(lambda: drain, sync_to_thread=False),
+                "feed": Provide(lambda: feed, sync_to_thread=False),
+                "keyring": Provide(lambda: keyring, sync_to_thread=False),
                 "limits": Provide(lambda: limits, sync_to_thread=False),
                 "caller": Provide(access.provide_caller),
             },
@@ -128,5 +140,5 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
             openapi_config=openapi.CONFIG,
             logging_config=None,
         )
-        async with litestar.lifespan():
-            yield CountRequests(Access(FastLane(litestar, paying), keyring, limits)), drain
+        async with litestar.lifespan(), background(heart.run()), background(feed.run()):
+            yield CountRequests(Access(FastLane(litestar, paying), keyring, limits, chosen.cache_token)), drain

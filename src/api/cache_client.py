@@ -1,6 +1,7 @@
 """The api's way to the cache: tells it of batches and asks it for positions; the api goes on without it."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -14,11 +15,14 @@ import msgspec
 from api import metrics
 from api.settings import Settings
 from polka.messages import Asking, Reserved, Telling
+from polka.pulses import Pulse
 
 log = logging.getLogger(__name__)
 
 UNTOLD_MAX = 64
 """Batches that wait to be told: more than are made while one call to the cache is under way."""
+GLANCE_SECONDS = 0.5
+"""What the cache may take for what is only looked at, several times a second."""
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -53,6 +57,7 @@ class CacheClient:
         self._transport = transport
         self._balance = Form(client, "/balance")
         self._reservation = Form(client, "/balance/reservation")
+        self._pulse = Form(client, "/pulse")
         self._spacing_seconds = spacing_seconds
         self._order_timeout = httpx.Timeout(order_seconds, connect=client.timeout.connect)
         self._untold: deque[Telling] = deque(maxlen=UNTOLD_MAX)
@@ -110,6 +115,20 @@ class CacheClient:
             log.warning("the cache does not answer: %r", error)
             return None
         return response.content if has_taken(response) and response.is_success else None
+
+    async def tell_pulse(self, pulse: Pulse) -> None:
+        """Have the cache know that this process is alive; one that is lost is nothing."""
+        with contextlib.suppress(httpx.HTTPError):
+            await self._post(self._pulse, encode(pulse))
+
+    async def overview(self, currency: str | None) -> bytes | None:
+        """What the cache knows of all processes and of positions in the currency, as JSON; None where it is away."""
+        params = {"currency": currency} if currency else None
+        try:
+            response = await self._client.get("/overview", params=params, timeout=GLANCE_SECONDS)
+        except httpx.HTTPError:
+            return None
+        return response.content if response.is_success else None
 
     async def order(self, path: str, body: msgspec.Struct | None = None) -> Answered | Silence:
         """Have the cache do something, and say how certain it is what it did."""

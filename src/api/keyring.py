@@ -46,6 +46,7 @@ class Keyring:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._callers: dict[bytes, Caller] = {}
+        self._by_id: dict[str, Caller] = {}
         self._version: tuple[int, int] | None = None
         self._patience_seconds = PATIENCE_SECONDS_MIN
         self._wanted = asyncio.Event()
@@ -54,6 +55,10 @@ class Keyring:
     def find(self, key: bytes) -> Caller | None:
         """The caller whom this key stands for, as far as is known here."""
         return self._callers.get(keys.hash_of(key))
+
+    def with_id(self, id: str) -> Caller | None:
+        """The caller whose key has this id, as long as it is in force."""
+        return self._by_id.get(id)
 
     async def look(self) -> bool:
         """Wait until the table has been looked at, from now on; False if the database does not answer."""
@@ -94,6 +99,7 @@ class Keyring:
             version = await api_keys.version(connection)
             if version != self._version:
                 self._callers, self._version = await api_keys.in_force(connection), version
+                self._by_id = {caller.id: caller for caller in self._callers.values()}
             done = True
         finally:
             look.set_result(done)

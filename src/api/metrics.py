@@ -49,3 +49,4 @@ ASK_SECONDS = Histogram(
     buckets=SECONDS,
 )
 UNTOLD = Counter("polka_untold_batches", "Batches that the cache was never told of, because it was away.")
+CONSOLES = Gauge("polka_open_consoles", "Consoles that are open at this api.")

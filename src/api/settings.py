@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from polka.settings import AllowLossyDatabase, CacheToken, Count, DatabaseUrl, DrainSeconds, NoAuth, Seconds
+from polka.settings import AllowLossyDatabase, CacheToken, Count, DatabaseUrl, DrainSeconds, Name, NoAuth, Seconds
 
 
 class Settings(Struct, frozen=True):
@@ -19,6 +19,7 @@ class Settings(Struct, frozen=True):
     rate_burst: Annotated[Count, Meta(description="Requests of one key at once, in each process.")] = 40_000
     allow_lossy_database: AllowLossyDatabase = False
     drain_seconds: DrainSeconds = 0.0
+    name: Name = ""
     batch_size_max: Annotated[int, Meta(ge=1, le=4096, description="Payments in one commit, at most.")] = 512
     queue_payments_max: Annotated[
         Count, Meta(description="Payments that wait for a commit, at most; more are refused as `overloaded`.")

@@ -8,12 +8,13 @@ from litestar import Litestar, Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.types import ASGIApp
 
-from cache import balances, clearing, liquidity, schedule
+from cache import balances, clearing, liquidity, overview, schedule
 from cache.access import Access
 from cache.flush import OutdatedError
 from cache.keeper import Keeper
 from cache.liquidity import show_liquidity, thin_liquidity
 from cache.netting import net_windows
+from cache.overview import Watch
 from cache.pruning import prune_keys
 from cache.rates import Refresher
 from cache.readings import read_database
@@ -42,6 +43,7 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
             show_pool("cache", pool)
             keeper = Keeper(chosen, pool)
             refresher = Refresher(chosen)
+            watch = Watch(settings.own_name(chosen.name))
             drain = Drain(chosen.drain_seconds)
             async with (
                 background(keeper.run()),
@@ -52,6 +54,7 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
                 background(refresher.run()),
                 background(read_database(pool)),
                 background(watch_loop()),
+                background(watch.run()),
             ):
                 litestar = Litestar(
                     route_handlers=[
@@ -66,6 +69,8 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
                         clearing.close_window,
                         clearing.settle_window,
                         liquidity.get_liquidity,
+                        overview.hear_pulse,
+                        overview.get_overview,
                         exposition.metrics,
                     ],
                     logging_config=None,
@@ -73,6 +78,7 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
                         "keeper": Provide(lambda: keeper, sync_to_thread=False),
                         "drain": Provide(lambda: drain, sync_to_thread=False),
                         "pool": Provide(lambda: pool, sync_to_thread=False),
+                        "watch": Provide(lambda: watch, sync_to_thread=False),
                     },
                     openapi_config=None,
                 )

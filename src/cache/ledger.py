@@ -183,6 +183,18 @@ class Ledger:
             for currency in sorted(posted.keys() | pending.keys())
         }
 
+    def held(self, currency: str) -> list[tuple[str, int, int]]:
+        """What each bank, but not Polka itself, has posted and pending in one currency."""
+        return [
+            (bank, sums.get(currency, 0), self._pending_sums.get(bank, {}).get(currency, 0))
+            for bank, sums in self._posted.items()
+            if bank != POLKA and currency in sums
+        ] + [
+            (bank, 0, sums[currency])
+            for bank, sums in self._pending_sums.items()
+            if bank != POLKA and currency in sums and currency not in self._posted.get(bank, ())
+        ]
+
     def balances(self) -> dict[str, list[int]]:
         """What each bank, but not Polka itself, has posted, by currency."""
         held: dict[str, list[int]] = {}

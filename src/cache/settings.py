@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from polka.settings import AllowLossyDatabase, CacheToken, Count, DatabaseUrl, DrainSeconds, NoAuth, Seconds
+from polka.settings import AllowLossyDatabase, CacheToken, Count, DatabaseUrl, DrainSeconds, Name, NoAuth, Seconds
 
 
 class Settings(Struct, frozen=True):
@@ -13,6 +13,7 @@ class Settings(Struct, frozen=True):
     no_auth: NoAuth = False
     allow_lossy_database: AllowLossyDatabase = False
     drain_seconds: DrainSeconds = 0.0
+    name: Name = ""
     flush_seconds: Annotated[Seconds, Meta(description="From one flush to the next.")] = 1.0
     flush_payments_max: Annotated[
         Count, Meta(description="Payments in one transaction of a flush, which has as many as it needs.")

@@ -32,6 +32,11 @@ KEEP_ALIVE_SECONDS = 75
 """How long a connection may be silent: longer than most load balancers, with their minute, would still use it."""
 DRAINING_SECONDS = 5
 """The same once the process is told to stop."""
+UNREAD_SECONDS = 30
+"""How long a client may not read what it is sent: what it holds up is then cut off."""
+UNSENT_BYTES = 16 * 1024
+"""What the kernel takes of an answer before it has sent what it took (on Linux): it would take megabytes, and what a
+slow reader gets of a stream would be minutes old."""
 BACKLOG = 4096
 ACCEPTS_AT_ONCE = 16
 """Connections that each socket takes in one round of the event loop. uvloop takes one for each descriptor: under load,
@@ -148,7 +153,7 @@ class Server(uvicorn.Server):
 class Connection(HttpToolsProtocol):
     """One client's connection: it ends after some hundred requests or a minute, and sends each answer at once.
 
-    Clients then connect anew, and load finds new processes.
+    Clients then connect anew, and load finds new processes. A client that reads nothing is cut off.
     """
 
     def __init__(self, drain: Drain, **of_uvicorn: Any) -> None:
@@ -161,6 +166,7 @@ class Connection(HttpToolsProtocol):
         self._requests_left = 0 if self._drain.has_begun else int(CONNECTION_REQUESTS_MAX * share)
         self._closes_at = self.loop.time() + CONNECTION_SECONDS_MAX * share
         self._together = WrittenTogether(transport, self.loop)
+        self._unread: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
         if b"h2c" in data:
@@ -175,6 +181,15 @@ class Connection(HttpToolsProtocol):
         self._requests_left -= 1
         if self._requests_left <= 0 or self.loop.time() > self._closes_at:
             self.cycle.keep_alive = False
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
 
     def end_with_next_answer(self) -> None:
         """Close behind the answer that is being made, or behind the next one if the client knows nothing of it yet.
@@ -233,6 +248,8 @@ def listen(host: str, port: int, shared: bool = False) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if shared:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if sys.platform == "linux":
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)  # its connections inherit it
     try:
         bound.bind((host, port))
     except OSError as error:

@@ -1,6 +1,7 @@
 """Settings: `POLKA_…` variables become one frozen Struct, or one clear line that names what is wrong."""
 
 import re
+import socket
 from collections.abc import Mapping
 from typing import Annotated, TypeVar
 
@@ -20,6 +21,10 @@ CacheToken = Annotated[
     Meta(description="The secret that the cache asks apis for; needed unless `POLKA_NO_AUTH` is set."),
 ]
 NoAuth = Annotated[bool, Meta(description="Ask nobody for keys: everybody is an operator. For local play only.")]
+Name = Annotated[
+    Annotated[str, Meta(max_length=64)],
+    Meta(description="What the console calls this process; if empty, what its host is called."),
+]
 DrainSeconds = Annotated[
     float,
     Meta(
@@ -46,6 +51,10 @@ def read(kind: type[S], environ: Mapping[str, str]) -> S:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
         raise Failure(explain(str(error))) from None
+
+
+def own_name(name: str) -> str:
+    return name or socket.gethostname()[:64]
 
 
 def check_token(cache_token: str | None, no_auth: bool) -> None:

@@ -148,7 +148,7 @@ def services(running: Running) -> list[Process]:
         [*polka, "cache", f"--port={layout.cache_port}"],
         layout.cache_url,
         is_ready=lambda: answers(f"{layout.cache_url}/health/ready"),
-        environ=environ,
+        environ=environ | {"POLKA_NAME": "cache"},
     )
     shared = [f"--shared-port={layout.port}"] if PORTS_ARE_SHARED else []
     apis = [
@@ -157,7 +157,7 @@ def services(running: Running) -> list[Process]:
             [*polka, "api", f"--port={port}", *shared],
             f"http://{HOST}:{port}",
             is_ready=partial(answers, f"http://{HOST}:{port}/health/ready"),
-            environ=environ,
+            environ=environ | {"POLKA_NAME": f"api-{number}"},
         )
         for number, port in enumerate(layout.api_ports, 1)
     ]

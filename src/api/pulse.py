@@ -1,0 +1,73 @@
+"""This process's own pulse, from its metrics, told to the cache: nothing is counted for it while payments are made."""
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import Metric
+from prometheus_client.samples import Sample
+
+from api import metrics
+from api.cache_client import CacheClient
+from polka import __version__, exposition
+from polka.pulses import PULSE_SECONDS, Pulse, Pulses
+
+
+class Heart:
+    """Beats for ever; `own` are the latest pulses of this process, for when the cache does not answer."""
+
+    def __init__(self, name: str, queue_max: int, cache: CacheClient) -> None:
+        self.own = Pulses()
+        self._name = name
+        self._queue_max = queue_max
+        self._cache = cache
+        self._since = datetime.now(UTC)
+        self._began = time.monotonic()
+
+    async def run(self) -> None:
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(PULSE_SECONDS)
+            now = time.monotonic()
+            pulse = self._pulse(now, now - began - PULSE_SECONDS)
+            self.own.hear(pulse, now)
+            await self._cache.tell_pulse(pulse)
+
+    def _pulse(self, now: float, lag_seconds: float) -> Pulse:
+        latency = exposition.SECONDS.labels("POST", "/transaction")
+        return Pulse(
+            self._name,
+            os.getpid(),
+            __version__,
+            self._since,
+            now - self._began,
+            committed=int(sum(one.value for one in samples(metrics.COMMIT_PAYMENTS, "_sum"))),
+            outcomes={
+                one.labels["outcome"]: int(one.value)
+                for one in samples(metrics.OPERATIONS, "_total")
+                if one.labels["operation"] == "payment"
+            },
+            latency=[(bound_of(one), int(one.value)) for one in samples(latency, "_bucket")],
+            queue=int(sum(one.value for one in samples(metrics.QUEUE, ""))),
+            queue_max=self._queue_max,
+            lag_seconds=round(lag_seconds, 4),
+        )
+
+
+def samples(metric: MetricWrapperBase, suffix: str) -> Iterator[Sample]:
+    """What the metric says now, of the series whose names end so."""
+    collected: list[Metric] = list(metric.collect())
+    return (one for found in collected for one in found.samples if one.name == found_name(found, suffix))
+
+
+def found_name(metric: Metric, suffix: str) -> str:
+    return metric.name + suffix
+
+
+def bound_of(sample: Sample) -> float | None:
+    """The upper bound of a histogram's bucket; None for the last, which has none."""
+    bound = sample.labels["le"]
+    return None if bound == "+Inf" else float(bound)

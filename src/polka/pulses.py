@@ -1,0 +1,147 @@
+"""Pulses: what an api process says of itself several times a second, and what they come to together. Pure.
+
+A pulse counts from its process's start, so that one that is lost loses nothing.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+PULSE_SECONDS = 0.4
+"""From one pulse to the next."""
+SPAN_SECONDS = 2.0
+"""What is told of rates and latencies is told of the last so many seconds."""
+SILENT_SECONDS = 10.0
+"""A process that has said nothing for so long is not told of any more."""
+PROCESSES_MAX = 1_000
+
+
+class Pulse(msgspec.Struct, frozen=True):
+    """One process at one moment.
+
+    `second` is its own clock, from its start. `committed` are payments and changes that it has committed, `outcomes`
+    what became of each POST /transaction, `latency` how many of those took at most so many seconds (None: all of them).
+    """
+
+    name: str
+    pid: int
+    version: str
+    since: datetime
+    second: float
+    committed: int
+    outcomes: dict[str, int]
+    latency: list[tuple[float | None, int]]
+    queue: int
+    queue_max: int
+    lag_seconds: float
+
+
+class Rates(msgspec.Struct, frozen=True):
+    """Of the last two seconds: payments a second by what became of them, and how long half and 99 of 100 took at most.
+
+    A latency is None where nothing was answered.
+    """
+
+    committed: float
+    outcomes: dict[str, float]
+    p50_seconds: float | None
+    p99_seconds: float | None
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """The newest pulse of a process, how long ago it was heard, and its own rates."""
+
+    pulse: Pulse
+    age_seconds: float
+    rates: Rates
+
+
+class Pulses:
+    """The last pulses of all processes that are alive. Its clock counts seconds from anywhere."""
+
+    def __init__(self) -> None:
+        self._processes: dict[tuple[str, int], deque[tuple[float, Pulse]]] = {}
+
+    def hear(self, pulse: Pulse, now: float) -> None:
+        self._forget(now)
+        kept = self._processes.setdefault((pulse.name, pulse.pid), deque())
+        kept.append((now, pulse))
+        while pulse.second - kept[0][1].second > SPAN_SECONDS:
+            kept.popleft()
+        if len(self._processes) > PROCESSES_MAX:
+            del self._processes[next(iter(self._processes))]
+
+    def _forget(self, now: float) -> None:
+        silent = [key for key, kept in self._processes.items() if now - kept[-1][0] > SILENT_SECONDS]
+        for key in silent:
+            del self._processes[key]
+
+    def heard(self, now: float) -> list[Heard]:
+        """All processes that were heard of lately, by name."""
+        self._forget(now)
+        return [
+            Heard(kept[-1][1], round(now - kept[-1][0], 2), rates(self._changes([kept], now)))
+            for _, kept in sorted(self._processes.items())
+        ]
+
+    def rates(self, now: float) -> Rates:
+        """Of all processes together."""
+        return rates(self._changes(self._processes.values(), now))
+
+    def _changes(self, kept: Iterable[Sequence[tuple[float, Pulse]]], now: float) -> list[tuple[Pulse, Pulse]]:
+        """The first and the last pulse of each that is heard still."""
+        return [(one[0][1], one[-1][1]) for one in kept if now - one[-1][0] <= SPAN_SECONDS]
+
+
+def rates(changes: Iterable[tuple[Pulse, Pulse]]) -> Rates:
+    """From an earlier and a later pulse of each process."""
+    committed = 0.0
+    outcomes: dict[str, float] = {}
+    counts: dict[float | None, int] = {}
+    for before, after in changes:
+        seconds = after.second - before.second
+        if seconds <= 0:
+            continue
+        committed += (after.committed - before.committed) / seconds
+        for outcome, count in after.outcomes.items():
+            more = (count - before.outcomes.get(outcome, 0)) / seconds
+            outcomes[outcome] = outcomes.get(outcome, 0) + more
+        for bound, count in within(before.latency, after.latency).items():
+            counts[bound] = counts.get(bound, 0) + count
+    return Rates(
+        round(committed, 1),
+        {outcome: round(rate, 1) for outcome, rate in sorted(outcomes.items()) if rate},
+        quantile(counts, 0.5),
+        quantile(counts, 0.99),
+    )
+
+
+def within(
+    before: Sequence[tuple[float | None, int]], after: Sequence[tuple[float | None, int]]
+) -> dict[float | None, int]:
+    """How many came in each bucket, by its upper bound."""
+    earlier = dict(before)
+    counts, below = {}, 0
+    for bound, count in after:
+        more = count - earlier.get(bound, 0)
+        counts[bound], below = more - below, more
+    return counts
+
+
+def quantile(counts: Mapping[float | None, int], share: float) -> float | None:
+    """The time that this share took at most, as Prometheus has it: evenly spread within a bucket.
+
+    What is above the last bound counts as that bound.
+    """
+    total = sum(counts.values())
+    if not total:
+        return None
+    wanted, passed, lower = share * total, 0, 0.0
+    for bound in sorted(bound for bound in counts if bound is not None):
+        count = counts[bound]
+        if count and passed + count >= wanted:
+            return round(lower + (bound - lower) * (wanted - passed) / count, 6)
+        passed, lower = passed + count, bound
+    return lower

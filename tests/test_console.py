@@ -1,0 +1,220 @@
+"""The console's feed: who may read it, that its figures are the API's, what it does without cache or database, and that
+a reader that does not read holds nobody up."""
+
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from api.feed import STREAMS_MAX
+from conftest import Running
+from front_door import refused
+from polka.keys import Scope
+from services import KEY, WAIT_SECONDS, bearer, client, payment, wait_for
+from test_keys import new_key, send
+
+CAP = 10**13
+
+
+@pytest.fixture(scope="module")
+def polka(own_polka: Running) -> Running:
+    return own_polka
+
+
+def session(url: str, key: str = KEY) -> dict[str, str]:
+    """The header of a browser that has traded its key."""
+    response = httpx.post(f"{url}/console/session", headers=bearer(key), trust_env=False)
+    assert response.status_code == 204, response.text
+    return {"Cookie": response.headers["set-cookie"].partition(";")[0]}
+
+
+@contextlib.contextmanager
+def snapshots(url: str, headers: dict[str, str] | None = None, **params: str) -> Iterator[Iterator[dict[str, Any]]]:
+    """What a console is sent, from now on, for a while."""
+    headers = session(url) if headers is None else headers
+    with (
+        httpx.Client(trust_env=False, timeout=WAIT_SECONDS, headers=headers) as reader,
+        reader.stream("GET", f"{url}/console/events", params=params) as response,
+    ):
+        assert response.status_code == 200, response.read()
+        assert response.headers["content-type"].startswith("text/event-stream")
+        yield within(WAIT_SECONDS, response.iter_lines())
+
+
+def within(seconds: float, lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+    deadline = time.monotonic() + seconds
+    for line in lines:
+        assert time.monotonic() < deadline, line
+        if line.startswith('data: {"at"'):
+            yield json.loads(line.removeprefix("data: "))
+
+
+def pay(url: str, amount: int = 100, **fields: Any) -> str:
+    response = client.post(f"{url}/transaction", json=payment(amount, **fields))
+    assert response.status_code == 201, response.text
+    return str(response.json()["id"])
+
+
+def test_its_figures_are_those_of_the_api(polka: Running) -> None:
+    client.patch(f"{polka.url}/banks/bank1", json={"caps": {"USD": CAP}}).raise_for_status()
+    pay(polka.url, 10**12)
+    made = pay(polka.url, 1250)
+    pay(polka.apis[1].url, 7, currency="JPY")
+    with snapshots(polka.url, currency="USD") as seen:
+        for snapshot in seen:
+            overview, records = snapshot["overview"], snapshot["records"]
+            book = overview["book"]
+            if records["payments"][1]["id"] == made and book and book["standings"][0]["pending"] == "0":
+                break
+    assert records["payments"][1]["amount"] == "1250"
+    assert overview["currencies"] == ["JPY", "USD"]
+    assert book["currency"] == "USD"
+    for standing in book["standings"]:
+        shown = client.get(f"{polka.url}/banks/{standing['bank']}").json()
+        [held] = [one for one in shown["balances"] if one["currency"] == "USD"]
+        assert (standing["posted"], standing["pending"]) == (str(held["posted"]), str(held["pending"]))
+        assert standing["cap"] == (str(CAP) if standing["bank"] == "bank1" else None)
+    liquidity = client.get(f"{polka.url}/liquidity").json()
+    [usd] = [one for one in liquidity["currencies"] if one["currency"] == "USD"]
+    assert [book[name] for name in ("owes", "owed", "held")] == [str(usd[name]) for name in ("owes", "owed", "held")]
+    assert book["highest"] == str(usd["highest"]["owed"])
+    assert records["windows"][0]["state"] == "open"
+    assert overview["cache"]["epoch"] > 0
+    assert overview["cache"]["flush"] == liquidity["as_of"]["flush"]
+
+
+def test_every_api_tells_of_all_processes(polka: Running) -> None:
+    pids = {api.process.pid for api in polka.apis}
+    for api in polka.apis:
+        with snapshots(api.url) as seen:
+            for snapshot in seen:
+                if {heard["pulse"]["pid"] for heard in snapshot["overview"]["apis"]} == pids:
+                    break
+    assert snapshot["overview"]["cache"]["pid"] == polka.cache.process.pid
+
+
+def test_a_payment_through_another_api_is_shown_within_a_second(polka: Running) -> None:
+    with snapshots(polka.url, currency="USD") as seen:
+        next(seen)
+        made, at = pay(polka.apis[1].url), time.monotonic()
+        wanted = {"payment", "rate", "position"}
+        before = client.get(f"{polka.url}/banks/bank2").json()
+        [held] = [one for one in before["balances"] if one["currency"] == "USD"]
+        for snapshot in seen:
+            overview = snapshot["overview"]
+            if snapshot["records"]["payments"][0]["id"] == made:
+                wanted.discard("payment")
+            if overview["rates"]["committed"] > 0:
+                wanted.discard("rate")
+            [bank2] = [one for one in overview["book"]["standings"] if one["bank"] == "bank2"]
+            if int(bank2["posted"]) + int(bank2["pending"]) == held["posted"] + held["pending"]:
+                wanted.discard("position")
+            if not wanted:
+                break
+        assert time.monotonic() - at < 1
+
+
+def test_a_session_reads_the_events_and_nothing_else(polka: Running) -> None:
+    cookie = session(polka.url)
+    with snapshots(polka.apis[1].url, cookie) as seen:  # any api takes it
+        assert next(seen)["api"]
+    for method, path in (("GET", "/banks"), ("POST", "/clearing"), ("POST", "/console/session"), ("GET", "/keys")):
+        refused(send(method, f"{polka.url}{path}", cookie), 401, "unauthorized")
+    name, _, value = cookie["Cookie"].partition("=")
+    for wrong in (value[:-1], value + "0", f"x{value}", "", "..", value.replace(".", "")):
+        refused(send("GET", f"{polka.url}/console/events", {"Cookie": f"{name}={wrong}"}), 401, "unauthorized")
+
+
+def test_a_session_and_its_stream_end_with_its_key(polka: Running) -> None:
+    made = client.post(f"{polka.url}/keys", json={"name": "console", "scopes": ["operate"]}).json()
+    cookie = session(polka.url, made["key"])
+    with snapshots(polka.url, cookie) as seen:
+        next(seen)
+        client.delete(f"{polka.url}/keys/{made['id']}").raise_for_status()
+        assert len(list(seen)) <= 4
+    refused(send("GET", f"{polka.url}/console/events", cookie), 401, "unauthorized")
+
+
+def test_a_cookie_is_kept_from_scripts_and_from_other_sites(polka: Running) -> None:
+    made = send("POST", f"{polka.url}/console/session", bearer(KEY)).headers["set-cookie"].lower()
+    assert {"httponly", "samesite=strict", "path=/console"} <= set(made.split("; "))
+    assert "secure" not in made
+    secure = send(
+        "POST",
+        f"{polka.url}/console/session",
+        {**bearer(KEY), "Origin": "https://polka.example", "Host": "polka.example"},
+    )
+    assert "secure" in secure.headers["set-cookie"].lower()
+
+
+def test_only_a_key_that_operates_opens_it(polka: Running) -> None:
+    reader = bearer(new_key(polka.url, Scope.TRANSACTIONS_READ))
+    refused(send("POST", f"{polka.url}/console/session", reader), 403, "forbidden")
+    refused(send("GET", f"{polka.url}/console/events", reader), 403, "forbidden")
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "https://elsewhere"}]
+)
+def test_another_sites_page_gets_nothing(polka: Running, headers: dict[str, str]) -> None:
+    refused(send("GET", f"{polka.url}/console/events", {**session(polka.url), **headers}), 403, "forbidden")
+    refused(send("POST", f"{polka.url}/console/session", {**bearer(KEY), **headers}), 403, "forbidden")
+
+
+def test_its_page_needs_no_key_and_nothing_from_elsewhere(polka: Running) -> None:
+    page = send("GET", f"{polka.url}/console", {})
+    assert page.headers["content-type"].startswith("text/html")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    refused(send("GET", f"{polka.url}/console/nothing.js", {}), 404, "not_found")
+    refused(send("GET", f"{polka.url}/console/..%2fscalar-1.46.4.js.gz", {}), 401, "unauthorized")
+
+
+def consoles(url: str) -> float:
+    """How many are open at this api."""
+    found = [line for line in client.get(f"{url}/metrics").text.splitlines() if line.startswith("polka_open_consoles")]
+    return float(found[0].split()[1])
+
+
+@contextlib.contextmanager
+def deaf(url: str, count: int) -> Iterator[list[socket.socket]]:
+    """Consoles that read nothing."""
+    cookie = session(url)["Cookie"]
+    host, port = url.removeprefix("http://").split(":")
+    request = f"GET /console/events HTTP/1.1\r\nHost: {host}:{port}\r\nCookie: {cookie}\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        opened = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in opened:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            one.connect((host, int(port)))
+            one.sendall(request.encode())
+        wait_for("all are open", lambda: consoles(url) == count)
+        yield opened
+
+
+def test_consoles_that_read_nothing_hold_nobody_up_and_nothing_is_kept_for_them(polka: Running) -> None:
+    api = psutil.Process(polka.apis[0].process.pid)
+    with deaf(polka.url, STREAMS_MAX) as opened:
+        refused(send("GET", f"{polka.url}/console/events", session(polka.url)), 503, "overloaded")
+        before, paid, deadline = api.memory_info().rss, 0, time.monotonic() + 8
+        while time.monotonic() < deadline:
+            pay(polka.url)
+            paid += 1
+        assert paid > 200
+        assert api.memory_info().rss - before < STREAMS_MAX * 2**17
+        one = opened[0]
+        one.settimeout(0.2)
+        kept = 0
+        with contextlib.suppress(TimeoutError):
+            while part := one.recv(2**20):
+                kept += len(part)
+        assert kept < 150_000
+    wait_for("none is open any more", lambda: consoles(polka.url) == 0)
