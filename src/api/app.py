@@ -116,7 +116,7 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
         paying = Payments(poster, known_banks, exchange, chosen.request_timeout_seconds)
         name = settings.own_name(chosen.name)
         heart = Heart(name, chosen.queue_payments_max, cache)
-        feed = Feed(name, cache, pool, policy, heart)
+        feed = Feed(name, bool(chosen.control_socket), cache, pool, policy, heart)
         litestar = Litestar(
             route_handlers=ROUTES,
             guards=[queries.check_query],

@@ -102,6 +102,13 @@ class Snapshot(msgspec.Struct, frozen=True):
     records: Records | None
 
 
+class Hello(msgspec.Struct, frozen=True):
+    """What a stream begins with: the digits of each currency's minor units, and whether there are drills here."""
+
+    exponents: dict[str, int]
+    drills: bool
+
+
 class FullError(Exception):
     """As many consoles are open here as there may be."""
 
@@ -109,8 +116,11 @@ class FullError(Exception):
 class Feed:
     """One poller for all streams of this process."""
 
-    def __init__(self, name: str, cache: CacheClient, pool: Pool, policies: Policies, heart: Heart) -> None:
+    def __init__(
+        self, name: str, has_drills: bool, cache: CacheClient, pool: Pool, policies: Policies, heart: Heart
+    ) -> None:
         self._name = name
+        self._has_drills = has_drills
         self._cache = cache
         self._pool = pool
         self._policies = policies
@@ -123,7 +133,7 @@ class Feed:
     async def events(self, currency: str | None, is_welcome: Callable[[], bool]) -> AsyncIterator[bytes]:
         """Each newest snapshot as a server-sent event, for as long as whoever reads is welcome."""
         with self._watching(currency):
-            yield HELLO
+            yield HELLO % msgspec.json.encode(Hello(EXPONENTS, self._has_drills))
             while is_welcome():
                 await self._is_new.wait()
                 if currency in self._events:
@@ -227,8 +237,8 @@ class Feed:
         ]
 
 
-HELLO = b"retry: 500\nevent: exponents\ndata: " + msgspec.json.encode(EXPONENTS) + b"\n\n"
-"""The digits of each currency's minor units; and a browser whose stream ends comes back after 500 milliseconds."""
+HELLO = b"retry: 500\nevent: hello\ndata: %b\n\n"
+"""Of a stream; a browser whose stream ends comes back after so many milliseconds."""
 
 
 def event(snapshot: Snapshot) -> bytes:

@@ -1,0 +1,46 @@
+// The audit's state: when all was last proved, and what was found.
+
+import { ask, Refused } from "./door.js";
+import { find, make, since } from "./dom.js";
+
+const REFRESH_MILLISECONDS = 5000;
+const FINDINGS_SHOWN = 5;
+
+export class Audit {
+  constructor() {
+    this.at = -Infinity;
+  }
+
+  show() {
+    if (performance.now() - this.at < REFRESH_MILLISECONDS) return;
+    this.at = performance.now();
+    this.read();
+  }
+
+  async read() {
+    try {
+      const { runs } = await ask("GET", "/audit?limit=1");
+      draw(runs[0]);
+    } catch (error) {
+      if (error instanceof Refused && error.status === 404) draw(undefined);
+    }
+  }
+}
+
+function draw(run) {
+  const place = find("audit");
+  const key = run ? run.ended_at : "none";
+  if (place.dataset.key === key) return;
+  place.dataset.key = key;
+  if (!run) {
+    place.replaceChildren(make("p", "quiet", "Not run yet."));
+    return;
+  }
+  const verdict = make("p", run.faults ? "health bad" : "health good", run.faults ? `${run.faults} faults` : "Clean");
+  const when = make("p", "quiet", `${(run.payments_new + run.payments_again).toLocaleString("en")} payments proved up to flush ${run.flush.toLocaleString("en")}, at ${since(run.ended_at)}.`);
+  const findings = make("ul");
+  for (const found of run.findings.slice(0, FINDINGS_SHOWN)) {
+    findings.append(make("li", "", `${found.check}: ${found.subject} must be ${found.expected}, is ${found.found}`));
+  }
+  place.replaceChildren(verdict, when, ...(run.findings.length ? [findings] : []));
+}

@@ -1,0 +1,33 @@
+// Payments a second and their latency, as live lines.
+
+import { Chart } from "./chart.js";
+import { find, say, seconds } from "./dom.js";
+
+const SPAN_SECONDS = 120;
+
+export class Flow {
+  constructor() {
+    this.points = [];
+    this.rates = new Chart(find("rate-chart"), "Payments a second over the last two minutes", [{ name: "good", isArea: true }, { name: "bad" }], (value) => `${value.toLocaleString("en")}/s`);
+    this.latencies = new Chart(find("latency-chart"), "Latency over the last two minutes: of half and of 99 of 100 payments", [{ name: "good" }, { name: "second" }], seconds);
+  }
+
+  show({ at, overview: { rates } }) {
+    const refused = Object.entries(rates.outcomes).filter(([outcome]) => !["accepted", "replayed"].includes(outcome));
+    const refusedRate = refused.reduce((sum, [, rate]) => sum + rate, 0);
+    say(find("rate"), rate(rates.committed));
+    say(find("refused-rate"), refused.length ? `${rate(refusedRate)} refused: ${refused.map(([outcome]) => outcome).join(", ")}` : "");
+    say(find("p50"), seconds(rates.p50_seconds));
+    say(find("p99"), seconds(rates.p99_seconds));
+    const now = Date.parse(at) / 1000;
+    this.points.push({ now, committed: rates.committed, refused: refusedRate, p50: rates.p50_seconds, p99: rates.p99_seconds });
+    while (this.points[0].now < now - SPAN_SECONDS - 1) this.points.shift();
+    const line = (name) => this.points.map((point) => [point.now, point[name]]);
+    this.rates.draw([line("committed"), line("refused")], now - SPAN_SECONDS, now, "2 min ago", "now");
+    this.latencies.draw([line("p50"), line("p99")], now - SPAN_SECONDS, now, "2 min ago", "now");
+  }
+}
+
+function rate(value) {
+  return value >= 10 || value === 0 ? Math.round(value).toLocaleString("en") : value.toFixed(1);
+}

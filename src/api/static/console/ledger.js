@@ -1,0 +1,17 @@
+// The cache in four figures: its epoch, the latest flush, how far it lags, and what is pending.
+
+import { find, pairs, seconds } from "./dom.js";
+
+export class Ledger {
+  show({ overview: { cache, apis } }) {
+    const queue = apis.reduce((sum, { pulse }) => sum + pulse.queue, 0);
+    const queueMax = apis.reduce((sum, { pulse }) => sum + pulse.queue_max, 0);
+    pairs(find("ledger"), [
+      ["Epoch", cache?.epoch ? cache.epoch.toLocaleString("en") : "–", "Rises with each start of the cache"],
+      ["Flush", cache?.epoch ? cache.flush.toLocaleString("en") : "–", "The latest flush: what is posted"],
+      ["Lag", cache?.epoch ? seconds(cache.flush_age_seconds) : "–", "Since the latest flush looked"],
+      ["Pending", cache?.epoch ? `${cache.pending.toLocaleString("en")} batches` : "–", "Batches that are not posted yet"],
+      ["Waiting", `${queue.toLocaleString("en")} of ${queueMax.toLocaleString("en")}`, "Payments in the queues of all apis"],
+    ]);
+  }
+}

@@ -1,0 +1,63 @@
+// What Polka owes, is owed and holds in a currency, now and since midnight (UTC).
+
+import { Chart } from "./chart.js";
+import { ask } from "./door.js";
+import { clock, find, pairs } from "./dom.js";
+import { money, roughly } from "./money.js";
+
+const REFRESH_MILLISECONDS = 30_000;
+const SPAN_MILLISECONDS_MIN = 300_000;
+const PAGE = 500;
+
+export class Liquidity {
+  constructor() {
+    this.currency = null;
+    this.samples = [];
+    this.chart = new Chart(find("liquidity-chart"), "What Polka owes, is owed and holds since midnight", [{ name: "good", isArea: true }, { name: "second" }, { name: "held" }], (value) => roughly(value, this.currency));
+  }
+
+  show({ at, overview: { book } }) {
+    if (!book) return;
+    if (book.currency !== this.currency) {
+      this.currency = book.currency;
+      this.samples = [];
+      this.readUntil(book.currency);
+    }
+    pairs(find("liquidity"), [
+      ["Polka owes", money(book.owes, book.currency), "What banks have above zero"],
+      ["is owed", money(book.owed, book.currency), "What banks have below zero"],
+      ["holds", money(book.held, book.currency), "What was settled"],
+      ["Most owed today", `${money(book.highest, book.currency)} at ${clock(book.highest_at)}`, "The highest exposure since midnight (UTC)"],
+    ]);
+    const now = Date.parse(at);
+    const points = [...this.samples, [now, Number(book.owes), Number(book.owed), Number(book.held)]];
+    const from = Math.min(points[0][0], now - SPAN_MILLISECONDS_MIN);
+    const line = (place) => points.map((point) => [point[0], point[place]]);
+    this.chart.draw([line(1), line(2), line(3)], from, now, clock(from), "now", true);
+  }
+
+  async readUntil(currency) {
+    while (this.currency === currency) {
+      try {
+        this.samples = await read(currency);
+      } catch {
+        // It is read again soon; the figures of now go on.
+      }
+      await new Promise((resolve) => setTimeout(resolve, REFRESH_MILLISECONDS));
+    }
+  }
+}
+
+/** All samples of today's minutes (UTC) as [time, owes, owed, held], the oldest first. */
+async function read(currency) {
+  const midnight = new Date(new Date().setUTCHours(0, 0, 0, 0)).toISOString();
+  const samples = [];
+  let to = null;
+  do {
+    const query = `currency=${currency}&resolution=minute&from=${midnight}&limit=${PAGE}` + (to ? `&to=${encodeURIComponent(to)}` : "");
+    const page = await ask("GET", `/liquidity/history?${query}`);
+    samples.push(...page.samples);
+    to = page.next;
+  } while (to);
+  return samples.reverse().map(({ at, last }) => [Date.parse(at), Number(last.owes), Number(last.owed), Number(last.held)]);
+}

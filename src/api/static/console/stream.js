@@ -1,0 +1,56 @@
+// The one stream of snapshots. The browser comes back by itself when an api ends it, which then is another one.
+
+import { openSession } from "./door.js";
+
+const PATIENCE_MILLISECONDS = 3000;
+const PAUSES_MILLISECONDS = [500, 1000, 2000, 5000];
+
+export class Stream {
+  /** `onHello` and `onSnapshot` get what is sent, `onState` one of "live", "late" and "off". */
+  constructor({ onHello, onSnapshot, onState }) {
+    this.onHello = onHello;
+    this.onSnapshot = onSnapshot;
+    this.onState = onState;
+    this.currency = null;
+    this.failures = 0;
+    this.heard = 0;
+    setInterval(() => this.watch(), 1000);
+  }
+
+  open(currency) {
+    this.currency = currency;
+    this.source?.close();
+    const source = new EventSource("/console/events" + (currency ? `?currency=${currency}` : ""));
+    source.addEventListener("hello", (event) => this.onHello(JSON.parse(event.data)));
+    source.onmessage = (event) => {
+      this.failures = 0;
+      this.heard = performance.now();
+      this.onState("live");
+      this.onSnapshot(JSON.parse(event.data));
+    };
+    source.onerror = () => {
+      if (source.readyState === EventSource.CLOSED && source === this.source) this.reopen();
+    };
+    this.source = source;
+  }
+
+  /** Refused: the session may be over, or too many consoles are open at that api. */
+  reopen() {
+    this.onState("off");
+    const pause = PAUSES_MILLISECONDS[Math.min(this.failures++, PAUSES_MILLISECONDS.length - 1)];
+    setTimeout(async () => {
+      try {
+        await openSession();
+        this.open(this.currency);
+      } catch {
+        this.reopen();
+      }
+    }, pause);
+  }
+
+  watch() {
+    if (this.heard && performance.now() - this.heard > PATIENCE_MILLISECONDS) {
+      this.onState(this.source.readyState === EventSource.OPEN ? "late" : "off");
+    }
+  }
+}
