@@ -1,11 +1,23 @@
 """Writes the parts of the documentation that the code says already (`make docs`); tests/test_docs.py finds drift."""
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
-from msgspec.inspect import BoolType, FloatType, IntType, Metadata, NoneType, StrType, Type, UnionType, type_info
+from msgspec.inspect import (
+    BoolType,
+    EnumType,
+    FloatType,
+    IntType,
+    Metadata,
+    NoneType,
+    StrType,
+    Type,
+    UnionType,
+    type_info,
+)
 from msgspec.structs import FieldInfo
 
 import chart_readme
@@ -18,6 +30,7 @@ from dashboards.kubernetes import kubernetes
 from dashboards.ledger import ledger
 from dashboards.liquidity import liquidity
 from dashboards.payments import payments
+from polka import logs
 from polka.settings import variable
 
 DOCS = Path(__file__).parent
@@ -97,10 +110,10 @@ def in_lines(content: Json) -> str:
 
 def settings_table() -> str:
     """One row a variable; one that means the same to several services names them all."""
-    services: dict[tuple[str, ...], list[str]] = {}
-    for service, kind in (("api", api.Settings), ("cache", cache.Settings)):
-        for field in msgspec.structs.fields(kind):
-            services.setdefault(setting(field), []).append(service)
+    services: dict[tuple[str, ...], dict[str, None]] = {}
+    for service, kinds in (("api", (api.Settings, logs.Settings)), ("cache", (cache.Settings, logs.Settings))):
+        for field in itertools.chain.from_iterable(msgspec.structs.fields(kind) for kind in kinds):
+            services.setdefault(setting(field), {})[service] = None
     rows = [(name, ", ".join(readers), *rest) for (name, *rest), readers in services.items()]
     return table(("Variable", "Read by", "Value", "Default", "What it does"), rows)
 
@@ -128,6 +141,9 @@ def value(kind: Type) -> str:
             return " ".join(["whole number" if isinstance(kind, IntType) else "number", *words])
         case BoolType():
             return "`true` or `false`"
+        case EnumType():
+            *others, last = (f"`{one.value}`" for one in kind.cls)
+            return f"{', '.join(others)} or {last}"
         case StrType():
             return f"text of {kind.min_length} characters or more" if kind.min_length else "text"
         case UnionType(types=[given, NoneType()]):

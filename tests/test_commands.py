@@ -38,7 +38,7 @@ def polka(*words: str, **environ: str | None) -> subprocess.CompletedProcess[str
 def environment(**chosen: str | None) -> dict[str, str]:
     """Ours, with no variables of Polka but these."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("POLKA_")}
-    given = {"POLKA_CACHE_TOKEN": CACHE_TOKEN, **chosen}
+    given = {"POLKA_CACHE_TOKEN": CACHE_TOKEN, "POLKA_LOG_FORMAT": "text", **chosen}
     return clean | {name: value for name, value in given.items() if value is not None}
 
 

@@ -104,6 +104,7 @@ def test_a_cache_with_a_wrong_schedule_ends_with_one_line(services: Services, ex
         "POLKA_DATABASE_URL": services.database_url,
         "POLKA_CACHE_TOKEN": CACHE_TOKEN,
         "POLKA_CLEARING_SCHEDULE": expression,
+        "POLKA_LOG_FORMAT": "text",
     }
     command = [sys.executable, "-m", "polka", "cache", "--port=1"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environ)

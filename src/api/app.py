@@ -44,6 +44,7 @@ from polka import database, exposition, settings
 from polka.background import background
 from polka.exposition import CountRequests
 from polka.metrics import show_pool, watch_loop
+from polka.request_ids import IdentifyRequests
 from polka.server import Drain
 
 ROUTES = [
@@ -141,4 +142,5 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
             logging_config=None,
         )
         async with litestar.lifespan(), background(heart.run()), background(feed.run()):
-            yield CountRequests(Access(FastLane(litestar, paying), keyring, limits, chosen.cache_token)), drain
+            answering = Access(FastLane(litestar, paying), keyring, limits, chosen.cache_token)
+            yield IdentifyRequests(CountRequests(answering)), drain

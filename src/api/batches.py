@@ -10,6 +10,7 @@ from uuid_utils import UUID, uuid7
 
 from api.operations import Key, No, Operation, Parts, Results
 from api.refusals import Refused, cap_exceeded
+from polka.logs import request_id
 from polka.messages import Asking, Overdraft, Telling
 from polka.policy import Policy
 from polka.transactions import Transaction
@@ -37,6 +38,7 @@ class Pending:
         "operation",
         "policy",
         "replaces",
+        "request",
         "waiters",
     )
 
@@ -44,6 +46,7 @@ class Pending:
         self, operation: Operation, key: Key | None, fingerprint: str, decided: Operation, policy: Policy
     ) -> None:
         self.arrived = time.perf_counter()
+        self.request = request_id.get("")
         self.operation = operation
         self.decided = decided  # the operation as it is to be done under this policy
         self.policy = policy
@@ -81,6 +84,10 @@ class Batch:
         self.payments = encode(parts.payments)
         self.changes = encode(parts.changes) if parts.changes else b""
         self.bulks = json.dumps(parts.bulks).encode() if parts.bulks else b""  # a balance in a refusal knows no bound
+
+    def names(self) -> Mapping[str, object]:
+        """What the log tells of it, beside a line's text."""
+        return {"batch": str(self.id), "requests": [one.request for one in self.pending]}
 
     def telling(self, failed: Iterable[UUID]) -> Telling:
         """The batch as the cache is told of it, and of others that have failed for sure, of which nothing is left."""

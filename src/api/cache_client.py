@@ -14,6 +14,7 @@ import msgspec
 
 from api import metrics
 from api.settings import Settings
+from polka.logs import request_id
 from polka.messages import Asking, Reserved, Telling
 from polka.pulses import Pulse
 
@@ -83,6 +84,7 @@ class CacheClient:
                 response = await self._post(self._balance, encode(batches))
             except httpx.HTTPError as error:
                 metrics.TELLS.labels(type(error).__name__).inc()
+                log.warning("the cache does not answer: %r", error)
             else:
                 metrics.TELL_SECONDS.observe(time.perf_counter() - began)
                 metrics.TELLS.labels(str(response.status_code)).inc()
@@ -95,6 +97,7 @@ class CacheClient:
             response = await self._post(self._reservation, encode(asking))
         except httpx.HTTPError as error:
             metrics.ASKS.labels(type(error).__name__).inc()
+            log.warning("the cache does not answer: %r", error)
             return None
         metrics.ASK_SECONDS.observe(time.perf_counter() - began)
         metrics.ASKS.labels(str(response.status_code)).inc()
@@ -110,7 +113,7 @@ class CacheClient:
     async def ask(self, path: str, params: Mapping[str, str | int] | None = None) -> bytes | None:
         """The cache's answer, as JSON; None where it gives none."""
         try:
-            response = await self._client.get(path, params=params)
+            response = await self._client.get(path, params=params, headers=of_request())
         except httpx.HTTPError as error:
             log.warning("the cache does not answer: %r", error)
             return None
@@ -134,7 +137,8 @@ class CacheClient:
         """Have the cache do something, and say how certain it is what it did."""
         try:
             content = encode(body) if body else None
-            response = await self._client.post(path, content=content, headers=JSON, timeout=self._order_timeout)
+            headers = JSON | of_request()
+            response = await self._client.post(path, content=content, headers=headers, timeout=self._order_timeout)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             log.warning("the cache does not answer: %r", error)
             return Silence.NOT_BEGUN
@@ -164,6 +168,12 @@ class Form:
         return httpx.Request(
             "POST", self._url, headers=self._headers, content=content, extensions=dict(self._extensions)
         )
+
+
+def of_request() -> dict[str, str]:
+    """The head that ties a call to the request that it is made for, in the cache's log as in ours."""
+    known = request_id.get(None)
+    return {"X-Request-ID": known} if known else {}
 
 
 def has_taken(response: httpx.Response) -> bool:

@@ -354,6 +354,8 @@ class Posting:
             waited = FREE_WAIT if batch.epoch is None else CAPPED_WAIT
             for pending in batch.pending:
                 waited.observe(began - pending.arrived)
+            if log.isEnabledFor(logging.DEBUG):
+                log.debug("%d operations are committed", batch.size, extra=batch.names())
             self._accept(batch, at)
 
     def _accept(self, batch: Batch, at: datetime) -> None:
@@ -380,7 +382,7 @@ class Posting:
     async def _after_failure(self, connection: Connection, batch: Batch, error: Exception) -> None:
         metrics.COMMIT_FAILURES.labels(type(error).__name__).inc()
         if not database.failed_for_sure(error):
-            log.warning("the outcome of a commit of %d operations is unknown: %r", batch.size, error)
+            log.warning("the outcome of a commit is unknown: %r", error, extra=batch.names())
             connection.terminate()
             self._beside(batch.pending, self._settle(batch))
         elif bank_terms.is_stale(error):
@@ -392,7 +394,7 @@ class Posting:
         elif isinstance(error, (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)):
             await self._single_out(connection, batch, error)
         else:
-            log.error("a commit failed: %r", error)
+            log.error("a commit failed: %r", error, extra=batch.names())
             self._answer(batch.pending, DATABASE_AWAY)
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -403,7 +405,8 @@ class Posting:
             try:
                 await work
             except Exception:
-                log.exception("%d operations could not be settled", len(operations))
+                requests = [pending.request for pending in operations]
+                log.exception("operations could not be settled", extra={"requests": requests})
                 self._answer(operations, OUTCOME_UNKNOWN)
 
         task = asyncio.create_task(whatever_happens())
@@ -416,7 +419,7 @@ class Posting:
             try:
                 row = await batches.settle(self._pool, batch.id)
             except database.ERRORS as error:
-                log.warning("batch %s is not settled yet: %r", batch.id, error)
+                log.warning("a batch is not settled yet: %r", error, extra=batch.names())
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 break
@@ -433,7 +436,7 @@ class Posting:
             versions = await commits.versions(self._pool, changes) if changes else {}
             known = await commits.answers(self._pool, keys) if keys else {}
         except database.ERRORS as error:
-            log.warning("keys could not be looked up: %r", error)
+            log.warning("keys could not be looked up: %r", error, extra=batch.names())
             self._answer(batch.pending, DATABASE_AWAY)
             return
         remaining = []
@@ -456,7 +459,7 @@ class Posting:
     async def _single_out(self, connection: Connection, batch: Batch, error: Exception) -> None:
         """The database refuses what an operation says, which its checks should have: that one alone fails."""
         if len(batch.pending) == 1:
-            log.error("the database refuses an operation: %r", error)
+            log.error("the database refuses an operation: %s", database.reason(error), extra=batch.names())
             self._answer(batch.pending, INTERNAL)
             return
         for pending in batch.pending:

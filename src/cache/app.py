@@ -1,10 +1,12 @@
 """The cache: all its routes, and what its process opens at its start."""
 
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
-from litestar import Litestar, Response, get
+from litestar import Litestar, Request, Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.types import ASGIApp
 
@@ -24,7 +26,10 @@ from polka.background import background
 from polka.exposition import CountRequests
 from polka.failure import OutdatedFailure
 from polka.metrics import show_pool, watch_loop
+from polka.request_ids import IdentifyRequests
 from polka.server import Drain
+
+log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -74,6 +79,7 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
                         exposition.metrics,
                     ],
                     logging_config=None,
+                    exception_handlers={500: on_failure},
                     dependencies={
                         "keeper": Provide(lambda: keeper, sync_to_thread=False),
                         "drain": Provide(lambda: drain, sync_to_thread=False),
@@ -84,9 +90,18 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
                 )
                 async with litestar.lifespan():
                     guarded = Access(litestar, chosen.cache_token) if chosen.cache_token else litestar
-                    yield CountRequests(guarded), drain
+                    yield IdentifyRequests(CountRequests(guarded)), drain
     except OutdatedError:
         raise OutdatedFailure("Another cache has taken over; this one has written nothing since, and ends.") from None
+
+
+def on_failure(_: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:
+    """Whoever asked for something to be done cannot know whether it was."""
+    if isinstance(error, database.ERRORS):
+        log.warning("the database does not answer: %r", error)
+    else:
+        log.error("a request failed", exc_info=error)
+    return Response({"detail": "The request failed; the log of the cache says why."}, status_code=500)
 
 
 @get("/health/live", sync_to_thread=False)

@@ -285,7 +285,7 @@ class Keeper:
         try:
             row = await batches.settle(self._pool, batch)
         except database.ERRORS as error:
-            log.warning("batch %s is not settled yet: %r", batch, error)
+            log.warning("a batch is not settled yet: %r", error, extra={"batch": str(batch)})
             state, number = "unknown", 0
         else:
             state, number = row["state"], row["flush"] or 0
@@ -304,6 +304,7 @@ class Keeper:
         """Take a batch that an api is committing as pending, and say whether it is."""
         hold = service.ledger.hold(told.batch, told.entries, told.replaces, self.oldest_milliseconds())
         metrics.TOLD.labels(hold.value).inc()
+        log.debug("told of a batch: %s", hold.value, extra={"batch": str(told.batch)})
         if hold is Hold.PENDING:
             self._expect(service, told.batch)
         return told.batch in service.ledger.pending
@@ -318,7 +319,9 @@ class Keeper:
         refused = ledger.reserve(asked.batch, asked.units, asked.replaces, self.oldest_milliseconds())
         if asked.batch in ledger.pending and not was_pending:
             self._expect(service, asked.batch)
-        metrics.RESERVATIONS.labels("too late" if refused is None else "refused" if refused else "reserved").inc()
+        answer = "too late" if refused is None else "refused" if refused else "reserved"
+        metrics.RESERVATIONS.labels(answer).inc()
+        log.debug("asked to reserve for a batch: %s", answer, extra={"batch": str(asked.batch)})
         return Reserved(service.epoch, asked.policy, refused)
 
     def oldest_milliseconds(self) -> int:
@@ -357,6 +360,9 @@ def absorb(service: Service, flushed: Flushed) -> None:
     service.as_of = flushed.at
     metrics.FLUSHES.inc()
     metrics.POSTED.inc(len(flushed.posted))
+    if flushed.posted and log.isEnabledFor(logging.DEBUG):
+        posted = [str(batch.id) for batch in flushed.posted]
+        log.debug("a flush posted %d batches", len(posted), extra={"flush": flushed.number, "posted": posted})
 
 
 def absorb_step(service: Service, done: windows.Done) -> Window:
@@ -370,7 +376,7 @@ def keep_aside(service: Service, batch: Posted) -> None:
     """A batch that cannot be posted stays pending: what it would move is not free."""
     service.ledger.keep_aside(batch.id, batch.entries or service.ledger.pending.get(batch.id, ()))
     metrics.ASIDE.inc()
-    log.error("batch %s is set aside: its row cannot be posted", batch.id)
+    log.error("a batch is set aside: its row cannot be posted", extra={"batch": str(batch.id)})
 
 
 def oldest_seconds(service: Service) -> float:

@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from polka import __version__, api_keys, audit, database, demo, duration, migrate, postgres, seed, server, spam
+from polka import __version__, api_keys, audit, database, demo, duration, logs, migrate, postgres, seed, server, spam
 from polka.api_keys import ApiKey
 from polka.audit import Audit
 from polka.database import Connection
@@ -149,13 +149,14 @@ async def first_key(connection: Connection) -> str | None:
 @reload_option
 def run_api(host: str, port: int, shared_port: int | None, no_auth: bool, reload: bool) -> None:
     """One api process, as in a container."""
-    sockets = [server.listen(host, port)]
-    if shared_port:
-        sockets.append(server.listen(host, shared_port, shared=True))
-    if no_auth:
-        ask_for_no_keys(sockets)
-    serve = server.run_reloading if reload else server.run
-    serve("api.app:app", sockets)
+    with logs.opened("api"):
+        sockets = [server.listen(host, port)]
+        if shared_port:
+            sockets.append(server.listen(host, shared_port, shared=True))
+        if no_auth:
+            ask_for_no_keys(sockets)
+        serve = server.run_reloading if reload else server.run
+        serve("api.app:app", sockets)
 
 
 @main.command("cache")
@@ -165,11 +166,12 @@ def run_api(host: str, port: int, shared_port: int | None, no_auth: bool, reload
 @reload_option
 def run_cache(host: str, port: int, no_auth: bool, reload: bool) -> None:
     """The ledger cache, as in a container: one process. Of two, the later one takes over."""
-    sockets = [server.listen(host, port)]
-    if no_auth:
-        ask_for_no_keys(sockets)
-    serve = server.run_reloading if reload else server.run
-    serve("cache.app:app", sockets)
+    with logs.opened("cache"):
+        sockets = [server.listen(host, port)]
+        if no_auth:
+            ask_for_no_keys(sockets)
+        serve = server.run_reloading if reload else server.run
+        serve("cache.app:app", sockets)
 
 
 def ask_for_no_keys(sockets: Iterable[socket.socket]) -> None:

@@ -174,6 +174,11 @@ async def revision_of(connection: Connection) -> str | None:
     return revision
 
 
+def reason(error: asyncpg.PostgresError) -> str:
+    """Why the database refuses a statement, without the values in it, which its own message may have."""
+    return f"{type(error).__name__} {error.sqlstate}, {error.constraint_name or 'no constraint'}"
+
+
 def failed_for_sure(error: BaseException) -> bool:
     """Whether the server itself said that the statement failed, so that nothing of it can have been committed.
 

@@ -4,7 +4,6 @@ that no client notices."""
 import asyncio
 import gc
 import importlib
-import logging
 import random
 import re
 import signal
@@ -23,6 +22,7 @@ from litestar.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import ChangeReload
 
+from polka import logs
 from polka.failure import Failure
 
 CONNECTION_REQUESTS_MAX = 500
@@ -66,11 +66,6 @@ def run(target: str, sockets: Sequence[socket.socket]) -> None:
         Failure: the app cannot start, for a reason that its user can mend.
     """
     module, _, name = target.partition(":")
-    service = module.partition(".")[0]
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s {service} %(levelname)s %(message)s"
-    )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     app: App = getattr(importlib.import_module(module), name)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(serve(app, sockets))
@@ -79,7 +74,13 @@ def run(target: str, sockets: Sequence[socket.socket]) -> None:
 def run_reloading(target: str, sockets: Sequence[socket.socket]) -> None:
     """The same in a child process, which is replaced when a file of the code changes: for development."""
     config = uvicorn.Config(target, reload=True, reload_dirs=[str(CODE)], log_config=None)
-    ChangeReload(config, partial(run, target), list(sockets)).run()
+    ChangeReload(config, partial(run_in_child, target), list(sockets)).run()
+
+
+def run_in_child(target: str, sockets: Sequence[socket.socket]) -> None:
+    """Run in a process that has nothing yet of what its parent has set up."""
+    with logs.opened(target.partition(".")[0]):
+        run(target, sockets)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -23,7 +23,10 @@ CacheToken = Annotated[
 NoAuth = Annotated[bool, Meta(description="Ask nobody for keys: everybody is an operator. For local play only.")]
 Name = Annotated[
     Annotated[str, Meta(max_length=64)],
-    Meta(description="What the console calls this process; if empty, what its host is called."),
+    Meta(
+        description="What the console and the log call this process; if empty, the console says its host's name, "
+        "the log its service's."
+    ),
 ]
 DrainSeconds = Annotated[
     float,
