@@ -4,7 +4,7 @@ from dashboards.grafana import Json, dashboard, figure, lines, row
 from dashboards.queries import mean, quantiles, rate, series
 from dashboards.variables import variables
 
-CLOSED, SETTLED = 'state="closed"', 'state="settled"'
+CLOSED = 'state="closed"'
 
 
 def ledger() -> Json:
@@ -116,10 +116,10 @@ def ledger() -> Json:
             ),
             lines(
                 "Settled by a tombstone",
-                [(f"sum by (state) ({rate('polka_tombstones_total')}) > 0", "{{state}}")],
-                "suffix:batches/s",
-                "Batches whose api did not tell what became of them, by what the database says. Empty unless an api "
-                "was killed, cut off or frozen.",
+                [(f"sum by (state) ({series('polka_tombstones_total')})", "{{state}}")],
+                "short",
+                "Batches, since the cache's process began, whose api did not tell what became of them, by what the "
+                "database says. Empty unless an api was killed, cut off or frozen.",
                 runbooks=["PolkaPendingTooOld"],
             ),
             lines(
@@ -146,6 +146,7 @@ def ledger() -> Json:
                 "s",
                 "How long ago the open window was opened. Each payment is in the window that is open when it is "
                 "posted.",
+                width=12,
             ),
             figure(
                 "Windows to be settled",
@@ -154,19 +155,14 @@ def ledger() -> Json:
                 "Windows that are closed and not settled: their nets are still in the balances.",
                 words={"0": "none"},
                 steps=[(1, "orange"), (5, "red")],
-            ),
-            figure(
-                "Windows that were settled",
-                f"max by (release) ({series('polka_windows', SETTLED)})",
-                "short",
-                "All that there ever were.",
+                width=12,
             ),
             lines(
                 "Windows",
                 [(f"max by (release, state) ({series('polka_windows')})", "{{release}} {{state}}")],
                 "short",
                 "Clearing windows by state. One is open at all times.",
-                width=6,
+                width=12,
             ),
             lines(
                 "Windows closed by schedule, and netted",
@@ -177,7 +173,7 @@ def ledger() -> Json:
                 "short",
                 "In the last hour each: windows that were closed by POLKA_CLEARING_SCHEDULE, and closed windows for "
                 "which it was worked out what clearing saves.",
-                width=6,
+                width=12,
             ),
         ),
         row(
@@ -192,10 +188,10 @@ def ledger() -> Json:
             ),
             lines(
                 "Starts after a doubt",
-                [(f"sum by (reason) (increase({series('polka_cache_starts_total')}[5m])) > 0", "{{reason}}")],
+                [(f"sum by (reason) ({series('polka_cache_starts_total')})", "{{reason}}")],
                 "short",
-                "Times in five minutes that the cache read the ledger anew from the database, by reason. It does so "
-                "after any doubt: that is safe, and takes moments. Empty when all is well.",
+                "Times, since its process began, that the cache read the ledger anew from the database, by reason. It "
+                "does so after any doubt: that is safe, and takes moments. Empty when all is well.",
                 runbooks=["PolkaEpochsContending"],
             ),
             lines(
@@ -216,6 +212,7 @@ def ledger() -> Json:
                 "cache that starts waits.",
                 steps=[(0.7, "orange"), (0.85, "red")],
                 runbooks=["PolkaDatabaseConnectionsNearlyUsed"],
+                width=12,
             ),
             figure(
                 "Size",
@@ -224,6 +221,7 @@ def ledger() -> Json:
                 "The size of Polka's database, without the write-ahead log. A payment takes about 800 bytes, with its "
                 "indexes.",
                 runbooks=["PolkaDatabaseDiskFilling"],
+                width=12,
             ),
             lines(
                 "Connections",
@@ -234,6 +232,7 @@ def ledger() -> Json:
                 "short",
                 "Connections that Postgres has, of whomever, and how many it takes.",
                 runbooks=["PolkaDatabaseConnectionsNearlyUsed"],
+                width=12,
             ),
             lines(
                 "Size over time",
@@ -241,6 +240,7 @@ def ledger() -> Json:
                 "bytes",
                 "The size of Polka's database, without the write-ahead log.",
                 runbooks=["PolkaDatabaseDiskFilling"],
+                width=12,
             ),
         ),
     )

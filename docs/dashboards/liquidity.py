@@ -26,7 +26,7 @@ def liquidity() -> Json:
                 "What banks owe Polka: the sum of their balances below zero, without the sign, in minor units. It is "
                 "what Polka would have to chase if nobody paid.",
                 legend="{{release}} {{currency}}",
-                width=6,
+                width=8,
             ),
             figure(
                 "Highest since midnight",
@@ -34,7 +34,7 @@ def liquidity() -> Json:
                 "locale",
                 "The most that banks owed Polka at any flush since midnight UTC, in minor units.",
                 legend="{{release}} {{currency}}",
-                width=6,
+                width=8,
             ),
             figure(
                 "Cap in use, at most",
@@ -45,7 +45,6 @@ def liquidity() -> Json:
                 steps=[(0.75, "orange"), (0.9, "red")],
                 nothing="no caps",
                 runbooks=["PolkaCapNear"],
-                width=6,
             ),
             figure(
                 "Age of the exchange rates",
@@ -57,7 +56,6 @@ def liquidity() -> Json:
                 steps=[(5 * DAY, "orange"), (6 * DAY, "red")],
                 nothing="not looked yet",
                 runbooks=["PolkaRatesStale"],
-                width=6,
             ),
         ),
         row(
@@ -95,7 +93,12 @@ def liquidity() -> Json:
             ),
             lines(
                 "Share of the largest five banks",
-                [(per_currency("polka_concentration_ratio", "currency, side"), "{{release}} {{currency}}, {{side}}")],
+                [
+                    (
+                        f"{per_currency('polka_concentration_ratio', 'currency, side')} > 0",
+                        "{{release}} {{currency}}, {{side}}",
+                    )
+                ],
                 "percentunit",
                 "How much of what Polka is owed (debtors) and of what it owes (creditors) is with five banks. At 100 % "
                 "they are all of it; with few banks it always is. No line while nothing is owed.",
@@ -106,18 +109,17 @@ def liquidity() -> Json:
             "By bank",
             bars(
                 "Most in debt",
-                [(f"topk(15, 0 - {balances()} > 0)", "{{release}} {{bank}} {{currency}}")],
+                [(f"topk(10, 0 - {balances()} > 0)", "{{release}} {{bank}} {{currency}}")],
                 "locale",
-                "The fifteen largest debts of a bank in one currency, in minor units. Amounts of different currencies "
+                "The ten largest debts of a bank in one currency, in minor units. Amounts of different currencies "
                 "stand beside each other as they are: choose one currency to compare.",
                 width=12,
             ),
             bars(
                 "Most in credit",
-                [(f"topk(15, {balances()} > 0)", "{{release}} {{bank}} {{currency}}")],
+                [(f"topk(10, {balances()} > 0)", "{{release}} {{bank}} {{currency}}")],
                 "locale",
-                "The fifteen largest balances above zero of a bank in one currency, in minor units: what Polka owes "
-                "it.",
+                "The ten largest balances above zero of a bank in one currency, in minor units: what Polka owes it.",
                 width=12,
             ),
             bars(

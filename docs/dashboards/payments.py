@@ -26,9 +26,9 @@ def payments() -> Json:
         row(
             "How fast does it flow?",
             figure(
-                "Recorded",
+                "Payments recorded",
                 f"sum({rate('polka_commit_payments_sum')})",
-                "suffix:payments/s",
+                "suffix:/s",
                 "Payments, amendments and deletions that were committed, a second, those of bulk requests one by one.",
             ),
             figure(
@@ -174,10 +174,10 @@ def payments() -> Json:
             ),
             lines(
                 "Commits that failed",
-                [(f"sum by (reason) ({rate('polka_commit_failures_total')}) > 0", "{{reason}}")],
-                "suffix:commits/s",
-                "Commits a second that failed, by reason. What becomes of their payments is found out before anybody "
-                "is answered. Empty when all is well.",
+                [(f"sum by (reason) ({series('polka_commit_failures_total')})", "{{reason}}")],
+                "short",
+                "Since the apis began, by reason. What becomes of their payments is found out before anybody is "
+                "answered. Empty when all is well.",
                 runbooks=["PolkaErrorsBurning"],
             ),
         ),

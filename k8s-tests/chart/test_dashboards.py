@@ -65,7 +65,7 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("panels.1.title", "Through the day", "2 panels have the title Through the day"),
     ("panels.1.gridPos.h", 0, "panels.1.gridPos.h: 0 is less than the minimum of 1"),
     ("panels.1.gridPos.x", 20, "Owed by banks now goes beyond the 24 columns"),
-    ("panels.1.gridPos.w", 7, "Owed by banks now and Highest since midnight lie over each other"),
+    ("panels.1.gridPos.w", 9, "Owed by banks now and Highest since midnight lie over each other"),
     ("panels.1.gridPos.h", 5, "Owed by banks now and Through the day lie over each other"),
 ]
 
