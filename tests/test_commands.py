@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import psutil
@@ -610,3 +611,41 @@ def test_demo_ends_with_a_clean_audit(tmp_path: Path) -> None:
     assert re.search(f"^currency +payment by payment .*\nEUR{figures}JPY{figures}USD{figures}", done.stdout, re.M)
     assert "The audit is clean." in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_a_watched_demo_goes_on_at_its_rate_until_ctrl_c_and_ends_with_a_clean_audit(tmp_path: Path) -> None:
+    log, rate = tmp_path / "log", 40
+    with started(log, "demo", "--watch", f"--rate={rate}") as demo:
+        watched = wait_for("it says where", lambda: WATCHED.search(log.read_text()))
+        url, key = watched.groups()
+        wait_for("it has paid for a while", lambda: len(payments_of(url, key)) >= 100)
+        assert client.get(f"{url}/drills", headers=bearer(key)).json()["targets"] == ["cache", "api", "postgres"]
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(60) == 0, log.read_text()
+    said = log.read_text()
+    paid = re.search(r"^(\d+) payments in (\S+) s: (\d+) a second$", said, re.MULTILINE)
+    assert paid, said
+    assert rate / 2 < int(paid[3]) <= rate + 1
+    assert re.search(r"^Window \d+ is settled", said, re.MULTILINE)
+    assert said.endswith("The audit is clean.\n")
+    assert "Traceback" not in said
+
+
+WATCHED = re.compile(r"Watch it at (\S+)/console with the key (\S+)")
+
+
+def payments_of(url: str, key: str) -> list[Any]:
+    """Some of those that are stored."""
+    found: list[Any] = client.get(f"{url}/transactions?limit=200", headers=bearer(key)).json()["transactions"]
+    return found
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "many", "1e9"])
+def test_a_rate_of_the_demo_that_is_none(rate: str) -> None:
+    said = one_line(polka("demo", "--watch", f"--rate={rate}"))
+    assert said.endswith(f"'{rate}' is no number of payments a second, above 0 and at most 1,000,000.")
+
+
+def test_a_watched_demo_has_no_number_of_payments() -> None:
+    said = one_line(polka("demo", "--watch", "--transactions=5"))
+    assert said == "--watch goes on until Ctrl-C: it goes without --transactions."

@@ -37,7 +37,7 @@ from proof import prove
 from services import KEY, Services, client, wait_for
 from spammer.metrics import Spammed
 from spammer.plan import Plan, Tickets, plan, read_currencies
-from spammer.tally import ACCEPTED, Tally, rounded, summary
+from spammer.tally import ACCEPTED, Tally, progress, rounded, summary
 
 BANKS = [f"bank{n}" for n in range(1, 11)]
 
@@ -221,6 +221,17 @@ def test_the_summary_says_rate_percentiles_and_outcomes() -> None:
         "         3  timeout",
         "         6  sent again with the same key",
     ]
+
+
+def test_the_lines_of_a_run_without_end_name_no_end() -> None:
+    tally = tally_of([(ACCEPTED, 0.01, 1)] * 1_500)
+    assert summary(tally, 0, 5).startswith("1,500 payments in 5.0 s: 300 a second\n")
+    assert progress(tally, 0, 5).startswith("1,500  300/s  p50 10 ms")
+
+
+def test_tickets_without_end_go_on() -> None:
+    tickets = Tickets(math.inf, 1, 3, 10)
+    assert tickets.take_many(3) == [(1, 0.1), (4, 0.4), (7, 0.7)]
 
 
 def test_a_run_is_good_if_only_terms_have_refused() -> None:
@@ -597,6 +608,39 @@ def test_a_run_that_is_stopped_early_says_so_and_has_failed(
     assert "Traceback" not in log.read_text()
     assert len(family) == (0 if processes == 1 else 2)
     assert not psutil.wait_procs(family, 10)[1]
+
+
+@pytest.mark.parametrize(("number", "processes"), [(signal.SIGINT, 1), (signal.SIGTERM, 2)])
+def test_a_run_without_end_goes_well_when_it_is_stopped_and_sends_nothing_before_it_is_due(
+    polka: Running, tmp_path: Path, number: signal.Signals, processes: int
+) -> None:
+    before, log = stored(polka), tmp_path / "log"
+    words = [f"--processes={processes}", "--transactions=0", "--rate=0.05", "--max-workers=10", "--progress=lines"]
+    with spamming(log, polka.url, *words) as process:
+        wait_for("the first is paid", lambda: re.search(r"(?m)^1 +\d+/s", log.read_text()))
+        process.send_signal(number)
+        assert process.wait(25) == 0, log.read_text()  # users that wait for their time would be given longer
+    assert stored(polka) == before + 1
+    assert re.search(r"^1 payments in \S+ s", log.read_text(), re.MULTILINE)
+    assert "Stopped early." not in log.read_text()
+
+
+def test_a_run_without_end_that_did_not_go_well_has_failed(polka: Running, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with (
+        door(polka.url, lambda _: (400, problem("invalid"))) as gate,
+        spamming(log, gate.url, "--transactions=0", "--rate=20") as process,
+    ):
+        wait_for("something is refused", lambda: "warning: invalid" in log.read_text())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(25) == 1, log.read_text()
+
+
+@pytest.mark.parametrize("rate", ["nan", "1e300", "inf"])
+def test_a_rate_that_cannot_be_kept(polka: Running, rate: str) -> None:
+    done = spam(polka.url, f"--rate={rate}")
+    assert done.returncode == 1
+    assert "The run cannot start: --rate: must be 0 to 1000000 payments a second." in done.stderr
 
 
 def test_a_run_that_loses_a_worker_process_or_all_of_them_ends_and_has_failed(polka: Running, tmp_path: Path) -> None:

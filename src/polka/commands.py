@@ -1,6 +1,7 @@
 """The command `polka`: every part by itself, and all of it at once."""
 
 import asyncio
+import contextlib
 import ipaddress
 import os
 import re
@@ -20,6 +21,7 @@ from polka import __version__, api_keys, audit, database, demo, duration, logs, 
 from polka.api_keys import ApiKey
 from polka.audit import Audit
 from polka.database import Connection
+from polka.demo import Payments
 from polka.drills import Drill, Drills, Step, Target
 from polka.failure import Failure, NotYetFailure
 from polka.front_door import ask
@@ -34,6 +36,7 @@ from polka.windows import Report, Window
 
 console = Console(highlight=False)
 DIFFERENCES_SHOWN = 20
+RATE_MAX, WATCHED_RATE = 1_000_000, 500.0
 DRILL_POLL_SECONDS, DRILL_SILENT_SECONDS = 0.1, 60.0
 STEPS = {
     Step.BEFORE: "Paying …",
@@ -408,7 +411,7 @@ async def look(url: str, key: str | None) -> Drills:
 @main.command("spam")
 @click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="A Polka's api.")
 @click.option("--max-workers", default=50, show_default=True, type=click.IntRange(1), help="Clients at once.")
-@click.option("--transactions", default=20_000, show_default=True, type=click.IntRange(1), help="Payments, exactly.")
+@click.option("--transactions", default=20_000, show_default=True, type=click.IntRange(0), help="Payments; 0: no end.")
 @click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 64))
 @click.option("--web", is_flag=True, help="Start Locust's page instead, and run from there.")
 @click.option("--web-host", default="127.0.0.1", show_default=True)
@@ -506,14 +509,31 @@ def run_spam(
     os.execve(command[0], command, spam.environ(key))  # noqa: S606  # Locust takes this process over, and its signals
 
 
+def rate_of(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < (rate := float(text)) <= RATE_MAX:
+            return rate
+    raise click.BadParameter(f"{text!r} is no number of payments a second, above 0 and at most {RATE_MAX:,}.")
+
+
 @main.command("demo")
-@click.option("--transactions", default=20_000, show_default=True, type=click.IntRange(1))
+@click.option("--transactions", type=click.IntRange(1), show_default="20000", help="Payments, exactly.")
+@click.option("--watch", is_flag=True, help="Go on until Ctrl-C, for the console; close a window each half minute.")
+@click.option("--rate", type=rate_of, show_default="all that it can, or 500 with --watch", help="Payments a second.")
 @click.option("--apis", default=2, show_default=True, type=click.IntRange(1, 64))
 @click.option("--max-workers", default=50, show_default=True, type=click.IntRange(1))
 @database_option
-def run_demo(transactions: int, apis: int, max_workers: int, database_url: str | None) -> None:
+def run_demo(
+    transactions: int | None, watch: bool, rate: float | None, apis: int, max_workers: int, database_url: str | None
+) -> None:
     """Start everything, send payments, clear them, prove every balance, and clean up."""
-    went_well, done = run(demo.demo(transactions, apis, max_workers, database_url, say, show, show_cleared))
+    if watch and transactions:
+        raise click.UsageError("--watch goes on until Ctrl-C: it goes without --transactions.")
+    if watch:
+        payments = Payments(0, rate or WATCHED_RATE, max_workers)
+    else:
+        payments = Payments(transactions or 20_000, rate or 0, max_workers)
+    went_well, done = run(demo.demo(payments, apis, database_url, say, show, show_cleared))
     show_audit(done)
     sys.exit(0 if went_well and done.is_clean else 1)
 

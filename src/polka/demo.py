@@ -1,23 +1,32 @@
-"""`polka demo`: the main job, from nothing to the cleared window and the proof, in a folder that is gone afterwards."""
+"""`polka demo`: the main job, from nothing to the cleared window and the proof, in a folder that is gone afterwards.
+
+To be watched, it goes on until it is told to stop, and then ends in the same way.
+"""
 
 import asyncio
 import contextlib
 import os
 import random
+import signal
+import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from polka import api_keys, audit, database, seed, server, spam
 from polka.audit import Audit
 from polka.failure import Failure
 from polka.front_door import ask
+from polka.processes import end_with
 from polka.up import HOST, Layout, Running, check_ports, up
 from polka.windows import Report, Window, Windows
 
 BANKS, ACCOUNTS = 20, 1_000
 VARIETY = ("--currencies=USD,EUR,JPY", "--across=0.1", "--terms=4")
 """Of what is paid, and of what is agreed with those who pay."""
+WATCHED_SCHEDULE = "*/30 * * * * *"
+"""A window is closed and settled each half minute while somebody watches."""
 POSTED_SECONDS = 30.0
 NETTED_SECONDS = 30.0
 PORT_TRIES = 20
@@ -25,10 +34,27 @@ PORTS = range(10_000, 32_000)
 UNPOSTED = "SELECT count(*) FROM batches WHERE state = 'unposted'"
 
 
+@dataclass(frozen=True)
+class Payments:
+    """What to send: so many payments, or 0 for no end of them until Ctrl-C; so many a second, or 0 for all that go."""
+
+    count: int
+    rate: float
+    max_workers: int
+
+    @property
+    def are_watched(self) -> bool:
+        return self.count == 0
+
+    def options(self) -> list[str]:
+        """The spammer's."""
+        progress = ["--progress=none"] if self.are_watched and not sys.stderr.isatty() else []
+        return [f"--transactions={self.count}", f"--rate={self.rate}", *progress]
+
+
 async def demo(
-    transactions: int,
+    payments: Payments,
     apis: int,
-    max_workers: int,
     database_url: str | None,
     say: Callable[[str], None],
     show: Callable[[Running], None],
@@ -40,6 +66,8 @@ async def demo(
         Failure: something does not start.
     """
     os.environ.setdefault("POLKA_RATES_URL", "")  # it needs nobody outside this machine
+    if payments.are_watched:
+        os.environ.setdefault("POLKA_CLEARING_SCHEDULE", WATCHED_SCHEDULE)
     with tempfile.TemporaryDirectory(prefix="polka-demo-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # Postgres may run as another user
@@ -47,24 +75,44 @@ async def demo(
         async with up(layout, say) as running:
             show(running)
             await seed.seed(running.database_url, BANKS, ACCOUNTS)
-            say(f"Sending {transactions:,} payments with {max_workers} workers …")
             async with database.session(running.database_url) as connection:
                 key = await api_keys.create_operators(connection, "demo")
-            options = [f"--transactions={transactions}", f"--accounts={ACCOUNTS // BANKS}", "--skew=0.7", *VARIETY]
-            spamming = await asyncio.create_subprocess_exec(
-                *spam.Spam(layout.url, max_workers, 1, options).command(),
-                cwd=folder,
-                stdin=asyncio.subprocess.DEVNULL,
-                env=spam.environ(key),
-            )
-            try:
-                went_well = await spamming.wait() == 0
-            except asyncio.CancelledError:
-                spamming.terminate()
-                raise
+            announce(payments, layout.url, key, say)
+            went_well = await send(payments, layout.url, key, folder)
             await clear(layout.url, key, show_cleared)
             await posted(running.database_url)
             return went_well, await audit.audit(running.database_url, layout.cache_url, running.cache_token)
+
+
+def announce(payments: Payments, url: str, key: str, say: Callable[[str], None]) -> None:
+    if payments.are_watched:
+        say(f"Watch it at {url}/console with the key {key}")
+        say(f"Sending {payments.rate:,g} payments a second until Ctrl-C …")
+    else:
+        say(f"Sending {payments.count:,} payments with {payments.max_workers} workers …")
+
+
+async def send(payments: Payments, url: str, key: str, folder: Path) -> bool:
+    """Have them sent; whether all went well. Ctrl-C ends those that are watched, and what follows proves them."""
+    options = [*payments.options(), f"--accounts={ACCOUNTS // BANKS}", "--skew=0.7", *VARIETY]
+    spamming = await asyncio.create_subprocess_exec(
+        *spam.Spam(url, payments.max_workers, 1, options).command(),
+        cwd=folder,
+        stdin=asyncio.subprocess.DEVNULL,
+        env=spam.environ(key),
+        start_new_session=True,  # Ctrl-C reaches us alone
+        preexec_fn=end_with(os.getpid(), signal.SIGTERM),
+    )
+    try:
+        return await spamming.wait() == 0
+    except asyncio.CancelledError:
+        with contextlib.suppress(ProcessLookupError):
+            spamming.terminate()
+        task = asyncio.current_task()
+        if not payments.are_watched or task is None:
+            raise
+        task.uncancel()
+        return await spamming.wait() == 0
 
 
 async def clear(url: str, key: str, show_cleared: Callable[[Report], None]) -> None:

@@ -1,10 +1,11 @@
-"""The spammer itself, a plain locustfile: exactly N payments, from any number of users and processes.
+"""The spammer, a plain locustfile: exactly N payments, or no end of them, from any number of users and processes.
 
 Each process counts its own tally and sends it to the master; whoever sees that all N have ended stops the run.
 """
 
 import json
 import logging
+import math
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 
 import gevent
 import requests
+from gevent.event import Event
 from geventhttpclient.client import HTTPClientPool
 from locust import FastHttpUser, events, task
 from locust.env import Environment
@@ -35,6 +37,7 @@ HELLO_SECONDS = 5.0
 WAIT_SECONDS = 0.5
 PAGE = 500
 BULK_MAX = 1_000
+RATE_MAX = 1_000_000
 MINE_MAX = 100
 NO_ANSWER = "no_answer"
 FEE = {"fixed": 25, "basis_points": 10}
@@ -48,7 +51,7 @@ NOT_ALL_WELL = 1
 @events.init_command_line_parser.add_listener
 def add_options(parser: Any) -> None:
     add = parser.add_argument
-    add("--transactions", type=int, default=20_000, help="Payments, in all.")
+    add("--transactions", type=int, default=20_000, help="Payments, in all; 0: until it is stopped.")
     add("--seed", type=int, default=1, help="The same seed draws the same payments.")
     add("--skew", type=float, default=0.0, help="Zipf's exponent: with 1 some banks and accounts are hot.")
     add("--banks", type=int, default=0, help="Pay between bank1 and so on, so many, opened if need be; 0: all banks.")
@@ -101,6 +104,7 @@ class Run:
         self.tally = Tally()
         self.others: dict[str, Tally] = {}
         self.is_over = False
+        self.is_stopping = Event()
         can_start = bool(options.bank_names)
         self.plan = plan_of(options, options.bank_names) if can_start else None
         self.mix = read_mix(options.mix) if can_start else NO_MIX
@@ -258,6 +262,10 @@ def check_options(options: Any) -> None:
     read_mix(options.mix)
     if not 0 <= options.cap <= AMOUNT_MAX:
         raise ValueError(f"--cap: must be 0 to {AMOUNT_MAX}.")
+    if not options.transactions >= 0:
+        raise ValueError("--transactions: must be 0 or more.")
+    if not 0 <= options.rate <= RATE_MAX:
+        raise ValueError(f"--rate: must be 0 to {RATE_MAX} payments a second.")
     if not 1 <= options.bulk <= BULK_MAX:
         raise ValueError(f"--bulk: must be 1 to {BULK_MAX}.")
     if options.bulk > 1 and options.rate:
@@ -282,11 +290,12 @@ def present(runner: MasterRunner) -> list[str]:
 
 def tickets(runner: Runner, options: Any) -> Tickets:
     """This process's share of the payments: none for a worker that came after the start."""
+    total = options.transactions or math.inf
     if not isinstance(runner, WorkerRunner):
-        return Tickets(options.transactions, 0, 1, options.rate)
+        return Tickets(total, 0, 1, options.rate)
     if runner.client_id not in options.workers:
         return Tickets(0, 0, 1, options.rate)
-    return Tickets(options.transactions, options.workers.index(runner.client_id), len(options.workers), options.rate)
+    return Tickets(total, options.workers.index(runner.client_id), len(options.workers), options.rate)
 
 
 def prepare_users(options: Any) -> None:
@@ -317,7 +326,7 @@ def watch(run: Run) -> None:
         if run.plan is None:
             run.is_over = True
             end(run)
-        elif total.ended >= run.options.transactions:
+        elif total.ended >= (run.options.transactions or math.inf):
             conclude(run, total)
         elif silent_ticks * REPORT_SECONDS > WORKER_SILENT_SECONDS:
             say("\nA worker process has died, and its share of the payments is not sent.")
@@ -347,6 +356,20 @@ def end(run: Run) -> None:
         run.runner.stop()
 
 
+@events.quitting.add_listener
+def quitting(environment: Environment, **_: Any) -> None:
+    """A run without end goes well by being stopped, and Locust would read the exit code before it stops it."""
+    if run is not None and not run.options.transactions and environment.runner is not None:
+        environment.runner.stop()
+
+
+@events.test_stopping.add_listener
+def stopping(**_: Any) -> None:
+    """Payments that are not due yet are not sent any more."""
+    if run is not None:
+        run.is_stopping.set()
+
+
 @events.test_stop.add_listener
 def stopped(environment: Environment, **_: Any) -> None:
     if run is None:
@@ -354,8 +377,11 @@ def stopped(environment: Environment, **_: Any) -> None:
     if isinstance(environment.runner, WorkerRunner):
         run.report(environment.runner)
     elif not run.is_over:
-        run.warn(run.total())
-        say("\nStopped early.\n" + summary(run.total(), run.options.transactions, run.seconds))
+        total, wanted = run.total(), run.options.transactions
+        run.warn(total)
+        say(("\nStopped early.\n" if wanted else "\n") + summary(total, wanted, run.seconds))
+        if not wanted and total.is_good:
+            environment.process_exit_code = 0
         if run.options.headless:
             gevent.spawn(end, run)  # Locust, which stops a run that has lost all its workers, would stay
     run.is_over = True
@@ -384,7 +410,8 @@ class Payer(FastHttpUser):
         if run is None or run.plan is None or not (tickets := run.tickets.take_many(run.options.bulk)):
             raise StopUser
         number, due_seconds = tickets[0]
-        gevent.sleep(max(0.0, due_seconds - run.seconds))
+        if due_seconds > run.seconds and run.is_stopping.wait(due_seconds - run.seconds):
+            raise StopUser
         began = due_seconds if run.options.rate else run.seconds  # late is late, also where the spammer is
         payments = [run.plan.payment(number) for number, _ in tickets]
         request = Request("payment", "POST", "/transaction", payments[0]) if run.options.bulk == 1 else many(payments)

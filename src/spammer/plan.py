@@ -96,10 +96,11 @@ def read_currencies(text: str) -> list[str]:
 class Tickets:
     """A share of the payments, handed out one by one: every `workers`-th number, from `worker` on.
 
-    With a rate (payments a second, of all workers) each ticket has a time at which it is due.
+    With a rate (payments a second, of all workers) each ticket has a time at which it is due. Of an infinite total
+    there is always one more.
     """
 
-    total: int
+    total: float
     worker: int
     workers: int
     rate: float

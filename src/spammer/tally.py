@@ -116,20 +116,24 @@ def latencies(tally: Tally) -> str:
 
 
 def progress(tally: Tally, total: int, seconds: float) -> str:
-    """The line that is shown while it runs."""
+    """The line that is shown while it runs. Of a run without end the total is 0."""
     wrong = tally.ended - tally.outcomes[ACCEPTED]
     rate = tally.ended / seconds if seconds else 0
-    return f"{tally.ended:,} of {total:,}  {rate:,.0f}/s  {latencies(tally)}  not accepted {wrong:,}"
+    return f"{of(tally.ended, total)}  {rate:,.0f}/s  {latencies(tally)}  not accepted {wrong:,}"
 
 
 def summary(tally: Tally, total: int, seconds: float) -> str:
     """The last lines of a run."""
     rate = tally.ended / seconds if seconds else 0
     lines = [
-        f"{tally.ended:,} of {total:,} payments in {seconds:.1f} s: {rate:,.0f} a second",
+        f"{of(tally.ended, total)} payments in {seconds:.1f} s: {rate:,.0f} a second",
         f"latency  {latencies(tally)}",
         *(f"{count:>10,}  {outcome}" for outcome, count in tally.outcomes.most_common()),
         *(f"{count:>10,}  {outcome}" for outcome, count in sorted(tally.others.items())),
         f"{tally.retries:>10,}  sent again with the same key",
     ]
     return "\n".join(lines)
+
+
+def of(ended: int, total: int) -> str:
+    return f"{ended:,} of {total:,}" if total else f"{ended:,}"
