@@ -132,6 +132,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/clearing/{window:int}/settle"): (OPERATE, of_closed_window, None, 200, 403),
     ("GET", "/liquidity"): (OPERATE, at("/liquidity"), None, 200, 403),
     ("GET", "/liquidity/history"): (OPERATE, at("/liquidity/history?currency=USD"), None, 200, 403),
+    ("GET", "/audit"): (OPERATE, at("/audit"), None, 200, 403),
     ("GET", "/currencies"): (READ, at("/currencies"), None, 200, 200),
     ("GET", "/rates"): (READ, at("/rates"), None, 200, 200),
     ("GET", "/convert"): (READ, at("/convert?from=EUR&to=USD&amount=1"), None, 200, 200),

@@ -10,6 +10,7 @@ from litestar.types import ASGIApp
 
 from api import (
     access,
+    audits,
     banks,
     bulk,
     cache_client,
@@ -70,6 +71,7 @@ ROUTES = [
     clearing.settle_window,
     liquidity.get_liquidity,
     liquidity.get_liquidity_history,
+    audits.list_audit_runs,
     currencies.list_currencies,
     currencies.get_rates,
     currencies.convert_amount,

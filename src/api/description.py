@@ -14,6 +14,7 @@ from api.refusals import Refusal
 from api.search import Page
 from api.transactions import History
 from polka.api_keys import ApiKey
+from polka.audit_runs import Runs
 from polka.drills import Drills, DrillToStart
 from polka.exposures import Exposures, LiquidityHistory
 from polka.keys import NewKey
@@ -162,6 +163,28 @@ EXPOSURES_EXAMPLE = {
     ],
     "as_of": BANK_EXAMPLE["as_of"],
 }
+AUDIT_EXAMPLE = {
+    "runs": [
+        {
+            "began_at": "2026-11-24T06:31:02.208417Z",
+            "ended_at": "2026-11-24T06:31:03.467561Z",
+            "flush": 7,
+            "payments_new": 1,
+            "payments_again": 20000,
+            "faults": 1,
+            "findings": [
+                {
+                    "check": "A bank's balance is the sum of its entries",
+                    "subject": "bank1 USD",
+                    "expected": "-1250",
+                    "found": "-1251",
+                }
+            ],
+            "verified_from": "2026-11-24T05:12:40.310552Z",
+        }
+    ],
+    "age_seconds": 12.5,
+}
 HISTORY_EXAMPLE = {
     "currency": "USD",
     "resolution": "minute",
@@ -298,6 +321,7 @@ ROUTES: dict[tuple[str, str], Described] = {
     ("GET", "/liquidity/history"): Described(
         {200: (LiquidityHistory, HISTORY_EXAMPLE)}, refusals=(*READS, Refusal.UNKNOWN_CURRENCY)
     ),
+    ("GET", "/audit"): Described({200: (Runs, AUDIT_EXAMPLE)}, refusals=READS),
     ("GET", "/currencies"): Described(
         {200: (Currencies, {"currencies": [{"code": "USD", "name": "US Dollar", "exponent": 2}]})}
     ),

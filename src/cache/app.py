@@ -12,6 +12,7 @@ from litestar.types import ASGIApp
 
 from cache import balances, clearing, liquidity, overview, schedule
 from cache.access import Access
+from cache.auditing import audit_ledger
 from cache.flush import OutdatedError
 from cache.keeper import Keeper
 from cache.liquidity import show_liquidity, thin_liquidity
@@ -58,6 +59,7 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
                 background(thin_liquidity(pool)),
                 background(refresher.run()),
                 background(read_database(pool)),
+                background(audit_ledger(chosen, keeper, pool)),
                 background(watch_loop()),
                 background(watch.run()),
             ):

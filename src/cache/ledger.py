@@ -183,6 +183,15 @@ class Ledger:
             for currency in sorted(posted.keys() | pending.keys())
         }
 
+    def posted(self, after: str, last: str | None) -> dict[tuple[str, str], int]:
+        """By bank and currency, of the banks whose names come after the one, up to the other."""
+        return {
+            (bank, currency): amount
+            for bank, amounts in self._posted.items()
+            if after < bank and (last is None or bank <= last)
+            for currency, amount in amounts.items()
+        }
+
     def held(self, currency: str) -> list[tuple[str, int, int]]:
         """What each bank, but not Polka itself, has posted and pending in one currency."""
         return [

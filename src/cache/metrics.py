@@ -1,5 +1,7 @@
 """The cache's own metrics."""
 
+import math
+
 from prometheus_client import Counter, Gauge, Histogram
 
 EPOCH = Gauge("polka_epoch", "The epoch that this cache holds; 0 while it starts.")
@@ -54,6 +56,21 @@ DATABASE_CONNECTIONS_MAX = Gauge(
 DATABASE_BYTES = Gauge("polka_database_size_bytes", "Size of Polka's database.")
 NETTED = Counter("polka_netted_windows", "Closed windows whose netting figures were worked out.")
 PRUNED_KEYS = Counter("polka_pruned_idempotency_keys", "Idempotency keys forgotten because they are old.")
+AUDIT_FAULTS = Gauge(
+    "polka_audit_faults", "What the last completed audit has found; 0 is clean. No number while there was none."
+)
+AUDIT_FAULTS.set(math.nan)
+AUDIT_COMPLETED = Gauge(
+    "polka_audit_completed_timestamp_seconds",
+    "When the last audit was completed; 0 while there was none, no number where the cache runs none.",
+)
+AUDIT_COMPLETED.set(math.nan)
+AUDIT_SECONDS = Histogram(
+    "polka_audit_run_seconds",
+    "Time of one run of the audit, with its pauses.",
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
+)
+AUDIT_FAILURES = Counter("polka_audit_failures", "Audits that could not run, by reason.", ["reason"])
 RATES_FETCHES = Counter("polka_rates_fetches", "Fetches of the exchange rates, by what became of them.", ["outcome"])
 RATES_AGE_SECONDS = Gauge(
     "polka_rates_age_seconds",

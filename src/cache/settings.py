@@ -64,6 +64,12 @@ class Settings(Struct, frozen=True):
             description="Balances of a bank in a currency that are shown as metrics: the largest by absolute value.",
         ),
     ] = 100
+    audit_seconds: Annotated[
+        float, Meta(ge=0, le=86_400, description="From one run of the audit in the background to the next; never if 0.")
+    ] = 60.0
+    audit_payments_again: Annotated[
+        Count, Meta(description="Payments that were proved before and that each run of the audit proves again.")
+    ] = 20_000
     idempotency_key_seconds: Annotated[
         Seconds, Meta(description="How long an idempotency key is kept, and a repeated request answered as at first.")
     ] = 86_400.0

@@ -37,10 +37,14 @@ ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientE
 the midst of an answer, which leaves asyncpg in a state that it calls an internal error."""
 
 
-async def connect(url: str, purpose: str, statement_timeout_seconds: float = 0) -> Connection:
+async def connect(
+    url: str, purpose: str, statement_timeout_seconds: float = 0, settings: Mapping[str, str] | None = None
+) -> Connection:
     """One session of our own; `purpose` shows as its application name. A timeout of 0 is none."""
     return await asyncpg.connect(
-        url, server_settings=_session(purpose, statement_timeout_seconds), timeout=CONNECT_TIMEOUT_SECONDS
+        url,
+        server_settings={**_session(purpose, statement_timeout_seconds), **(settings or {})},
+        timeout=CONNECT_TIMEOUT_SECONDS,
     )
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Date,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -190,6 +191,7 @@ class Transaction(SQLModel, table=True):
         Index("ix_transactions_receiver_bank_id", "receiver_bank", "id"),
         Index("ix_transactions_sender_account_id", "sender_account", "id"),
         Index("ix_transactions_receiver_account_id", "receiver_account", "id"),
+        Index("ix_transactions_batch", "batch"),
         Index("ix_transactions_reference_id", "reference", "id", postgresql_where=text("reference IS NOT NULL")),
     )
 
@@ -219,7 +221,11 @@ class OldVersion(SQLModel, table=True):
     """A transaction as it was, who replaced this version, when and why, and the batch that reverses its entries."""
 
     __tablename__ = "transaction_history"
-    __table_args__ = (CheckConstraint("version >= 1", name="version"),)
+    __table_args__ = (
+        CheckConstraint("version >= 1", name="version"),
+        Index("ix_transaction_history_batch", "batch"),
+        Index("ix_transaction_history_reversal_batch", "reversal_batch"),
+    )
 
     id: UUID = Field(primary_key=True)
     version: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
@@ -334,6 +340,7 @@ class Batch(SQLModel, table=True):
         Index("ix_batches_unposted", "id", postgresql_where=text("state = 'unposted'")),
         Index("ix_batches_aside", "id", postgresql_where=text("state = 'aside'")),
         Index("ix_batches_window_id", "window_id", postgresql_where=text("window_id IS NOT NULL")),
+        Index("ix_batches_flush", "flush", postgresql_where=text("flush IS NOT NULL")),
         Index("ix_batches_windowless", "id", postgresql_where=text("state = 'posted' AND window_id IS NULL")),
         {"postgresql_with": {"fillfactor": 80, "autovacuum_vacuum_scale_factor": 0.05}},
     )
@@ -489,3 +496,92 @@ class WindowTotal(SQLModel, table=True):
     count: int = Field(sa_column=Column(BigInteger, nullable=False))
     fees: Decimal = Field(sa_column=Column(Numeric, nullable=False, server_default="0"))
     interest: Decimal = Field(sa_column=Column(Numeric, nullable=False, server_default="0"))
+
+
+class AuditRun(SQLModel, table=True):
+    """What one run of the audit has come to: see `polka.audit_runs`. The oldest are deleted."""
+
+    __tablename__ = "audit_runs"
+
+    id: int = Field(sa_column=Column(BigInteger, Identity(), primary_key=True))
+    began_at: datetime = Field(sa_column=Column(TIMESTAMP(timezone=True), nullable=False))
+    ended_at: datetime = Field(sa_column=Column(TIMESTAMP(timezone=True), nullable=False))
+    flush: int = Field(sa_column=Column(BigInteger, nullable=False))
+    payments_new: int = Field(sa_column=Column(BigInteger, nullable=False))
+    payments_again: int = Field(sa_column=Column(BigInteger, nullable=False))
+    faults: int = Field(sa_column=Column(Integer, nullable=False))
+    findings: list[Any] = Field(sa_column=Column(JSONB, nullable=False))
+    verified_from: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
+
+
+class AuditPass(SQLModel, table=True):
+    """How far a pass of the audit has come: see `polka.checkpoint`. One follows what is new, and one is under way.
+
+    `first_window` is the first window that was not closed by that flush.
+    """
+
+    __tablename__ = "audit_passes"
+    __table_args__ = (
+        Index("ix_audit_passes_is_present", "is_present", unique=True),
+        {"postgresql_with": {"fillfactor": 80}},
+    )
+
+    id: int = Field(sa_column=Column(BigInteger, Identity(), primary_key=True))
+    flush: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="-1"))
+    first_window: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    is_present: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=text("false")))
+    began_at: datetime = Field(sa_column=now())
+
+
+class AuditBalance(SQLModel, table=True):
+    """What a pass has verified for a bank and currency (and, of Polka itself, an account): the sum of its entries, and
+    their sum weighed by account."""
+
+    __tablename__ = "audit_balances"
+    __table_args__ = ({"postgresql_with": {"fillfactor": 80}},)
+
+    pass_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    bank: str = Field(sa_column=name(primary_key=True))
+    account: str = Field(sa_column=name(primary_key=True))
+    currency: str = Field(sa_column=name(primary_key=True))
+    amount: Decimal = Field(sa_column=balance())
+    weighed: Decimal = Field(sa_column=balance())
+
+
+class AuditTotal(SQLModel, table=True):
+    """What a pass has verified of the totals of a window that was not closed by then."""
+
+    __tablename__ = "audit_totals"
+    __table_args__ = ({"postgresql_with": {"fillfactor": 80}},)
+
+    pass_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    window_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    bank: str = Field(sa_column=name(primary_key=True))
+    currency: str = Field(sa_column=name(primary_key=True))
+    debits: Decimal = Field(sa_column=Column(Numeric, nullable=False))
+    credits: Decimal = Field(sa_column=Column(Numeric, nullable=False))
+    count: int = Field(sa_column=Column(BigInteger, nullable=False))
+    fees: Decimal = Field(sa_column=Column(Numeric, nullable=False))
+
+
+class AuditInterest(SQLModel, table=True):
+    """What a pass has verified to have accrued since the latest window was closed, up to this time."""
+
+    __tablename__ = "audit_interest"
+    __table_args__ = ({"postgresql_with": {"fillfactor": 80}},)
+
+    pass_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    bank: str = Field(sa_column=name(primary_key=True))
+    currency: str = Field(sa_column=name(primary_key=True))
+    debit: Decimal = Field(sa_column=Column(Numeric, nullable=False))
+    credit: Decimal = Field(sa_column=Column(Numeric, nullable=False))
+    at: datetime = Field(sa_column=Column(TIMESTAMP(timezone=True), nullable=False))
+
+
+class AuditSlice(SQLModel, table=True):
+    """The key up to which the audit has looked at such rows; null to begin again: see `polka.audit_slices`."""
+
+    __tablename__ = "audit_slices"
+
+    of: str = Field(sa_column=name(primary_key=True))
+    after: list[str] | None = Field(sa_column=Column(ARRAY(Text)))

@@ -1,0 +1,97 @@
+"""Runs the audit in the background, over a connection of its own; what it finds is a metric and an alarm in the log."""
+
+import asyncio
+import logging
+import time
+
+from cache import metrics
+from cache.keeper import Keeper
+from cache.settings import Settings
+from polka import audit, audit_runs, checkpoint, database
+from polka.audit import CACHE_CHECK, Difference
+from polka.audit_runs import Run
+from polka.checkpoint import Findings
+from polka.database import Connection, Pool
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 0.1
+BANKS_AT_ONCE = 1_000
+TRIES = 10
+
+NEXT_BANK = "SELECT bank FROM balances WHERE bank > $1 ORDER BY bank OFFSET $2 LIMIT 1"
+STORED = """
+SELECT bank, currency, balance, number FROM flush LEFT JOIN balances ON bank > $1 AND ($2::text IS NULL OR bank <= $2)
+"""
+
+
+async def audit_ledger(settings: Settings, keeper: Keeper, pool: Pool) -> None:
+    """Run the audit as often as is set, for ever; never if that is 0."""
+    if not settings.audit_seconds:
+        return
+    metrics.AUDIT_COMPLETED.set(0)
+    await show_last(pool)
+    while True:
+        began = time.monotonic()
+        try:
+            run = await audit_once(settings, keeper)
+        except database.ERRORS as error:
+            metrics.AUDIT_FAILURES.labels(type(error).__name__).inc()
+            log.warning("the audit could not run: %r", error)
+        else:
+            metrics.AUDIT_SECONDS.observe(time.monotonic() - began)
+            show(run)
+        await asyncio.sleep(max(0.0, began + settings.audit_seconds - time.monotonic()))
+
+
+async def audit_once(settings: Settings, keeper: Keeper) -> Run:
+    connection = await database.connect(
+        settings.database_url, "cache audit", checkpoint.STEP_SECONDS, checkpoint.SESSION
+    )
+    try:
+        return await audit_runs.run(
+            connection, settings.audit_payments_again, lambda: compare_memory(connection, keeper)
+        )
+    finally:
+        connection.terminate()
+
+
+async def compare_memory(connection: Connection, keeper: Keeper) -> Findings:
+    """Compare what memory has posted with what is stored, some banks at a time, each at a flush that both have."""
+    differences: list[Difference] = []
+    after, last = "", ""
+    while last is not None:
+        last = await connection.fetchval(NEXT_BANK, after, BANKS_AT_ONCE - 1)
+        differences += await compare_banks(connection, keeper, after, last)
+        after = last
+    return {CACHE_CHECK: differences} if differences else {}
+
+
+async def compare_banks(connection: Connection, keeper: Keeper, after: str, last: str | None) -> list[Difference]:
+    """Nothing while memory has another flush, or there is none: the next run looks again."""
+    for _ in range(TRIES):
+        stored = await connection.fetch(STORED, after, last)
+        if keeper.service and keeper.service.ledger.flush == stored[0]["number"]:
+            return audit.compare(keeper.service.ledger.posted(after, last), stored)
+        await asyncio.sleep(RETRY_SECONDS)
+    return []
+
+
+async def show_last(pool: Pool) -> None:
+    """What the last run found, whichever cache it was: its metrics go on over a start."""
+    try:
+        for run in (await audit_runs.list_runs(pool, 1)).runs:
+            show_state(run)
+    except database.ERRORS as error:
+        log.warning("the last audit could not be read: %r", error)
+
+
+def show(run: Run) -> None:
+    show_state(run)
+    for finding in run.findings:
+        log.error("audit: %s: %s is %s instead of %s", finding.check, finding.subject, finding.found, finding.expected)
+
+
+def show_state(run: Run) -> None:
+    metrics.AUDIT_FAULTS.set(run.faults)
+    metrics.AUDIT_COMPLETED.set(run.ended_at.timestamp())

@@ -1,0 +1,266 @@
+"""The audit as a service: it finds nothing where nothing is wrong, and each falsehood within some runs."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+
+import test_across
+import test_commands
+import test_fees
+import test_interest
+import test_liquidity
+import test_windows
+from cache import flush, windows
+from committed import commit, new_id, transfer
+from conftest import execute
+from exposed import value
+from polka import audit_runs, audit_slices, checkpoint, database
+from polka.audit import CACHE_CHECK
+from polka.audit_rules import CHECKS
+from polka.audit_runs import Run
+from polka.checkpoint import Findings
+from proof import prove
+from services import WAIT_SECONDS, Service, Services, client, payment, wait_for
+from test_across import converted  # noqa: F401  a fixture
+from test_fees import charged  # noqa: F401
+
+AGAIN = 10
+RUNS = 3
+"""Within which a falsehood is found, and what is mended is found to be, where a run goes through the whole ledger."""
+LEDGER = """
+SELECT table_name FROM information_schema.tables
+WHERE table_schema = 'public' AND table_type = 'BASE TABLE' AND table_name NOT LIKE 'audit%'
+"""
+
+
+async def nothing_beside() -> Findings:
+    return {}
+
+
+async def run(connection: asyncpg.Connection) -> Run:
+    return await audit_runs.run(connection, AGAIN, nothing_beside)
+
+
+async def until(connection: asyncpg.Connection, is_found: Callable[[Run], bool]) -> Run:
+    """The first run of which that is so, or the last one."""
+    for _ in range(RUNS):
+        done = await run(connection)
+        if is_found(done):
+            break
+    return done
+
+
+@asynccontextmanager
+async def session(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await database.connect(database_url, "audit", 0, checkpoint.SESSION)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def auditing(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    async with session(database_url) as connection:
+        yield connection
+
+
+@pytest.mark.anyio
+async def test_a_run_proves_what_is_new(auditing: asyncpg.Connection, connection: asyncpg.Connection) -> None:
+    first = await run(auditing)
+    assert (first.flush, first.payments_new, first.faults) == (0, 0, 0)
+    await commit(connection, transfer(100))
+    await flush.flush(connection, 0, 1, 100)
+    second = await run(auditing)
+    assert (second.flush, second.payments_new, second.faults) == (1, 1, 0), second
+
+
+def test_each_check_of_the_whole_audit_has_its_place() -> None:
+    """Those of balances compare sums here, in place of all entries."""
+    of_slices = [check for rows in audit_slices.ROWS.values() for check in rows.checks]
+    places = {*checkpoint.CHECKS_OF_A_STEP, *checkpoint.CHECKS_AT_PRESENT, *checkpoint.BALANCES, *of_slices}
+    places |= {*audit_runs.CHECKS_OF_A_RUN, audit_runs.BANKS_ARE_KNOWN}
+    assert CHECKS.keys() == places - {audit_slices.WITHOUT_BATCH}
+
+
+async def one_payment(connection: asyncpg.Connection) -> None:
+    await commit(connection, transfer(100))
+    await flush.flush(connection, 0, 1, 100)
+
+
+async def settled(connection: asyncpg.Connection) -> None:
+    for window in (1, 2):
+        await commit(connection, transfer(100))
+        await flush.flush(connection, 0, 2 * window - 1, 100)
+        await windows.close(connection, 0, window, 2 * window, new_id())
+        if window == 1:
+            await windows.settle(connection, 0, window, 2, new_id())
+
+
+async def bearing_interest(connection: asyncpg.Connection) -> None:
+    await connection.execute(test_interest.AGREE)
+    await commit(connection, transfer(36_000))
+    await flush.flush(connection, 0, 1, 100)
+    for table_name, column in (
+        ("batches", "posted_at"),
+        ("bank_terms", "in_force_from"),
+        ("interest_accruals", "accrued_until"),
+    ):
+        await connection.execute(f"UPDATE {table_name} SET {column} = {column} - interval '3 days'")
+    await windows.close(connection, 0, 1, 2, new_id())
+    await commit(connection, transfer(5))
+    await flush.flush(connection, 0, 3, 100)
+
+
+async def sampled(connection: asyncpg.Connection) -> None:
+    for number, entries in enumerate((transfer(100), transfer(50, "bank2", "bank1"), transfer(20)), 1):
+        await commit(connection, entries)
+        await flush.flush(connection, 0, number, 100)
+    await windows.close(connection, 0, 1, 4, new_id())
+    await windows.settle(connection, 0, 1, 4, new_id())
+    await commit(connection, transfer(5, currency="EUR"))
+    await flush.flush(connection, 0, 5, 100)
+
+
+LEDGERS = {
+    "one payment": (one_payment, test_commands.FALSEHOODS),
+    "settled": (settled, test_windows.FALSEHOODS),
+    "interest": (bearing_interest, test_interest.FALSEHOODS),
+    "liquidity": (sampled, test_liquidity.FALSEHOODS),
+}
+
+
+@pytest.mark.parametrize(("make", "falsehoods"), LEDGERS.values(), ids=LEDGERS.keys())
+@pytest.mark.anyio
+async def test_each_falsehood_about_the_past_is_found_and_is_gone_once_mended(
+    auditing: asyncpg.Connection,
+    connection: asyncpg.Connection,
+    make: Callable[[asyncpg.Connection], Awaitable[None]],
+    falsehoods: Mapping[str, tuple[str, str]],
+) -> None:
+    await make(connection)
+    await find_each(auditing, connection, falsehoods)
+
+
+async def find_each(
+    auditing: asyncpg.Connection, connection: asyncpg.Connection, falsehoods: Mapping[str, tuple[str, str]]
+) -> None:
+    """Plant one after the other, each in a ledger that was proved before, and take it away again."""
+    tables = [row[0] for row in await connection.fetch(LEDGER)]
+    await connection.execute("CREATE SCHEMA saved")
+    for table in tables:
+        await connection.execute(f"CREATE TABLE saved.{table} AS TABLE {table}")
+    wrong = []
+    for _ in range(2):
+        assert not (first := await run(auditing)).findings, first
+    for name, (statement, _) in falsehoods.items():
+        await connection.execute(statement)
+        if not (await until(auditing, lambda done: done.faults > 0)).faults:
+            wrong.append(f"{name} is not found")
+        for table in tables:
+            await connection.execute(f"TRUNCATE {table}; INSERT INTO {table} SELECT * FROM saved.{table}")
+        if (mended := await until(auditing, lambda done: done.faults == 0)).faults:
+            wrong.append(f"{name} is not mended: {mended.findings}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.anyio
+async def test_each_falsehood_about_conversions_and_fees_is_found_and_is_gone_once_mended(
+    copy_database: Callable[[str], str],
+    converted: str,  # noqa: F811
+    charged: str,  # noqa: F811
+) -> None:
+    for made, falsehoods in ((converted, test_across.FALSEHOODS), (charged, test_fees.FALSEHOODS)):
+        copy = await asyncio.to_thread(copy_database, made)
+        async with session(copy) as auditing, session(copy) as connection:
+            await find_each(auditing, connection, falsehoods)
+
+
+FAULTS = "polka_audit_faults"
+COMPLETED = "polka_audit_completed_timestamp_seconds"
+AT_ONCE = {"POLKA_AUDIT_SECONDS": "0.3"}
+
+
+def audited(api: Service) -> Any:
+    return client.get(f"{api.url}/audit").raise_for_status().json()
+
+
+def have(services: Services, statement: str) -> None:
+    asyncio.run(execute(services.database_url, statement))
+
+
+def test_the_cache_audits_in_the_background_and_tells_what_it_finds(services: Services) -> None:
+    cache = services.cache(**AT_ONCE).ready()
+    api = services.api().ready()
+    client.post(f"{api.url}/transaction", json=payment(100)).raise_for_status()
+    wait_for("the payment is proved", lambda: audited(api)["runs"][0]["flush"] == 1)
+    assert value(cache.url, FAULTS) == 0
+    have(services, "UPDATE accounts SET balance = balance + 1 WHERE bank = 'bank1'")
+    wait_for("a falsehood is a metric", lambda: value(cache.url, FAULTS) or 0 > 0)
+    cache.kill()
+    answer = audited(api)
+    found = {(one["subject"], one["expected"], one["found"]) for one in answer["runs"][0]["findings"]}
+    assert found == {("accounts of bank1 USD", "-100", "-99"), ("USD", "0", "1")}
+    assert answer["age_seconds"] < WAIT_SECONDS
+    cache.restart()
+    have(services, "UPDATE accounts SET balance = balance - 1 WHERE bank = 'bank1'")
+    wait_for("it is gone once mended", lambda: value(cache.url, FAULTS) == 0)
+    prove(services.database_url, cache.url)
+
+
+def test_memory_is_compared_with_what_is_stored(services: Services) -> None:
+    cache = services.cache(POLKA_FLUSH_SECONDS="3600", **AT_ONCE).ready()
+    wait_for("a run is done", lambda: value(cache.url, FAULTS) == 0)
+    have(services, "INSERT INTO balances VALUES ('bank1', 'USD', 5), ('bank2', 'USD', -5)")
+    api = services.api().ready()
+    wait_for(
+        "both banks are found",
+        lambda: (
+            [one["subject"] for one in audited(api)["runs"][0]["findings"] if one["check"] == CACHE_CHECK]
+            == ["bank1 USD", "bank2 USD"]
+        ),
+    )
+
+
+def test_a_start_shows_what_the_last_run_found(services: Services) -> None:
+    have(
+        services,
+        "INSERT INTO audit_runs (began_at, ended_at, flush, payments_new, payments_again, faults, findings) "
+        "VALUES (now(), to_timestamp(1700000000), 1, 1, 1, 3, '[]'); "
+        "ALTER TABLE audit_passes RENAME TO audit_passes_gone",
+    )
+    cache = services.cache(**AT_ONCE).ready()
+    failed = {"reason": "UndefinedTableError"}
+    wait_for("it fails to run", lambda: value(cache.url, "polka_audit_failures_total", **failed))
+    assert (value(cache.url, FAULTS), value(cache.url, COMPLETED)) == (3, 1700000000)
+    have(services, "ALTER TABLE audit_passes_gone RENAME TO audit_passes")
+    wait_for("it runs again", lambda: value(cache.url, FAULTS) == 0)
+
+
+def test_no_audit_runs_where_none_is_wanted(services: Services) -> None:
+    cache = services.cache(POLKA_AUDIT_SECONDS="0").ready()
+    assert math.isnan(value(cache.url, FAULTS) or 0)
+    assert math.isnan(value(cache.url, COMPLETED) or 0)
+
+
+@pytest.mark.anyio
+async def test_two_audits_at_once_prove_each_payment_once(
+    database_url: str, auditing: asyncpg.Connection, connection: asyncpg.Connection
+) -> None:
+    """As two caches by mistake: one goes on, the other one may fail, and nothing that is verified is wrong."""
+    await run(auditing)
+    for number in range(1, 6):
+        await commit(connection, transfer(100))
+        await flush.flush(connection, 0, number, 100)
+        async with session(database_url) as another:
+            done = await asyncio.gather(run(auditing), run(another), return_exceptions=True)
+        assert [one for one in done if isinstance(one, Run)], done
+        for one in done:
+            assert isinstance(one, asyncpg.SerializationError) or (isinstance(one, Run) and not one.faults), done
+    last = await run(auditing)
+    assert (last.flush, last.faults) == (5, 0)
