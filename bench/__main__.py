@@ -17,6 +17,7 @@ from bench import (
     load,
     machine,
     memory,
+    observed,
     overload,
     posting,
     report,
@@ -34,6 +35,7 @@ Measure = Callable[[bool, Say], Awaitable[Findings | None]]
 MEASUREMENTS: dict[str, tuple[str, Measure]] = {
     "posting": (posting.TITLE, posting.measure),
     "capped": (capped.TITLE, capped.measure),
+    "observed": (observed.TITLE, observed.measure),
     "bulk": (bulk.TITLE, bulk.measure),
     "overload": (overload.TITLE, overload.measure),
     "stored": (stored.TITLE, stored.measure),

@@ -81,8 +81,8 @@ async def empty_database(server_url: str, name: str) -> str:
 
 
 @asynccontextmanager
-async def polka_of(source: Path, database_url: str, say: Say) -> AsyncIterator[Running]:
-    """An api and the cache of that source over an empty database.
+async def polka_of(source: Path, database_url: str, say: Say, module: str = "polka") -> AsyncIterator[Running]:
+    """An api and the cache of that source over an empty database; `module` is what Python runs.
 
     Raises:
         Failure: something does not start, or did not live to the end.
@@ -103,6 +103,7 @@ async def polka_of(source: Path, database_url: str, say: Say) -> AsyncIterator[R
     try:
         for process in running.processes:
             process.environ = {**process.environ, **environ}
+            process.command = [module if word == "polka" else word for word in process.command]
             await process.start()
         yield running
         if not all(process.pid for process in running.processes):

@@ -1,6 +1,6 @@
 """The table of all metrics, as the code says them: their names, types, labels, units, and who serves them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -10,6 +10,7 @@ import api.metrics
 import cache.metrics
 import polka.exposition
 import polka.metrics
+from polka.counting import Labelled
 from spammer.metrics import Spammed
 from spammer.tally import Tally
 
@@ -31,19 +32,22 @@ HEAD = ("Metric", "Type", "Labels", "Unit", "Served by", "What it tells")
 def rows() -> Iterator[tuple[str, ...]]:
     """One a metric, service by service, in the order of their names."""
     for service, modules in SERVICES.items():
-        yield from sorted(row(service, metric) for module in modules for metric in metrics(module))
-    yield from sorted(row("spammer", family) for family in Spammed(Tally, lambda: 0).collect())
+        yield from sorted(row(service, *found) for module in modules for found in metrics(module))
+    yield from sorted(row("spammer", family, family) for family in Spammed(Tally, lambda: 0).collect())
 
 
-def metrics(module: ModuleType) -> Iterable[Any]:
-    return [value for value in vars(module).values() if isinstance(value, MetricWrapperBase)]
+def metrics(module: ModuleType) -> Iterator[tuple[Any, Any]]:
+    """Each family, and who has its labels' names: a metric of prometheus-client, or the family itself."""
+    for value in vars(module).values():
+        if isinstance(value, MetricWrapperBase):
+            yield from ((family, value) for family in value.describe())
+        elif isinstance(value, Labelled):
+            yield from ((family, family) for family in value.collect())
 
 
-def row(service: str, metric: Any) -> tuple[str, ...]:
-    """Of a metric of prometheus-client, or a family of them: both have their labels' names, and not for others."""
-    family = next(iter(metric.describe())) if isinstance(metric, MetricWrapperBase) else metric
+def row(service: str, family: Any, labelled: Any) -> tuple[str, ...]:
     name = family.name + ("_total" if family.type == "counter" else "")
-    labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+    labels = ", ".join(f"`{label}`" for label in labelled._labelnames)
     return f"`{name}`", family.type, labels, unit(family.name), service, family.documentation
 
 

@@ -1,12 +1,19 @@
 """The metrics of the services: what they show of themselves, of the ledger and of the database."""
 
+from collections.abc import Iterable
+
 import asyncpg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+from prometheus_client.registry import Collector
 
 from committed import commit, transfer
 from conftest import Running
 from exposed import names, samples, value
 from polka import __version__
+from polka.counting import SECONDS, Counts, Histograms
 from services import Services, client, payment, wait_for
 
 pytestmark = pytest.mark.anyio
@@ -35,6 +42,35 @@ OF_THE_CACHE = {
     "polka_database_max_connections",
     "polka_database_size_bytes",
 }
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 20) | st.sampled_from(SECONDS))))
+def test_what_is_counted_lean_is_what_prometheus_client_counts(observed: list[tuple[str, float]]) -> None:
+    own = CollectorRegistry()
+    theirs = (
+        Counter("polka_a", "A", ["x"], registry=own),
+        Histogram("polka_b", "B", ["x"], buckets=SECONDS, registry=own),
+    )
+    ours = Counts("polka_a", "A", ["x"]), Histograms("polka_b", "B", ["x"])
+    try:
+        for counter, histogram in (theirs, ours):
+            for label, seconds in observed:
+                counter.labels(label).inc()
+                histogram.labels(label).observe(seconds)
+        assert shown(ours) == shown(theirs)
+    finally:
+        for one in ours:
+            REGISTRY.unregister(one)
+
+
+def shown(collectors: Iterable[Collector]) -> list[tuple[str, str, dict[str, str], float]]:
+    found = [
+        (family.documentation, sample.name, sample.labels, sample.value)
+        for collector in collectors
+        for family in collector.collect()
+        for sample in family.samples
+    ]
+    return sorted(found, key=str)
 
 
 def test_each_service_shows_how_it_is(own_polka: Running) -> None:

@@ -4,9 +4,9 @@ from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram
 
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+from polka.counting import SECONDS, Count, Counts, Histograms
 
-OPERATIONS = Counter(
+OPERATIONS = Counts(
     "polka_operations",
     "Payments, amendments, deletions and bulk requests, by what became of them.",
     ["operation", "outcome"],
@@ -14,8 +14,7 @@ OPERATIONS = Counter(
 
 
 @cache
-def operation(name: str, outcome: str) -> Counter:
-    """The one counter for both: looking it up by its labels costs as much as the rest of counting."""
+def operation(name: str, outcome: str) -> Count:
     return OPERATIONS.labels(name, outcome)
 
 
@@ -32,11 +31,8 @@ COMMIT_PAYMENTS = Histogram(
 COMMIT_FAILURES = Counter("polka_commit_failures", "Commits that failed, by reason.", ["reason"])
 QUEUE = Gauge("polka_queue_payments", "Payments that wait for the next commit, by lane.", ["lane"])
 QUEUE_MAX = Gauge("polka_queue_max_payments", "Payments that may wait; more are refused as `overloaded`.", ["lane"])
-QUEUE_WAIT_SECONDS = Histogram(
-    "polka_queue_wait_seconds",
-    "Time from a payment's or change's arrival to the start of its commit.",
-    ["lane"],
-    buckets=SECONDS,
+QUEUE_WAIT_SECONDS = Histograms(
+    "polka_queue_wait_seconds", "Time from a payment's or change's arrival to the start of its commit.", ["lane"]
 )
 TELLS = Counter("polka_balance_posts", "Calls of POST /balance, by their result.", ["result"])
 ASKS = Counter("polka_reservation_posts", "Calls of POST /balance/reservation, by their result.", ["result"])

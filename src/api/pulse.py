@@ -46,11 +46,11 @@ class Heart:
             now - self._began,
             committed=int(sum(one.value for one in samples(metrics.COMMIT_PAYMENTS, "_sum"))),
             outcomes={
-                one.labels["outcome"]: int(one.value)
-                for one in samples(metrics.OPERATIONS, "_total")
-                if one.labels["operation"] == "payment"
+                outcome: count.number
+                for (operation, outcome), count in metrics.OPERATIONS.children.items()
+                if operation == "payment"
             },
-            latency=[(bound_of(one), int(one.value)) for one in samples(latency, "_bucket")],
+            latency=[(None if bound == "+Inf" else float(bound), number) for bound, number in latency.buckets()],
             queue=int(sum(one.value for one in samples(metrics.QUEUE, ""))),
             queue_max=self._queue_max,
             lag_seconds=round(lag_seconds, 4),
@@ -65,9 +65,3 @@ def samples(metric: MetricWrapperBase, suffix: str) -> Iterator[Sample]:
 
 def found_name(metric: Metric, suffix: str) -> str:
     return metric.name + suffix
-
-
-def bound_of(sample: Sample) -> float | None:
-    """The upper bound of a histogram's bucket; None for the last, which has none."""
-    bound = sample.labels["le"]
-    return None if bound == "+Inf" else float(bound)

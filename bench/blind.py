@@ -1,0 +1,48 @@
+"""`python -m bench.blind api …`: the command `polka` without metrics and logs, against which these are measured.
+
+What counts or logs is taken out before a service is imported; calls that are left on the way do nothing.
+"""
+
+import logging
+from typing import Any
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from polka import exposition, metrics
+from polka.commands import main
+from polka.counting import Count, Times
+
+
+def nothing(*_: Any, **__: Any) -> None: ...
+
+
+async def no_task(*_: Any) -> None: ...
+
+
+def as_it_is(app: Any) -> Any:
+    return app
+
+
+def take_out() -> None:
+    for kind in (Counter, Gauge, Histogram, Count, Times):
+        for name in ("inc", "set", "set_function", "observe"):
+            if hasattr(kind, name):
+                setattr(kind, name, nothing)
+    for place, name, instead in (
+        (exposition, "CountRequests", as_it_is),
+        (metrics, "watch_loop", no_task),
+    ):
+        setattr(place, name, instead)
+    logging.disable()
+
+    from api.pulse import Heart  # what it imports finds nothing that counts any more
+    from cache import overview, readings
+
+    setattr(Heart, "run", no_task)  # noqa: B010
+    setattr(overview.Watch, "run", no_task)  # noqa: B010
+    setattr(readings, "read_database", no_task)  # noqa: B010
+
+
+if __name__ == "__main__":
+    take_out()
+    main()
