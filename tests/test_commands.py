@@ -510,6 +510,7 @@ def test_up_restarts_what_dies_and_ctrl_c_stops_all(tmp_path: Path) -> None:
                 os.kill(pid, 0)
     with up(data) as again:
         assert client.get(f"{again.url}/transaction", headers=key).json()["sender"]["bank"] == "one"
+        assert f"The console: {again.url}/console\n" in again.said()
         assert "polka_" not in again.said()
 
 

@@ -6,8 +6,11 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import asyncpg
 import httpx
 import psutil
 import pytest
@@ -15,6 +18,8 @@ import pytest
 from api.feed import STREAMS_MAX
 from conftest import Running
 from front_door import refused
+from polka import api_keys
+from polka.console_key import console_key
 from polka.keys import Scope
 from services import KEY, WAIT_SECONDS, bearer, client, payment, wait_for
 from test_keys import new_key, send
@@ -151,6 +156,29 @@ def test_a_cookie_is_kept_from_scripts_and_from_other_sites(polka: Running) -> N
         {**bearer(KEY), "Origin": "https://polka.example", "Host": "polka.example"},
     )
     assert "secure" in secure.headers["set-cookie"].lower()
+
+
+def test_a_console_sees_what_was_before_it_was_opened(polka: Running) -> None:
+    pay(polka.url)
+    with snapshots(polka.url) as seen:
+        first, second = next(seen), next(seen)
+    assert len(first["overview"]["lines"]) > 3
+    assert any(committed > 0 for _, committed, *_ in first["overview"]["lines"])
+    assert second["overview"]["lines"] == []
+
+
+@pytest.mark.anyio
+async def test_polka_up_keeps_the_consoles_key_where_its_owner_alone_can_read_it(
+    connection: asyncpg.Connection, tmp_path: Path
+) -> None:
+    key = await console_key(connection, tmp_path)
+    assert await console_key(connection, tmp_path) == key
+    assert (tmp_path / "console-key").stat().st_mode & 0o777 == 0o600
+    found = await api_keys.find(connection, key)
+    assert found
+    assert set(found.scopes) == {"operate", "transactions:read"}
+    await api_keys.revoke(connection, UUID(found.id))
+    assert await console_key(connection, tmp_path) != key
 
 
 def test_only_a_key_that_operates_opens_it(polka: Running) -> None:

@@ -124,9 +124,11 @@ class CacheClient:
         with contextlib.suppress(httpx.HTTPError):
             await self._post(self._pulse, encode(pulse))
 
-    async def overview(self, currency: str | None) -> bytes | None:
+    async def overview(self, currency: str | None, with_lines: bool) -> bytes | None:
         """What the cache knows of all processes and of positions in the currency, as JSON; None where it is away."""
-        params = {"currency": currency} if currency else None
+        params = {"currency": currency} if currency else {}
+        if with_lines:
+            params["lines"] = "true"
         try:
             response = await self._client.get("/overview", params=params, timeout=GLANCE_SECONDS)
         except httpx.HTTPError:

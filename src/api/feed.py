@@ -128,11 +128,13 @@ class Feed:
         self._watched: Counter[str | None] = Counter()
         self._is_watched = asyncio.Event()
         self._is_new = asyncio.Event()
+        self._are_new = False  # somebody has come since the latest snapshot, and gets the lines of before
         self._events: dict[str | None, bytes] = {}
 
     async def events(self, currency: str | None, is_welcome: Callable[[], bool]) -> AsyncIterator[bytes]:
         """Each newest snapshot as a server-sent event, for as long as whoever reads is welcome."""
         with self._watching(currency):
+            self._are_new = True
             yield HELLO % msgspec.json.encode(Hello(EXPONENTS, self._has_drills))
             while is_welcome():
                 await self._is_new.wait()
@@ -174,14 +176,14 @@ class Feed:
             await asyncio.sleep(max(SNAPSHOT_SECONDS / 4, began + SNAPSHOT_SECONDS - time.monotonic()))
 
     async def _show(self) -> None:
-        watched = list(self._watched)
+        watched, with_lines, self._are_new = list(self._watched), self._are_new, False
         records = await self._records()
-        self._events = {currency: event(await self._snapshot(currency, records)) for currency in watched}
+        self._events = {currency: event(await self._snapshot(currency, with_lines, records)) for currency in watched}
         is_new, self._is_new = self._is_new, asyncio.Event()
         is_new.set()
 
-    async def _snapshot(self, currency: str | None, records: Records | None) -> Snapshot:
-        seen = await self._cache.overview(currency)
+    async def _snapshot(self, currency: str | None, with_lines: bool, records: Records | None) -> Snapshot:
+        seen = await self._cache.overview(currency, with_lines)
         if seen is None:
             seen = msgspec.json.encode(await self._without_cache(currency))
         return Snapshot(datetime.now(UTC), self._name, msgspec.Raw(seen), records)

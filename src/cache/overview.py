@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from collections import deque
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from cache.keeper import Keeper, Service
 from polka import __version__, overview
 from polka.liquidity import highest_within, start_of
 from polka.overview import Book, CacheHealth, Overview
-from polka.pulses import PULSE_SECONDS, Pulse, Pulses
+from polka.pulses import LINES_SECONDS, PULSE_SECONDS, Line, Pulse, Pulses, line
 
 
 class Watch:
@@ -26,13 +27,16 @@ class Watch:
         self._name = name
         self._since = datetime.now(UTC)
         self._lag_seconds = 0.0
+        self.lines: deque[Line] = deque(maxlen=int(LINES_SECONDS / PULSE_SECONDS))
 
     async def run(self) -> None:
-        """See how late the event loop is, for ever."""
+        """See how late the event loop is, and remember what the rates were, for ever."""
         while True:
             began = time.monotonic()
             await asyncio.sleep(PULSE_SECONDS)
-            self._lag_seconds = time.monotonic() - began - PULSE_SECONDS
+            now = time.monotonic()
+            self._lag_seconds = now - began - PULSE_SECONDS
+            self.lines.append(line(datetime.now(UTC), self.pulses.rates(now)))
 
     def health(self, service: Service | None) -> CacheHealth:
         age = (datetime.now(UTC) - service.as_of).total_seconds() if service else 0.0
@@ -60,6 +64,7 @@ async def get_overview(
     keeper: NamedDependency[Keeper],
     watch: NamedDependency[Watch],
     currency: Annotated[str | None, QueryParameter()] = None,
+    lines: Annotated[bool, QueryParameter()] = False,
 ) -> Response[bytes]:
     """All processes, and the positions in one currency, from memory."""
     service, now = keeper.service, time.monotonic()
@@ -70,6 +75,7 @@ async def get_overview(
         watch.health(service),
         currencies,
         book_of(service, overview.chosen(currency, currencies)) if service else None,
+        list(watch.lines) if lines else [],
     )
     return Response(msgspec.json.encode(seen), media_type=MediaType.JSON)
 

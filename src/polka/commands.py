@@ -20,6 +20,7 @@ from rich.markup import escape
 from polka import __version__, api_keys, audit, database, demo, duration, logs, migrate, postgres, seed, server, spam
 from polka.api_keys import ApiKey
 from polka.audit import Audit
+from polka.console_key import console_key, console_url
 from polka.database import Connection
 from polka.demo import Payments
 from polka.drills import Drill, Drills, Step, Target
@@ -135,8 +136,18 @@ async def stay_up(layout: Layout) -> None:
         elif key := await with_database(running.database_url, first_key):
             say(f"An operator's key, shown this once: {key}")
             say(f"  curl -H 'Authorization: Bearer {key}' {layout.url}/banks")
+        say(f"The console: {await console_address(running)}")
         say("Ctrl-C stops them all.")
         await asyncio.Event().wait()
+
+
+async def console_address(running: Running) -> str:
+    """Where the console is. On a terminal it opens by itself there; what goes into a file or a log has no key."""
+    layout = running.layout
+    if layout.no_auth or layout.database_url or not console.is_terminal:
+        return f"{layout.url}/console"
+    key = await with_database(running.database_url, lambda connection: console_key(connection, layout.folder))
+    return console_url(layout.url, key)
 
 
 async def first_key(connection: Connection) -> str | None:

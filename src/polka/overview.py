@@ -7,7 +7,7 @@ from heapq import nlargest
 import msgspec
 
 from polka.liquidity import Figures, Highest
-from polka.pulses import Heard, Rates
+from polka.pulses import Heard, Line, Rates
 
 STANDINGS_MAX = 40
 """Banks that are told of; those with the largest positions, where there are more."""
@@ -55,13 +55,15 @@ class CacheHealth(msgspec.Struct, frozen=True):
 
 class Overview(msgspec.Struct, frozen=True):
     """`cache` is None where it does not answer: then only the api that was asked is in `apis`, and `book` is as of the
-    database's latest flush. `book` is None where there is no such currency yet, or nobody can say."""
+    database's latest flush. `book` is None where there is no such currency yet, or nobody can say. `lines` are the last
+    two minutes, where they are asked for."""
 
     rates: Rates
     apis: list[Heard]
     cache: CacheHealth | None
     currencies: list[str]
     book: Book | None
+    lines: list[Line] = []
 
 
 def book(

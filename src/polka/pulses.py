@@ -16,6 +16,9 @@ SPAN_SECONDS = 2.0
 SILENT_SECONDS = 10.0
 """A process that has said nothing for so long is not told of any more."""
 PROCESSES_MAX = 1_000
+LINES_SECONDS = 120.0
+"""How far back a console sees when it is opened."""
+TAKEN = ("accepted", "replayed")
 
 
 class Pulse(msgspec.Struct, frozen=True):
@@ -46,6 +49,16 @@ class Rates(msgspec.Struct, frozen=True):
 
     committed: float
     outcomes: dict[str, float]
+    p50_seconds: float | None
+    p99_seconds: float | None
+
+
+class Line(msgspec.Struct, frozen=True, array_like=True):
+    """The rates of one moment: what a console draws. `refused` are all that were not accepted."""
+
+    at: datetime
+    committed: float
+    refused: float
     p50_seconds: float | None
     p99_seconds: float | None
 
@@ -93,6 +106,11 @@ class Pulses:
     def _changes(self, kept: Iterable[Sequence[tuple[float, Pulse]]], now: float) -> list[tuple[Pulse, Pulse]]:
         """The first and the last pulse of each that is heard still."""
         return [(one[0][1], one[-1][1]) for one in kept if now - one[-1][0] <= SPAN_SECONDS]
+
+
+def line(at: datetime, found: Rates) -> Line:
+    refused = sum(rate for outcome, rate in found.outcomes.items() if outcome not in TAKEN)
+    return Line(at, found.committed, round(refused, 1), found.p50_seconds, found.p99_seconds)
 
 
 def rates(changes: Iterable[tuple[Pulse, Pulse]]) -> Rates:

@@ -91,6 +91,7 @@ function choose(currency) {
 
 async function start() {
   takeKeyFromAddress();
+  addEventListener("hashchange", () => location.reload()); // another key was given
   panels = [new Flow(), new Ledger(), new Positions(), new Payments(), new Clearing(), new Liquidity(), new Processes(), new Audit()];
   for (;;) {
     try {

@@ -1,0 +1,30 @@
+"""The key by which the console of a local Polka opens: kept in Polka's folder, where its owner alone can read it."""
+
+import os
+from pathlib import Path
+
+from polka import api_keys
+from polka.database import Connection
+from polka.keys import NewKey, Scope, is_key
+
+NEW = NewKey("console", scopes=(Scope.OPERATE, Scope.TRANSACTIONS_READ))
+
+
+async def console_key(connection: Connection, folder: Path) -> str:
+    """The key that is kept there; a new one where there is none, or it was revoked."""
+    file = folder / "console-key"
+    if file.exists() and is_key(kept := file.read_text()):
+        found = await api_keys.find(connection, kept)
+        if found and found.revoked_at is None:
+            return kept
+    key = api_keys.new_key()
+    await api_keys.create(connection, key, NEW)
+    file.unlink(missing_ok=True)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as output:
+        output.write(key)
+    return key
+
+
+def console_url(url: str, key: str) -> str:
+    """Where it opens by itself: a browser sends nobody what stands behind the #."""
+    return f"{url}/console#key={key}"
