@@ -7,8 +7,9 @@ got no answer to; with one bank a fee is agreed, another one has a cap. A fifth 
 second, and settles most of them.
 Meanwhile an api, the cache or Postgres (with all its processes) gets SIGKILL, or SIGSTOP and later SIGCONT. In the end
 each acknowledged request must have done its work exactly once, each unknown one at most once, none that was answered
-with "nothing was recorded" or refused for the cap, and the audit must be clean. The last line counts; the exit code is
-1 unless nothing was lost or doubled. What the services have said is shown then, and stays in a file.
+with "nothing was recorded" or refused for the cap, and the audit must be clean: in the end, and as often as the cache
+has run it in between. The last line counts; the exit code is 1 unless nothing was lost or doubled. What the services
+have said is shown then, and stays in a file.
 """
 
 import argparse
@@ -32,7 +33,8 @@ import httpx
 import psutil
 from rich.progress import Progress
 
-from polka import api_keys, audit, bank_terms, database, seed
+from polka import api_keys, audit, audit_runs, bank_terms, database, seed
+from polka.audit_runs import Run
 from polka.demo import free_layout, posted
 from polka.policy import INTEREST_BASIS_POINTS_MAX, NOTHING_AGREED, Fee, Interest, Terms
 from polka.processes import Process
@@ -43,6 +45,7 @@ WINDOW_SECONDS = 0.2
 PAUSE_SECONDS_MAX = 1.2
 BULK = 5
 SETTLED_SECONDS = 60.0
+RUNS_MAX = 10_000
 SAID_LINES_MAX = 200
 STDERR = 2
 NOTHING_RECORDED = {"database_away", "timeout", "overloaded", "cap_unchecked"}
@@ -53,6 +56,9 @@ IMPATIENT = {
     "POLKA_COMMIT_TIMEOUT_SECONDS": "1.5",
     "POLKA_FLUSH_TIMEOUT_SECONDS": "2",
     "POLKA_CACHE_TIMEOUT_SECONDS": "0.5",
+    # And the audit all the time, in small steps.
+    "POLKA_AUDIT_SECONDS": "0.2",
+    "POLKA_AUDIT_PAYMENTS_AGAIN": "30",
 }
 
 USURY = Interest(INTEREST_BASIS_POINTS_MAX, INTEREST_BASIS_POINTS_MAX)
@@ -108,6 +114,7 @@ class Verdict:
     lost: int
     doubled: int
     windows: int
+    audits: int
     wrong: list[str]
     """Everything else that must not be, in words."""
 
@@ -118,7 +125,7 @@ class Verdict:
     def __str__(self) -> str:
         return (
             f"kills {self.kills}  sent {self.sent}  acknowledged {self.acknowledged}  unknown {self.unknown}  "
-            f"lost {self.lost}  doubled {self.doubled}  windows {self.windows}"
+            f"lost {self.lost}  doubled {self.doubled}  windows {self.windows}  audits {self.audits}"
         )
 
 
@@ -369,6 +376,8 @@ async def judge(storm: Storm, running: Running) -> Verdict:
     ]
     done = await audit.audit(running.database_url, running.layout.cache_url, running.cache_token)
     wrong += [f"{check}: {differences}" for check, differences in done.differences.items() if differences]
+    runs = await audited(running)
+    wrong += [f"the audit in the background, at flush {run.flush}: {run.findings}" for run in runs if run.faults]
     return Verdict(
         storm.kills,
         storm.sent,
@@ -377,8 +386,21 @@ async def judge(storm: Storm, running: Running) -> Verdict:
         len(lost),
         len(doubled),
         len(storm.windows),
+        len(runs),
         wrong,
     )
+
+
+async def audited(running: Running) -> list[Run]:
+    """All runs of the audit in the background, once one of them has proved all that is posted by now."""
+    async with asyncpg.create_pool(running.database_url, min_size=1, max_size=1) as pool:
+        number = await pool.fetchval("SELECT number FROM flush")
+        async with asyncio.timeout(SETTLED_SECONDS):
+            while True:
+                runs = (await audit_runs.list_runs(pool, RUNS_MAX)).runs
+                if runs and (runs[0].faults or runs[0].flush >= number):
+                    return runs
+                await asyncio.sleep(0.05)
 
 
 def sent_keys(storm: Storm) -> set[str]:

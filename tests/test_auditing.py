@@ -42,8 +42,8 @@ async def nothing_beside() -> Findings:
     return {}
 
 
-async def run(connection: asyncpg.Connection) -> Run:
-    return await audit_runs.run(connection, AGAIN, nothing_beside)
+async def run(connection: asyncpg.Connection, again: int = AGAIN) -> Run:
+    return await audit_runs.run(connection, again, nothing_beside)
 
 
 async def until(connection: asyncpg.Connection, is_found: Callable[[Run], bool]) -> Run:
@@ -133,6 +133,39 @@ LEDGERS = {
     "interest": (bearing_interest, test_interest.FALSEHOODS),
     "liquidity": (sampled, test_liquidity.FALSEHOODS),
 }
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("make", [make for make, _ in LEDGERS.values()], ids=LEDGERS.keys())
+async def test_steps_of_one_payment_prove_the_same(
+    auditing: asyncpg.Connection, connection: asyncpg.Connection, make: Callable[[asyncpg.Connection], Awaitable[None]]
+) -> None:
+    """Wherever a step ends: a window is closed in one and settled in another, and a piece of interest is cut in two."""
+    await make(connection)
+    for _ in range(10):
+        done = await run(auditing, again=1)
+        assert not done.findings, done
+    assert done.flush == await connection.fetchval("SELECT number FROM flush")
+
+
+@pytest.mark.anyio
+async def test_what_is_altered_behind_a_pass_is_found_by_the_next_one(
+    auditing: asyncpg.Connection, connection: asyncpg.Connection
+) -> None:
+    """In the payment and in its batch, within one bank, so that nothing but the sums of a whole pass tell of it."""
+    for number in range(1, 21):
+        await commit(connection, transfer(100))
+        await flush.flush(connection, 0, number, 100)
+    proved = [await run(auditing, again=5) for _ in range(2)]
+    assert [(one.payments_new, one.payments_again, one.faults) for one in proved] == [(20, 0, 0), (0, 5, 0)]
+    await connection.execute("UPDATE batches SET payload = replace(payload::text, 'A1', 'A2')::json WHERE flush = 2")
+    await connection.execute(
+        "UPDATE transactions SET sender_account = 'A2' WHERE batch = (SELECT id FROM batches WHERE flush = 2)"
+    )
+    found = [await run(auditing, again=5) for _ in range(7)]
+    first = next(one for one in found if one.faults)
+    assert {one.subject for one in first.findings} == {"accounts of bank1 USD"}
+    assert found.index(first) == 6, "the pass that had been by goes on for 3 runs, and the next one takes 4"
 
 
 @pytest.mark.parametrize(("make", "falsehoods"), LEDGERS.values(), ids=LEDGERS.keys())

@@ -14,6 +14,7 @@ from polka.database import Connection, Pool
 
 FINDINGS_MAX = 100
 """So many are kept of a run."""
+STEP_PAYMENTS_MAX = 5_000
 RUNS_KEPT = 10_000
 
 # What a run looks at as a whole: little, however much was paid.
@@ -118,10 +119,11 @@ async def run(connection: Connection, payments_again: int, beside: Callable[[], 
 
 async def follow(connection: Connection, payments_again: int) -> Proved:
     """Have the pass that follows come to the present, and the one that is under way go on."""
+    step = min(payments_again, STEP_PAYMENTS_MAX)
     following = await checkpoint.find_pass(connection, is_present=True)
-    followed = await checkpoint.advance(connection, following) if following else None
+    followed = await checkpoint.advance(connection, following, step) if following else None
     under_way = await checkpoint.begin_pass(connection)
-    again = await checkpoint.advance(connection, under_way, payments_again if followed else None)
+    again = await checkpoint.advance(connection, under_way, step, payments_again if followed else None)
     if again.is_done and not again.findings:
         await checkpoint.succeed(connection, again.reached)
         following = under_way

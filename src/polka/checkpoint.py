@@ -27,7 +27,6 @@ from polka.transactions import POLKA
 Findings = Mapping[str, list[Difference]]
 """What differs, by check; only those that have found something."""
 
-PAYMENTS_A_STEP = 5_000
 STEP_SECONDS = 60.0
 """Past it the connection is cut."""
 PAUSE = 1.0
@@ -60,7 +59,7 @@ HOLD = "SELECT true FROM audit_passes WHERE id = $1 AND flush = $2 FOR UPDATE"
 HOLD_UNDER_WAY = "SELECT true FROM audit_passes WHERE id = $1 AND NOT is_present FOR UPDATE"
 # The flushes that follow, up to about so many payments; the newest one if that is all.
 UNTIL = """
-SELECT CASE WHEN count(*) < $2 AND coalesce(bool_and(before < $2), true) THEN number
+SELECT CASE WHEN count(next_flush) < $2 AND coalesce(bool_and(before < $2), true) THEN number
        ELSE max(next_flush) FILTER (WHERE before < $2) END AS until, number
 FROM flush LEFT JOIN LATERAL (
     SELECT next.flush AS next_flush, sum(size) OVER (ORDER BY next.flush, id) - size AS before FROM (
@@ -99,7 +98,7 @@ for each."""
 ADD_TO_BALANCES = f"""
 INSERT INTO audit_balances AS held (pass_id, bank, account, currency, amount, weighed)
 SELECT $1, bank, CASE WHEN bank = '{POLKA}' THEN account ELSE '' END, currency, sum(amount), sum(amount * {WEIGHT})
-FROM ({ALL_ENTRIES}) entries GROUP BY 2, 3, 4
+FROM ({ALL_ENTRIES}) entries WHERE batch IN (SELECT id FROM batches) GROUP BY 2, 3, 4
 ON CONFLICT (pass_id, bank, account, currency)
 DO UPDATE SET amount = held.amount + excluded.amount, weighed = held.weighed + excluded.weighed
 """
@@ -192,8 +191,9 @@ async def begin_pass(connection: Connection) -> Pass:
     return found
 
 
-async def advance(connection: Connection, one: Pass, payments_max: int | None = None) -> Step:
-    """Take steps until the pass is at the present, finds something, or has gone through so many payments.
+async def advance(connection: Connection, one: Pass, step_payments: int, payments_max: int | None = None) -> Step:
+    """Take steps of about so many payments until the pass is at the present, finds something, or has gone through the
+    most of all.
 
     Raises:
         asyncpg.SerializationError: another audit takes the same step.
@@ -201,7 +201,7 @@ async def advance(connection: Connection, one: Pass, payments_max: int | None = 
     payments = 0
     while True:
         began = time.monotonic()
-        done = await step(connection, one)
+        done = await step(connection, one, step_payments)
         payments += done.payments
         if done.is_done or done.findings or (payments_max is not None and payments >= payments_max):
             return msgspec.structs.replace(done, payments=payments)
@@ -209,20 +209,20 @@ async def advance(connection: Connection, one: Pass, payments_max: int | None = 
         await asyncio.sleep(PAUSE * (time.monotonic() - began))
 
 
-async def step(connection: Connection, one: Pass) -> Step:
+async def step(connection: Connection, one: Pass, payments_max: int) -> Step:
     """Prove what the next flushes have posted, and add it to what is verified if all is as it must be.
 
     At the present, what is verified by then must be what is stored.
     """
     with database.bounded(connection, STEP_SECONDS):
-        return await prove(connection, one)
+        return await prove(connection, one, payments_max)
 
 
-async def prove(connection: Connection, one: Pass) -> Step:
+async def prove(connection: Connection, one: Pass, payments_max: int) -> Step:
     async with connection.transaction(isolation="repeatable_read"):
         if not await connection.fetchval(HOLD, one.id, one.flush):
             raise asyncpg.SerializationError("another audit has taken this step")
-        until, number = await connection.fetchrow(UNTIL, one.flush, PAYMENTS_A_STEP)
+        until, number = await connection.fetchrow(UNTIL, one.flush, payments_max)
         is_done = until >= number
         await hide_tables(connection, one, number if is_done else until, is_done)
         names = CHECKS_OF_A_STEP + CHECKS_AT_PRESENT if is_done else CHECKS_OF_A_STEP
