@@ -96,5 +96,8 @@ def same_uids(dashboards: Iterable[Json]) -> list[str]:
 
 def queries(dashboard: Json, values: dict[str, str]) -> list[str]:
     """What Grafana asks when these are the values of its variables."""
-    targets = [target for panel in dashboard["panels"] for target in panel.get("targets", [])]
-    return [USE.sub(lambda use: values[use[1] or use[2]], target["expr"]) for target in targets]
+    return [filled(target["expr"], values) for panel in dashboard["panels"] for target in panel.get("targets", [])]
+
+
+def filled(expression: str, values: dict[str, str]) -> str:
+    return USE.sub(lambda use: values[use[1] or use[2]], expression)

@@ -101,3 +101,37 @@ def test_promtool_takes_every_query_and_no_wrong_one(tmp_path: Path) -> None:
     expressions = [query for each in DASHBOARDS.values() for query in dashboards.queries(each, ALL)]
     assert says("sum by (polka_epoch)") != 0
     assert says(*expressions) == 0
+
+
+def test_figures_of_kubernetes_are_those_of_the_release_alone(tmp_path: Path) -> None:
+    """Every query finds something among the series of a cluster, and what the figures say is worked out by hand."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("there is no promtool on the PATH")
+    dashboard = DASHBOARDS["kubernetes"]
+    values = ALL | {"__rate_interval": "5m"}
+    figures = {
+        panel["title"]: dashboards.filled(panel["targets"][0]["expr"], values)
+        for panel in dashboard["panels"]
+        if panel["type"] == "stat"
+    }
+    tests = [(f"count({query}) > bool 0", 1.0) for query in dashboards.queries(dashboard, values)]
+    tests += [
+        (figures.pop("Pods that are not ready"), 2),
+        (figures.pop("Apis that are available"), 0.25),
+        (f"round({figures.pop('Restarts in the last hour')})", 1),
+        (figures.pop("Out of memory"), 1),
+        (figures.pop("Jobs that failed"), 0),
+        (figures.pop("Fullest volume"), 0.72),
+    ]
+    assert figures == {}
+    expected = [
+        {"expr": query, "eval_time": "2h", "exp_samples": [{"labels": "{}", "value": value}]} for query, value in tests
+    ]
+    path = tmp_path / "test.yaml"
+    series = yaml.safe_load((Path(__file__).parent / "kubernetes-series.yaml").read_text())
+    path.write_text(
+        yaml.safe_dump({"tests": [{"interval": "1m", "input_series": series, "promql_expr_test": expected}]})
+    )
+    done = subprocess.run([promtool, "test", "rules", path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
