@@ -57,7 +57,7 @@ lock: .venv/installed ## Choose the versions of all dependencies anew
 		--extra dev -o requirements-dev.txt pyproject.toml
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --no-emit-package polka --quiet \
-		--constraint requirements-dev.txt --extra spammer -o requirements.txt pyproject.toml
+		--constraint requirements-dev.txt --extra spammer --extra traces -o requirements.txt pyproject.toml
 
 .venv/installed: requirements-dev.txt pyproject.toml
 	"$$(.ci/python)" -m venv .venv

@@ -47,6 +47,7 @@ from polka.exposition import CountRequests
 from polka.metrics import show_pool, watch_loop
 from polka.request_ids import IdentifyRequests
 from polka.server import Drain
+from polka.traces import traced
 
 ROUTES = [
     health.hello,
@@ -145,4 +146,4 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
         )
         async with litestar.lifespan(), background(heart.run()), background(feed.run()):
             answering = Access(FastLane(litestar, paying), keyring, limits, chosen.cache_token)
-            yield IdentifyRequests(CountRequests(answering)), drain
+            yield IdentifyRequests(CountRequests(traced(answering))), drain

@@ -10,6 +10,7 @@ from uuid_utils import UUID, uuid7
 
 from api.operations import Key, No, Operation, Parts, Results
 from api.refusals import Refused, cap_exceeded
+from polka import traces
 from polka.logs import request_id
 from polka.messages import Asking, Overdraft, Telling
 from polka.policy import Policy
@@ -39,6 +40,7 @@ class Pending:
         "policy",
         "replaces",
         "request",
+        "span",
         "waiters",
     )
 
@@ -47,6 +49,7 @@ class Pending:
     ) -> None:
         self.arrived = time.perf_counter()
         self.request = request_id.get("")
+        self.span = traces.current()
         self.operation = operation
         self.decided = decided  # the operation as it is to be done under this policy
         self.policy = policy

@@ -8,12 +8,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from enum import Enum
+from typing import Any
 
 import httpx
 import msgspec
 
 from api import metrics
 from api.settings import Settings
+from polka import traces
 from polka.logs import request_id
 from polka.messages import Asking, Reserved, Telling
 from polka.pulses import Pulse
@@ -61,7 +63,7 @@ class CacheClient:
         self._pulse = Form(client, "/pulse")
         self._spacing_seconds = spacing_seconds
         self._order_timeout = httpx.Timeout(order_seconds, connect=client.timeout.connect)
-        self._untold: deque[Telling] = deque(maxlen=UNTOLD_MAX)
+        self._untold: deque[tuple[Telling, Any]] = deque(maxlen=UNTOLD_MAX)
         self._telling: asyncio.Task[None] | None = None
 
     def tell(self, batch: Telling) -> None:
@@ -71,17 +73,19 @@ class CacheClient:
         """
         if len(self._untold) == UNTOLD_MAX:
             metrics.UNTOLD.inc()
-        self._untold.append(batch)
+        self._untold.append((batch, traces.current()))
         if self._telling is None or self._telling.done():
             self._telling = asyncio.create_task(self._tell())
 
     async def _tell(self) -> None:
         while self._untold:
             began = time.perf_counter()
-            batches = list(self._untold)
+            batches = [batch for batch, _ in self._untold]
+            spans = [span for _, span in self._untold]
             self._untold.clear()
             try:
-                response = await self._post(self._balance, encode(batches))
+                with traces.call("POST /balance", spans):
+                    response = await self._post(self._balance, encode(batches))
             except httpx.HTTPError as error:
                 metrics.TELLS.labels(type(error).__name__).inc()
                 log.warning("the cache does not answer: %r", error)
@@ -168,14 +172,18 @@ class Form:
 
     def filled(self, content: bytes) -> httpx.Request:
         return httpx.Request(
-            "POST", self._url, headers=self._headers, content=content, extensions=dict(self._extensions)
+            "POST",
+            self._url,
+            headers=[*self._headers, *traces.raw_headers()],
+            content=content,
+            extensions=dict(self._extensions),
         )
 
 
 def of_request() -> dict[str, str]:
     """The head that ties a call to the request that it is made for, in the cache's log as in ours."""
     known = request_id.get(None)
-    return {"X-Request-ID": known} if known else {}
+    return {"X-Request-ID": known, **traces.headers()} if known else {}
 
 
 def has_taken(response: httpx.Response) -> bool:

@@ -10,7 +10,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from datetime import datetime
 from typing import Any
 
@@ -26,7 +26,7 @@ from api.operations import Change, Key, No, Operation, lowers_capped
 from api.policies import Policies
 from api.refusals import Refusal, Refused
 from api.settings import Settings
-from polka import bank_terms, batches, database
+from polka import bank_terms, batches, database, traces
 from polka.background import background
 from polka.database import Connection, Pool
 from polka.messages import Reserved
@@ -209,7 +209,8 @@ class Posting:
                 async with lane.committing:
                     connection = await self._connection(lane)
                     if connection and (collected := self._collect(lane)):
-                        await self._tell_and_commit(connection, collected)
+                        with traces.batch(one.span for one in collected):
+                            await self._tell_and_commit(connection, collected)
         finally:
             lane.close()
 
@@ -218,19 +219,25 @@ class Posting:
         try:
             while True:
                 await lane.arrival()
-                async with lane.collecting:
-                    is_connected = await self._connection(lane)
-                    collected = self._collect(lane) if is_connected else []
-                    reservation = await self._reserve(collected) if collected else None
-                    if reservation is None:
-                        continue
-                    await lane.committing.acquire()
-                try:
-                    await self._commit_reserved(lane, reservation)
-                finally:
-                    lane.committing.release()
+                with ExitStack() as traced:
+                    await self._take_turn(lane, traced)
         finally:
             lane.close()
+
+    async def _take_turn(self, lane: Lane, traced: ExitStack) -> None:
+        async with lane.collecting:
+            is_connected = await self._connection(lane)
+            if not is_connected or not (collected := self._collect(lane)):
+                return
+            traced.enter_context(traces.batch(one.span for one in collected))
+            reservation = await self._reserve(collected)
+            if reservation is None:
+                return
+            await lane.committing.acquire()
+        try:
+            await self._commit_reserved(lane, reservation)
+        finally:
+            lane.committing.release()
 
     async def _connection(self, lane: Lane) -> Connection | None:
         """The lane's connection; without one, all that waits is told so."""
@@ -287,7 +294,8 @@ class Posting:
         """Have the cache reserve room under the caps, and refuse what it has none for; None where nothing is left."""
         failed, self._failed = self._failed, []
         wish = Wish(collected, failed)
-        reserved = await self._reserved(wish)
+        with traces.part("reserve", wish.id):
+            reserved = await self._reserved(wish)
         if reserved is None:
             self._failed += failed
             self._go_again(wish.id, collected)
@@ -344,7 +352,8 @@ class Posting:
     async def _commit(self, connection: Connection, batch: Batch) -> None:
         began = time.perf_counter()
         try:
-            with database.bounded(connection, self._settings.commit_timeout_seconds + 1):
+            seconds = self._settings.commit_timeout_seconds + 1
+            with traces.part("commit", batch.id), database.bounded(connection, seconds):
                 at = await commits.commit(connection, batch)
         except database.ERRORS as error:
             await self._after_failure(connection, batch, error)

@@ -29,6 +29,7 @@ from polka.failure import OutdatedFailure
 from polka.metrics import show_pool, watch_loop
 from polka.request_ids import IdentifyRequests
 from polka.server import Drain
+from polka.traces import traced
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
                 )
                 async with litestar.lifespan():
                     guarded = Access(litestar, chosen.cache_token) if chosen.cache_token else litestar
-                    yield IdentifyRequests(CountRequests(guarded)), drain
+                    yield IdentifyRequests(CountRequests(traced(guarded))), drain
     except OutdatedError:
         raise OutdatedFailure("Another cache has taken over; this one has written nothing since, and ends.") from None
 

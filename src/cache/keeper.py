@@ -22,7 +22,7 @@ from cache.flush import Flushed, PoisonError
 from cache.ledger import Hold, Ledger, Posted
 from cache.schedule import Schedule
 from cache.settings import Settings
-from polka import bank_terms, batches, database
+from polka import bank_terms, batches, database, traces
 from polka.background import background
 from polka.database import Connection, Pool
 from polka.liquidity import Sample
@@ -169,8 +169,10 @@ class Keeper:
             began = time.perf_counter()
             with database.bounded(connection, self._settings.flush_timeout_seconds):
                 flushed = await self._flush_some(connection, service)
-            metrics.FLUSH_SECONDS.observe(time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            metrics.FLUSH_SECONDS.observe(seconds)
             metrics.FLUSH_BATCHES.observe(len(flushed.posted))
+            traces.flushed(flushed.number, (batch.id for batch in flushed.posted), seconds)
             absorb(service, flushed)
             if flushed.is_last:
                 self._flushed_at = time.monotonic()
@@ -305,6 +307,7 @@ class Keeper:
         hold = service.ledger.hold(told.batch, told.entries, told.replaces, self.oldest_milliseconds())
         metrics.TOLD.labels(hold.value).inc()
         log.debug("told of a batch: %s", hold.value, extra={"batch": str(told.batch)})
+        traces.held(told.batch, hold.value)
         if hold is Hold.PENDING:
             self._expect(service, told.batch)
         return told.batch in service.ledger.pending
@@ -322,6 +325,7 @@ class Keeper:
         answer = "too late" if refused is None else "refused" if refused else "reserved"
         metrics.RESERVATIONS.labels(answer).inc()
         log.debug("asked to reserve for a batch: %s", answer, extra={"batch": str(asked.batch)})
+        traces.held(asked.batch, answer)
         return Reserved(service.epoch, asked.policy, refused)
 
     def oldest_milliseconds(self) -> int:

@@ -22,7 +22,7 @@ from litestar.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import ChangeReload
 
-from polka import logs
+from polka import logs, traces
 from polka.failure import Failure
 
 CONNECTION_REQUESTS_MAX = 500
@@ -67,7 +67,7 @@ def run(target: str, sockets: Sequence[socket.socket]) -> None:
     """
     module, _, name = target.partition(":")
     app: App = getattr(importlib.import_module(module), name)
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+    with traces.opened(module.partition(".")[0]), asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(serve(app, sockets))
 
 
