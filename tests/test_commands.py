@@ -632,7 +632,7 @@ def test_a_watched_demo_goes_on_at_its_rate_until_ctrl_c_and_ends_with_a_clean_a
     assert "Traceback" not in said
 
 
-WATCHED = re.compile(r"Watch it at (\S+)/console with the key (\S+)")
+WATCHED = re.compile(r"Watch it: (\S+)/console#key=(\S+)")
 
 
 def payments_of(url: str, key: str) -> list[Any]:

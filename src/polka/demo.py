@@ -16,6 +16,7 @@ from pathlib import Path
 
 from polka import api_keys, audit, database, seed, server, spam
 from polka.audit import Audit
+from polka.console_key import console_url
 from polka.failure import Failure
 from polka.front_door import ask
 from polka.processes import end_with
@@ -77,16 +78,17 @@ async def demo(
             await seed.seed(running.database_url, BANKS, ACCOUNTS)
             async with database.session(running.database_url) as connection:
                 key = await api_keys.create_operators(connection, "demo")
-            announce(payments, layout.url, key, say)
+            announce(payments, layout, key, say)
             went_well = await send(payments, layout.url, key, folder)
             await clear(layout.url, key, show_cleared)
             await posted(running.database_url)
             return went_well, await audit.audit(running.database_url, layout.cache_url, running.cache_token)
 
 
-def announce(payments: Payments, url: str, key: str, say: Callable[[str], None]) -> None:
+def announce(payments: Payments, layout: Layout, key: str, say: Callable[[str], None]) -> None:
+    """Say what is sent, and where to watch it: the key goes along if it is gone with the demo's own database."""
     if payments.are_watched:
-        say(f"Watch it at {url}/console with the key {key}")
+        say(f"Watch it: {layout.url}/console" if layout.database_url else f"Watch it: {console_url(layout.url, key)}")
         say(f"Sending {payments.rate:,g} payments a second until Ctrl-C …")
     else:
         say(f"Sending {payments.count:,} payments with {payments.max_workers} workers …")

@@ -4,6 +4,7 @@ import { Audit } from "./audit.js";
 import { Clearing } from "./clearing.js";
 import { find, make, say, clock } from "./dom.js";
 import { openSession, takeKeyFromAddress } from "./door.js";
+import { Drills } from "./drills.js";
 import { Flow } from "./flow.js";
 import { Ledger } from "./ledger.js";
 import { Liquidity } from "./liquidity.js";
@@ -92,7 +93,7 @@ function choose(currency) {
 async function start() {
   takeKeyFromAddress();
   addEventListener("hashchange", () => location.reload()); // another key was given
-  panels = [new Flow(), new Ledger(), new Positions(), new Payments(), new Clearing(), new Liquidity(), new Processes(), new Audit()];
+  panels = [new Flow(), new Ledger(), new Positions(), new Payments(), new Clearing(), new Liquidity(), new Processes(), new Audit(), new Drills()];
   for (;;) {
     try {
       await openSession();

@@ -1,7 +1,7 @@
 // Clearing windows: what is open, closing and settling it, and what that saves.
 
 import { ask, Refused } from "./door.js";
-import { find, make, newRow, rows, say, since } from "./dom.js";
+import { confirmed, find, make, newRow, rows, say, since } from "./dom.js";
 import { money, percent } from "./money.js";
 
 const AGAIN = ["outcome_unknown", "timeout", "cache_away", "overloaded", "database_away"];
@@ -45,17 +45,12 @@ export class Clearing {
     button.disabled = this.isBusy;
   }
 
-  confirm(id, state) {
-    const dialog = find("confirm");
+  async confirm(id, state) {
     const what = state === "open" ? "Close and settle" : "Settle";
-    find("confirm-title").textContent = `${what} window ${id}?`;
-    find("confirm-text").textContent =
+    const text =
       (state === "open" ? "All that is committed by now is in it, and the next one opens. " : "") +
       "Settlement entries bring each of its nets to zero. This cannot be taken back.";
-    find("confirm-yes").textContent = what;
-    dialog.returnValue = "";
-    dialog.onclose = () => dialog.returnValue === "yes" && this.clear(id, state);
-    dialog.showModal();
+    if (await confirmed(`${what} window ${id}?`, text, what)) this.clear(id, state);
   }
 
   async clear(id, state) {

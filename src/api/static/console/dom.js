@@ -61,6 +61,17 @@ export function pairs(list, items) {
   while (list.children.length > items.length) list.lastElementChild.remove();
 }
 
+/** Ask before what cannot be taken back; whether the answer is yes. */
+export function confirmed(title, text, yes) {
+  const dialog = find("confirm");
+  say(find("confirm-title"), title);
+  say(find("confirm-text"), text);
+  say(find("confirm-yes"), yes);
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => (dialog.onclose = () => resolve(dialog.returnValue === "yes")));
+}
+
 export function clock(time) {
   return new Date(time).toLocaleTimeString("en-GB");
 }
