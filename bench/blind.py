@@ -8,7 +8,7 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from polka import exposition, metrics
+from polka import exposition, metrics, request_ids
 from polka.commands import main
 from polka.counting import Count, Times
 
@@ -30,6 +30,7 @@ def take_out() -> None:
                 setattr(kind, name, nothing)
     for place, name, instead in (
         (exposition, "CountRequests", as_it_is),
+        (request_ids, "IdentifyRequests", as_it_is),
         (metrics, "watch_loop", no_task),
     ):
         setattr(place, name, instead)
