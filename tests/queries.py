@@ -47,4 +47,8 @@ def of_rules() -> Iterator[str]:
             if "record" in rule:
                 yield rule["expr"]
             else:
-                yield from (found[0] for found in SELECTOR.finditer(rule["expr"]))
+                yield from selectors(rule["expr"])
+
+
+def selectors(expression: str) -> list[str]:
+    return [found[0] for found in SELECTOR.finditer(expression)]
