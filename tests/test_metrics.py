@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 from prometheus_client.registry import Collector
 
-from committed import commit, transfer
+from committed import commit, new_id, tell, transfer
 from conftest import Running
 from exposed import names, samples, value
 from polka import __version__
@@ -69,6 +69,7 @@ def shown(collectors: Iterable[Collector]) -> list[tuple[str, str, dict[str, str
         for collector in collectors
         for family in collector.collect()
         for sample in family.samples
+        if not sample.name.endswith("_created")
     ]
     return sorted(found, key=str)
 
@@ -108,6 +109,35 @@ def test_pools_show_what_is_used_of_them(own_polka: Running) -> None:
     in_use = value(api, "polka_pool_connections", pool="api", state="in_use")
     idle = value(api, "polka_pool_connections", pool="api", state="idle")
     assert 1 <= (in_use or 0) + (idle or 0) <= 4
+
+
+def test_the_cache_shows_windows_and_the_database(own_polka: Running) -> None:
+    url = own_polka.cache.url
+    for step, closed, settled in (("", 1, 0), ("/1/settle", 0, 1)):
+        client.post(f"{own_polka.url}/clearing{step}", json={"window": 1}).raise_for_status()
+        wanted = {"open": 1, "closed": closed, "settled": settled}
+        wait_for("it shows", lambda: {one: value(url, "polka_windows", state=one) for one in wanted} == wanted)  # noqa: B023
+    read = samples(url)
+    one = {name: held for (name, _), held in read.items()}
+    assert 0 <= one["polka_window_open_seconds"] < 60
+    assert 3 <= one["polka_database_connections"] <= one["polka_database_max_connections"]
+    assert one["polka_database_size_bytes"] > 1_000_000
+
+
+async def test_what_is_pending_ages_until_it_is_posted(services: Services, connection: asyncpg.Connection) -> None:
+    url = services.cache(POLKA_FLUSH_SECONDS="0.1").ready().url
+    batch = new_id()
+    tell(url, batch, transfer())
+    wait_for("it is a second old", lambda: (value(url, "polka_pending_oldest_seconds") or 0) > 1)
+    number = value(url, "polka_flush_number")
+    await commit(connection, transfer(), batch)
+    wait_for("it is posted", lambda: value(url, "polka_flush_number") == (number or 0) + 1)
+    wait_for("nothing is pending", lambda: value(url, "polka_pending_oldest_seconds") == 0)
+    read = samples(url)
+    at_most_one = read["polka_flush_batches_bucket", frozenset({("le", "1.0")})]
+    assert at_most_one == read["polka_flush_batches_count", frozenset()]
+    assert read["polka_flush_batches_sum", frozenset()] == 1
+    wait_for("flushes go on", lambda: 0 <= (value(url, "polka_flush_age_seconds") or 60) < 1)
 
 
 async def test_the_largest_balances_are_shown_and_others_no_more(
