@@ -1,5 +1,6 @@
 """The chart's alerts: each fires when it should and is quiet otherwise, by promtool, and has its runbook."""
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,13 @@ import pytest
 import yaml
 
 import queries
-from prometheus import RULES, program
+from prometheus import CHART, RULES, program
 
 ROOT = Path(__file__).parents[1]
 RUNBOOKS = ROOT / "docs" / "runbooks"
 INDEX = RUNBOOKS / "README.md"
 CASES = ROOT / "tests" / "alerts"
+BURNING = ("PolkaErrorsBurning", "PolkaLatencyBurning")
 
 
 ALERTS = [rule for path in RULES for rule in queries.rules(path) if "alert" in rule]
@@ -54,3 +56,16 @@ def test_every_runbook_and_every_case_is_of_an_alert_and_the_index_has_them_all(
     assert {path.stem for path in RUNBOOKS.glob("*.md") if path != INDEX} == names
     assert {path.stem for path in CASES.glob("*.yaml")} == names
     assert [name for name in names if f"({name}.md)" not in INDEX.read_text()] == []
+
+
+def test_what_the_cases_of_errors_show_holds_for_every_window_and_for_latency() -> None:
+    """The rules of all windows are alike, and the alerts of both objectives: cases of one speak for the others."""
+    rules = list(queries.rules(CHART / "rules" / "payments.yaml"))
+    recorded = [(rule["record"], rule["expr"]) for rule in rules if "record" in rule]
+    window = re.compile(r"(?<=rate)\d+[mhd]$|(?<=\[)\d+[mhd](?=\])")
+    assert len({(window.sub("", name), window.sub("", expression)) for name, expression in recorded}) == 2
+    for name, expression in recorded:
+        assert len({*window.findall(name), *window.findall(expression)}) == 1
+    burning = {alert: [rule["expr"] for rule in rules if rule.get("alert") == alert] for alert in BURNING}
+    errors, latency = burning.values()
+    assert [expression.replace("_errors:", "_slow:").replace("0.001", "0.01") for expression in errors] == latency

@@ -13,7 +13,8 @@ from services import CACHE_TOKEN, Services, cache_client, client, payment, wait_
 
 pytestmark = pytest.mark.anyio
 
-RUNBOOKS = Path(__file__).parents[1] / "docs" / "runbooks"
+ROOT = Path(__file__).parents[1]
+RUNBOOKS, SOURCE = ROOT / "docs" / "runbooks", ROOT / "src"
 PAYLOADS = "SELECT id, payload::jsonb FROM batches"
 
 
@@ -23,6 +24,22 @@ def statement(runbook: str, number: int, batch: uuid.UUID) -> str:
         r"^```sql\n(.*?)^```", (RUNBOOKS / f"{runbook}.md").read_text(), re.MULTILINE | re.DOTALL
     )
     return blocks[number].replace(":'batch'", f"'{batch}'")
+
+
+SAID = {
+    "PolkaAuditOld": "the audit could not run:",
+    "PolkaBatchSetAside": "a batch is set aside: its row cannot be posted",
+    "PolkaEpochsContending": "Another cache has taken over; this one has written nothing since, and ends.",
+    "PolkaFlushLagging": "starting anew:",
+    "PolkaPendingTooOld": "a batch is not settled yet",
+    "PolkaRatesStale": "no exchange rates are fetched",
+}
+
+
+@pytest.mark.parametrize(("runbook", "said"), SAID.items(), ids=SAID)
+def test_what_a_runbook_looks_for_in_the_logs_is_logged(runbook: str, said: str) -> None:
+    assert f"`{said}`" in (RUNBOOKS / f"{runbook}.md").read_text()
+    assert any(f'"{said}' in path.read_text() for path in SOURCE.rglob("*.py"))
 
 
 async def test_what_is_set_aside_is_rebuilt_from_its_payments_and_posted(
