@@ -20,6 +20,7 @@ EMPTY = {
     r'status=~"5\.\."': "an answer of this kind means that something broke",
     r"\bpolka_commit_failures_": "no commit fails",
     r"\bpolka_cache_starts_": "the cache has no reason for doubt",
+    r"\bpolka_audit_failures_": "each audit runs",
     r"\bpolka_tombstones_": "each api tells what became of its batches",
     r'outcome!="accepted"': "caps are far away",
     r"\bpolka_rates_": "the tests' caches fetch no exchange rates",

@@ -18,6 +18,27 @@ def ledger() -> Json:
         row(
             "Is the money right?",
             figure(
+                "The audit finds",
+                f"max(max_over_time({series('polka_audit_faults')}[1h])) >= 0",
+                "short",
+                "The most that an audit of the last hour has found: balances, entries, windows and whatever else does "
+                "not follow from the payments. The cache runs it in the background; each run proves what is new, and a "
+                "part of what is old.",
+                words={"0": "nothing"},
+                steps=[(1, "red")],
+                nothing="none yet",
+                runbooks=["PolkaAuditFailed"],
+            ),
+            figure(
+                "The last audit is of",
+                f"time() - max({series('polka_audit_completed_timestamp_seconds')} > 0)",
+                "s",
+                "How long ago the last audit was completed. What it finds is what was right then.",
+                steps=[(600, "orange"), (3600, "red")],
+                nothing="none yet",
+                runbooks=["PolkaAuditOld"],
+            ),
+            figure(
                 "Set aside",
                 f"max({series('polka_set_aside_batches')})",
                 "short",
@@ -26,7 +47,6 @@ def ledger() -> Json:
                 words={"0": "none"},
                 steps=[(1, "red")],
                 runbooks=["PolkaBatchSetAside"],
-                width=6,
             ),
             figure(
                 "Caches that serve",
@@ -37,7 +57,6 @@ def ledger() -> Json:
                 steps=[(2, "red")],
                 nothing="none",
                 runbooks=["PolkaEpochsContending"],
-                width=6,
             ),
             figure(
                 "Since the last flush",
@@ -47,7 +66,6 @@ def ledger() -> Json:
                 "pending are right; while none is done, what is posted grows old.",
                 steps=[(10, "orange"), (30, "red")],
                 runbooks=["PolkaFlushLagging"],
-                width=6,
             ),
             figure(
                 "Oldest that is pending",
@@ -58,7 +76,6 @@ def ledger() -> Json:
                 words={"0": "nothing pending"},
                 steps=[(20, "orange"), (60, "red")],
                 runbooks=["PolkaPendingTooOld"],
-                width=6,
             ),
         ),
         row(
@@ -174,6 +191,37 @@ def ledger() -> Json:
                 "In the last hour each: windows that were closed by POLKA_CLEARING_SCHEDULE, and closed windows for "
                 "which it was worked out what clearing saves.",
                 width=12,
+            ),
+        ),
+        row(
+            "The audit",
+            lines(
+                "Findings",
+                [(f"max by (release) ({series('polka_audit_faults')} >= 0)", "{{release}} findings")],
+                "short",
+                "What the last completed audit had found, over time.",
+                steps=[(1, "red")],
+                runbooks=["PolkaAuditFailed"],
+            ),
+            lines(
+                "Time of an audit",
+                [
+                    (
+                        f"sum({series('polka_audit_run_seconds_sum')})"
+                        f" / (sum({series('polka_audit_run_seconds_count')}) > 0)",
+                        "mean",
+                    )
+                ],
+                "s",
+                "How long a run takes, with its pauses: the mean of all since the cache's process began.",
+                runbooks=["PolkaAuditOld"],
+            ),
+            lines(
+                "Audits that could not run",
+                [(f"sum by (reason) ({series('polka_audit_failures_total')})", "{{reason}}")],
+                "short",
+                "Since the cache's process began, by reason. Empty when all is well.",
+                runbooks=["PolkaAuditOld"],
             ),
         ),
         row(
