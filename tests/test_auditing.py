@@ -168,6 +168,40 @@ async def test_what_is_altered_behind_a_pass_is_found_by_the_next_one(
     assert found.index(first) == 6, "the pass that had been by goes on for 3 runs, and the next one takes 4"
 
 
+@pytest.mark.anyio
+async def test_rows_that_no_flush_leads_to_are_looked_at_in_rounds(
+    auditing: asyncpg.Connection, connection: asyncpg.Connection
+) -> None:
+    """Whatever is between them: payments of no batch, keys of no payment, the netting of one of many empty windows."""
+    count = 2 * audit_slices.WINDOWS_MAX
+    await connection.execute("UPDATE windows SET state = 'closed', closed_at = now(), flush = 0, is_netted = true")
+    await connection.execute(
+        f"INSERT INTO windows (id, state, closed_at, flush, is_netted) "
+        f"SELECT id, 'closed', now(), 0, true FROM generate_series(2, {count}) AS id"
+    )
+    await connection.execute(f"INSERT INTO windows (id) VALUES ({count + 1})")
+    for number in range(1, 6):
+        await commit(connection, transfer(100))
+        await flush.flush(connection, 0, number, 100)
+    keys = "INSERT INTO idempotency_keys (caller, key, fingerprint, transaction) SELECT 'me', id::text, '', id FROM "
+    await connection.execute(f"{keys} transactions")
+    assert not (await run(auditing, again=2)).findings
+    await connection.execute(f"INSERT INTO window_netting VALUES ({count}, 'USD', 100, 100, 100)")
+    await connection.execute(f"{keys} (SELECT gen_random_uuid()) AS made (id)")
+    await connection.execute(
+        "INSERT INTO transactions SELECT gen_random_uuid(), gen_random_uuid(), sender_bank, sender_account, "
+        "receiver_bank, receiver_account, amount, currency FROM transactions LIMIT 1"
+    )
+    wanted = {
+        "A closed window's netting is that of its payments",
+        "An answered idempotency key has its transaction",
+        audit_slices.WITHOUT_BATCH,
+    }
+    for _ in range(4):
+        done = await run(auditing, again=2)
+    assert {one.check for one in done.findings} == wanted, "and it goes no further than what it has found"
+
+
 @pytest.mark.parametrize(("make", "falsehoods"), LEDGERS.values(), ids=LEDGERS.keys())
 @pytest.mark.anyio
 async def test_each_falsehood_about_the_past_is_found_and_is_gone_once_mended(

@@ -16,6 +16,8 @@ from polka.database import Connection, Pool
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.1
+FIRST_SECONDS = 5.0
+"""After a start, when there is more to do than this."""
 BANKS_AT_ONCE = 1_000
 TRIES = 10
 
@@ -31,6 +33,7 @@ async def audit_ledger(settings: Settings, keeper: Keeper, pool: Pool) -> None:
         return
     metrics.AUDIT_COMPLETED.set(0)
     await show_last(pool)
+    await asyncio.sleep(min(settings.audit_seconds, FIRST_SECONDS))
     while True:
         began = time.monotonic()
         try:

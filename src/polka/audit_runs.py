@@ -15,7 +15,8 @@ from polka.database import Connection, Pool
 FINDINGS_MAX = 100
 """So many are kept of a run."""
 STEP_PAYMENTS_MAX = 5_000
-RUNS_KEPT = 10_000
+RUNS_KEPT = 1_500
+"""A day of them, mostly."""
 
 # What a run looks at as a whole: little, however much was paid.
 CHECKS_OF_A_RUN = (

@@ -13,6 +13,8 @@ from polka.database import Connection
 WINDOW_PAYMENTS_MAX = 100_000
 """The netting of a window with more payments is left to the whole audit: it takes all of them in one snapshot."""
 
+WINDOWS_MAX = 100
+"""In one slice, however little is in them."""
 WITHOUT_BATCH = "A version of a transaction is of a batch that was committed"
 CHECKS_OF_SLICES = {
     **CHECKS,
@@ -78,17 +80,21 @@ ROWS = {
     "windows": Rows(
         ["0"],
         [str(2**63 - 1)],
-        """
+        f"""
         SELECT ARRAY[id::text] FROM (
-            SELECT id, sum(payments) OVER (ORDER BY id) AS payments FROM (
-                SELECT id, 1 + (SELECT coalesce(sum(size), 0) FROM batches WHERE window_id = next.id) AS payments
-                FROM (SELECT id FROM windows WHERE id > ($1::text[])[1]::bigint ORDER BY id LIMIT $2) next
-            ) sized
-        ) summed WHERE payments > $2 ORDER BY id LIMIT 1
+            SELECT id, sum(payments) OVER before AS payments, row_number() OVER before AS place FROM (
+                SELECT id, (SELECT coalesce(sum(size), 0) FROM batches WHERE window_id = next.id) AS payments
+                FROM (
+                    SELECT id FROM windows WHERE id > ($1::text[])[1]::bigint AND state <> 'open'
+                    ORDER BY id LIMIT {WINDOWS_MAX}
+                ) next
+            ) sized WINDOW before AS (ORDER BY id)
+        ) summed WHERE payments > $2 OR place = {WINDOWS_MAX} ORDER BY id LIMIT 1
         """,
         f"""
         windows AS MATERIALIZED (
-            SELECT * FROM windows WHERE id > ($1::text[])[1]::bigint AND id <= ($2::text[])[1]::bigint
+            SELECT * FROM windows
+            WHERE id > ($1::text[])[1]::bigint AND id <= ($2::text[])[1]::bigint AND state <> 'open'
             AND (SELECT coalesce(sum(size), 0) FROM batches WHERE window_id = windows.id) <= {WINDOW_PAYMENTS_MAX}
         ), batches AS MATERIALIZED (
             SELECT * FROM batches WHERE window_id = ANY(ARRAY(SELECT id FROM windows))
