@@ -51,6 +51,9 @@ bench: .venv/installed ## Measure, write bench/RESULTS.md; BENCH="posting --quic
 docs: .venv/installed ## Write the generated parts of the documentation
 	$(BIN)/python docs/generate.py
 
+screenshots: .venv/installed ## Take the pictures of the console that the documents show
+	PYTHONPATH=tests $(BIN)/python docs/screenshots.py
+
 lock: .venv/installed ## Choose the versions of all dependencies anew
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --no-emit-package polka --upgrade --quiet \
@@ -65,4 +68,4 @@ lock: .venv/installed ## Choose the versions of all dependencies anew
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-.PHONY: help demo up test cluster-test lint format crash fuzz bench docs lock
+.PHONY: help demo up test cluster-test lint format crash fuzz bench docs screenshots lock

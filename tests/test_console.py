@@ -1,6 +1,7 @@
 """The console's feed: who may read it, that its figures are the API's, what it does without cache or database, and that
 a reader that does not read holds nobody up."""
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -14,11 +15,12 @@ import asyncpg
 import httpx
 import psutil
 import pytest
+import uvicorn
 
 from api.feed import STREAMS_MAX
 from conftest import Running
 from front_door import refused
-from polka import api_keys
+from polka import api_keys, server
 from polka.console_key import console_key
 from polka.keys import Scope
 from services import KEY, WAIT_SECONDS, bearer, client, payment, wait_for
@@ -52,6 +54,14 @@ def snapshots(url: str, headers: dict[str, str] | None = None, **params: str) ->
         yield within(WAIT_SECONDS, response.iter_lines())
 
 
+def opening(url: str, headers: dict[str, str]) -> httpx.Response:
+    """The answer to whoever opens a stream, which is not read."""
+    with httpx.stream("GET", f"{url}/console/events", headers=headers, trust_env=False) as response:
+        if not response.is_success:
+            response.read()
+    return response
+
+
 def within(seconds: float, lines: Iterator[str]) -> Iterator[dict[str, Any]]:
     deadline = time.monotonic() + seconds
     for line in lines:
@@ -75,7 +85,7 @@ def test_its_figures_are_those_of_the_api(polka: Running) -> None:
         for snapshot in seen:
             overview, records = snapshot["overview"], snapshot["records"]
             book = overview["book"]
-            if records["payments"][1]["id"] == made and book and book["standings"][0]["pending"] == "0":
+            if records["payments"][1]["id"] == made and overview["cache"]["pending"] == 0:
                 break
     assert records["payments"][1]["amount"] == "1250"
     assert overview["currencies"] == ["JPY", "USD"]
@@ -133,7 +143,7 @@ def test_a_session_reads_the_events_and_nothing_else(polka: Running) -> None:
         refused(send(method, f"{polka.url}{path}", cookie), 401, "unauthorized")
     name, _, value = cookie["Cookie"].partition("=")
     for wrong in (value[:-1], value + "0", f"x{value}", "", "..", value.replace(".", "")):
-        refused(send("GET", f"{polka.url}/console/events", {"Cookie": f"{name}={wrong}"}), 401, "unauthorized")
+        refused(opening(polka.url, {"Cookie": f"{name}={wrong}"}), 401, "unauthorized")
 
 
 def test_a_session_and_its_stream_end_with_its_key(polka: Running) -> None:
@@ -143,7 +153,7 @@ def test_a_session_and_its_stream_end_with_its_key(polka: Running) -> None:
         next(seen)
         client.delete(f"{polka.url}/keys/{made['id']}").raise_for_status()
         assert len(list(seen)) <= 4
-    refused(send("GET", f"{polka.url}/console/events", cookie), 401, "unauthorized")
+    refused(opening(polka.url, cookie), 401, "unauthorized")
 
 
 def test_a_cookie_is_kept_from_scripts_and_from_other_sites(polka: Running) -> None:
@@ -184,14 +194,14 @@ async def test_polka_up_keeps_the_consoles_key_where_its_owner_alone_can_read_it
 def test_only_a_key_that_operates_opens_it(polka: Running) -> None:
     reader = bearer(new_key(polka.url, Scope.TRANSACTIONS_READ))
     refused(send("POST", f"{polka.url}/console/session", reader), 403, "forbidden")
-    refused(send("GET", f"{polka.url}/console/events", reader), 403, "forbidden")
+    refused(opening(polka.url, reader), 403, "forbidden")
 
 
 @pytest.mark.parametrize(
     "headers", [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "https://elsewhere"}]
 )
 def test_another_sites_page_gets_nothing(polka: Running, headers: dict[str, str]) -> None:
-    refused(send("GET", f"{polka.url}/console/events", {**session(polka.url), **headers}), 403, "forbidden")
+    refused(opening(polka.url, {**session(polka.url), **headers}), 403, "forbidden")
     refused(send("POST", f"{polka.url}/console/session", {**bearer(KEY), **headers}), 403, "forbidden")
 
 
@@ -231,7 +241,7 @@ def deaf(url: str, count: int) -> Iterator[list[socket.socket]]:
 def test_consoles_that_read_nothing_hold_nobody_up_and_nothing_is_kept_for_them(polka: Running) -> None:
     api = psutil.Process(polka.apis[0].process.pid)
     with deaf(polka.url, STREAMS_MAX) as opened:
-        refused(send("GET", f"{polka.url}/console/events", session(polka.url)), 503, "overloaded")
+        refused(opening(polka.url, session(polka.url)), 503, "overloaded")
         before, paid, deadline = api.memory_info().rss, 0, time.monotonic() + 8
         while time.monotonic() < deadline:
             pay(polka.url)
@@ -246,3 +256,32 @@ def test_consoles_that_read_nothing_hold_nobody_up_and_nothing_is_kept_for_them(
                 kept += len(part)
         assert kept < 150_000
     wait_for("none is open any more", lambda: consoles(polka.url) == 0)
+
+
+@pytest.mark.anyio
+async def test_a_client_that_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "UNREAD_SECONDS", 0.2)
+    ended = asyncio.Event()
+
+    async def endless(_: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        gone = asyncio.ensure_future(receive())
+        while not gone.done():
+            await send({"type": "http.response.body", "body": b"x" * 10_000, "more_body": True})
+            await asyncio.sleep(0)
+        ended.set()
+
+    config = uvicorn.Config(endless, lifespan="off", log_config=None)
+    config.load()
+    state = uvicorn.server.ServerState()
+    loop = asyncio.get_running_loop()
+    with server.listen("127.0.0.1", 0) as listening:
+        listener = await loop.create_server(
+            lambda: server.Connection(server.Drain(0), config=config, server_state=state, app_state={}), sock=listening
+        )
+        with socket.create_connection(listening.getsockname()) as deaf:
+            deaf.sendall(b"GET / HTTP/1.1\r\nHost: polka\r\n\r\n")
+            async with asyncio.timeout(WAIT_SECONDS):
+                await ended.wait()
+        listener.close()

@@ -4,7 +4,7 @@ import { ask, Refused } from "./door.js";
 import { find, make, since } from "./dom.js";
 
 const REFRESH_MILLISECONDS = 5000;
-const FINDINGS_SHOWN = 5;
+const FINDINGS_SHOWN = 3;
 
 export class Audit {
   constructor() {
@@ -42,5 +42,6 @@ function draw(run) {
   for (const found of run.findings.slice(0, FINDINGS_SHOWN)) {
     findings.append(make("li", "", `${found.check}: ${found.subject} must be ${found.expected}, is ${found.found}`));
   }
+  if (run.faults > FINDINGS_SHOWN) findings.append(make("li", "quiet", `and ${run.faults - FINDINGS_SHOWN} more: GET /audit`));
   place.replaceChildren(verdict, when, ...(run.findings.length ? [findings] : []));
 }

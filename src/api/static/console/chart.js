@@ -34,11 +34,14 @@ export class Chart {
 
   /** `series` has for each line its points [time, value]; a value of null is a gap. */
   draw(series, from, to, fromText, toText, isStepped = false) {
-    const highest = Math.max(...series.flat().map((point) => point[1] ?? 0), 0);
-    const scale = nice(highest);
+    const values = series.flat().map((point) => point[1] ?? 0);
+    const highest = Math.max(...values, 0), lowest = Math.min(...values, 0);
+    const scale = nice(highest - lowest);
     const x = (time) => ((1000 * (time - from)) / (to - from)).toFixed(1);
-    const y = (value) => (HEIGHT - 1 - ((HEIGHT - 6) * value) / scale).toFixed(1);
-    this.grid.setAttribute("d", `M0 ${y(0)}H1000M0 ${y(scale / 2)}H1000M0 ${y(scale)}H1000`);
+    const zero = HEIGHT - 1 + ((HEIGHT - 6) * lowest) / scale;
+    const y = (value) => (zero - ((HEIGHT - 6) * value) / scale).toFixed(1);
+    const top = scale + lowest;
+    this.grid.setAttribute("d", `M0 ${y(0)}H1000M0 ${y(top / 2)}H1000M0 ${y(top)}H1000`);
     series.forEach((points, place) => {
       let path = "", area = "", start = null, last = null;
       for (const [time, value] of points) {
@@ -57,15 +60,15 @@ export class Chart {
       this.lines[place].line.setAttribute("d", path);
       this.lines[place].area?.setAttribute("d", area);
     });
-    this.top.textContent = highest ? this.label(scale) : "";
+    this.top.textContent = highest || lowest ? this.label(top) : "";
     this.from.textContent = fromText;
     this.to.textContent = toText;
   }
 }
 
-/** The next of 1, 2, 5, 10, 20 … that is not below the value. */
+/** The next of 1, 1.5, 2, 3, 5, 7.5, 10, 15 … that is not below the value. */
 function nice(value) {
   if (value <= 0) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].map((one) => one * power).find((one) => one >= value * 0.999) ?? 10 * power;
+  return [1, 1.5, 2, 3, 5, 7.5, 10].map((one) => one * power).find((one) => one >= value * 0.999) ?? 10 * power;
 }

@@ -45,9 +45,9 @@ export function newRow(heading, ...classNames) {
   return row;
 }
 
-/** Terms and what they are, as a list of definitions. */
+/** Terms and what they are, as a list of definitions; with a `line`, in the colour of that line of a chart. */
 export function pairs(list, items) {
-  items.forEach(([term, text, title], place) => {
+  items.forEach(([term, text, title, line], place) => {
     let pair = list.children[place];
     if (!pair) {
       pair = make("div");
@@ -56,7 +56,8 @@ export function pairs(list, items) {
     }
     say(pair.children[0], term);
     say(pair.children[1], text);
-    if (title) pair.title = title;
+    pair.title = title;
+    if (line) pair.children[0].dataset.line = line;
   });
   while (list.children.length > items.length) list.lastElementChild.remove();
 }

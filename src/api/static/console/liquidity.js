@@ -7,12 +7,15 @@ import { money, roughly } from "./money.js";
 
 const REFRESH_MILLISECONDS = 30_000;
 const SPAN_MILLISECONDS_MIN = 300_000;
+const LIVE_MAX = 2000;
 const PAGE = 500;
 
 export class Liquidity {
   constructor() {
     this.currency = null;
+    this.turn = 0;
     this.samples = [];
+    this.live = []; // what was seen since the page was opened, finer than by the minute
     this.chart = new Chart(find("liquidity-chart"), "What Polka owes, is owed and holds since midnight", [{ name: "good", isArea: true }, { name: "second" }, { name: "held" }], (value) => roughly(value, this.currency));
   }
 
@@ -21,25 +24,32 @@ export class Liquidity {
     if (book.currency !== this.currency) {
       this.currency = book.currency;
       this.samples = [];
-      this.readUntil(book.currency);
+      this.live = [];
+      this.follow(book.currency);
     }
     pairs(find("liquidity"), [
-      ["Polka owes", money(book.owes, book.currency), "What banks have above zero"],
-      ["is owed", money(book.owed, book.currency), "What banks have below zero"],
-      ["holds", money(book.held, book.currency), "What was settled"],
+      ["Polka owes", money(book.owes, book.currency), "What banks have above zero", "good"],
+      ["is owed", money(book.owed, book.currency), "What banks have below zero", "second"],
+      ["holds", money(book.held, book.currency), "What was settled", "held"],
       ["Most owed today", `${money(book.highest, book.currency)} at ${clock(book.highest_at)}`, "The highest exposure since midnight (UTC)"],
     ]);
     const now = Date.parse(at);
-    const points = [...this.samples, [now, Number(book.owes), Number(book.owed), Number(book.held)]];
+    const figures = [Number(book.owes), Number(book.owed), Number(book.held)];
+    if (String(this.live.at(-1)?.slice(1)) !== String(figures)) this.live.push([now, ...figures]);
+    if (this.live.length > LIVE_MAX) this.live.splice(0, LIVE_MAX / 2);
+    const points = [...this.samples.filter(([time]) => time < this.live[0][0]), ...this.live, [now, ...figures]];
     const from = Math.min(points[0][0], now - SPAN_MILLISECONDS_MIN);
     const line = (place) => points.map((point) => [point[0], point[place]]);
     this.chart.draw([line(1), line(2), line(3)], from, now, clock(from), "now", true);
   }
 
-  async readUntil(currency) {
-    while (this.currency === currency) {
+  /** Until another currency is shown. */
+  async follow(currency) {
+    const turn = ++this.turn;
+    while (turn === this.turn) {
       try {
-        this.samples = await read(currency);
+        const samples = await read(currency);
+        if (turn === this.turn) this.samples = samples;
       } catch {
         // It is read again soon; the figures of now go on.
       }
