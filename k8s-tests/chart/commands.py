@@ -18,7 +18,7 @@ import cache.settings
 from chart.objects import Workload, name, of_kind, workloads
 from chart.rendering import Object, Rendered
 from chart.restricted import is_polkas
-from polka import exposition, settings
+from polka import exposition, logs, settings, traces
 from polka.commands import main
 from polka.failure import Failure
 from spammer.mix import read_mix
@@ -129,11 +129,11 @@ def variable_faults(context: click.Context, container: Object, rendered: Rendere
         yield f"{context.command_path} does not read {variable}"
     command = context.command_path.split()[1]
     if command in SERVICES:
-        kind, _ = SERVICES[command]
-        try:
-            settings.read(kind, given)
-        except Failure as failure:
-            yield str(failure)
+        for kind in (SERVICES[command][0], logs.Settings, traces.Settings):
+            try:
+                settings.read(kind, given)
+            except Failure as failure:
+                yield str(failure)
 
 
 def read_by(context: click.Context) -> set[str]:
@@ -142,7 +142,8 @@ def read_by(context: click.Context) -> set[str]:
     read |= {str(option.envvar) for option in context.command.params if option.envvar}
     command = context.command_path.split()[1]
     if command in SERVICES:
-        read |= {settings.variable(field.name) for field in msgspec.structs.fields(SERVICES[command][0])}
+        kinds = (SERVICES[command][0], logs.Settings, traces.Settings)
+        read |= {settings.variable(field.name) for kind in kinds for field in msgspec.structs.fields(kind)}
     return read
 
 
@@ -181,7 +182,13 @@ def addresses(workload: Workload, rendered: Rendered) -> Iterator[tuple[str, int
         given = environment(container, rendered)
         urls = [
             given[name]
-            for name in ("POLKA_DATABASE_URL", "POLKA_CACHE_URL", "POLKA_URL", "POLKA_RATES_URL")
+            for name in (
+                "POLKA_DATABASE_URL",
+                "POLKA_CACHE_URL",
+                "POLKA_URL",
+                "POLKA_RATES_URL",
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+            )
             if given.get(name)
         ]
         if "command" not in container:

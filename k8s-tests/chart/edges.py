@@ -157,9 +157,10 @@ def outside_faults(policies: list[Object], component: str, rendered: Rendered) -
 
 
 def hosts_outside(rendered: Rendered) -> set[str]:
-    """Whom values name that is not of the release: a database, and the publisher of exchange rates."""
+    """Whom values name that is not of the release: a database, whoever publishes rates or collects traces."""
     publisher = urlsplit(rendered.values["rates"]["url"]).hostname
-    return {host for host in (rendered.values["externalDatabase"]["host"], publisher) if host}
+    collector = urlsplit(rendered.values["traces"]["endpoint"]).hostname
+    return {host for host in (rendered.values["externalDatabase"]["host"], publisher, collector) if host}
 
 
 def ports_to_outside(policies: list[Object], workload: Workload) -> list[Object]:

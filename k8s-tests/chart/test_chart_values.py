@@ -23,8 +23,8 @@ FREE = {"global"}
 """What the schema knows beside the values: Helm's own."""
 GIVEN = {"database_url", "cache_url", "cache_token", "drain_seconds", "clearing_schedule", "rates_url"}
 """Settings that the chart gives itself, from other values."""
-UNWANTED = {"no_auth", "allow_lossy_database"}
-"""Settings that are for one machine alone."""
+UNWANTED = {"no_auth", "allow_lossy_database", "name", "control_socket", "control_token"}
+"""Settings that are for one machine alone: a pod is called what its host is, and drills are of `polka up`."""
 
 
 def nested(name: str, value: Any) -> Values:

@@ -32,6 +32,8 @@ FAULTS = [
     Fault("NetworkPolicy/polka-cache", "spec.egress.2", GONE, "cache may not leave for port 8080 outside"),
     Fault("NetworkPolicy/polka-cache", "spec.egress.2.ports.0.port", 443, "cache may leave for port 443 outside"),
     Fault("NetworkPolicy/polka-api", "spec.egress.3", {"ports": [{"port": 8080}]}, "api may leave for port 8080 out"),
+    Fault("NetworkPolicy/polka-api", "spec.egress.3", GONE, "api may not leave for port 4318 outside"),
+    Fault("NetworkPolicy/polka-cache", "spec.egress.3", GONE, "cache may not leave for port 4318 outside"),
     Fault("NetworkPolicy/polka-spammer", "spec.egress.1.ports.9", {"port": 22}, "spammer may leave for api:22"),
     Fault("NetworkPolicy/polka-spammer", "spec.egress.1", {"to": [CACHE]}, "spammer may leave for cache:8100"),
     Fault("NetworkPolicy/polka-spammer-worker", "spec.egress.2", GONE, "may not leave for spammer-web:5557"),

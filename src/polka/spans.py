@@ -73,7 +73,7 @@ class Spans:
         os.environ.setdefault("OTEL_SERVICE_NAME", f"polka-{service}")
         os.environ.setdefault("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
         os.environ.setdefault("OTEL_TRACES_SAMPLER_ARG", str(ratio))
-        resource = Resource.create({"service.version": __version__} | ({"service.instance.id": name} if name else {}))
+        resource = Resource.create({"service.version": __version__, "service.instance.id": name})
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.sampler = SampleLinked(self._provider.sampler)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))

@@ -71,7 +71,7 @@ def opened(service: str) -> Iterator[None]:
     except ImportError as error:
         raise Failure(f"Traces need Polka's extra `traces` ({error}).") from error
     global spans
-    spans = Spans(service, chosen.name, chosen.traces_ratio if service == "api" else 0.0)
+    spans = Spans(service, settings.own_name(chosen.name), chosen.traces_ratio if service == "api" else 0.0)
     try:
         yield
     finally:

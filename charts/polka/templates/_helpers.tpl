@@ -82,8 +82,8 @@ http://{{ include "polka.fullname" . }}-api:{{ .Values.api.service.port | int64 
 {{- end -}}
 
 {{/* The port at which exchange rates are published. */}}
-{{- define "polka.ratesPort" -}}
-{{- $url := urlParse .Values.rates.url -}}
+{{- define "polka.portOf" -}}
+{{- $url := urlParse . -}}
 {{ default (ternary "443" "80" (eq $url.scheme "https")) (regexFind ":[0-9]+$" $url.host | trimPrefix ":") }}
 {{- end -}}
 

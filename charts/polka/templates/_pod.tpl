@@ -98,6 +98,20 @@ volumes:
   valueFrom: {secretKeyRef: {name: {{ include "polka.secret" . | quote }}, key: {{ .Values.secrets.cacheTokenKey | quote }}}}
 {{- end -}}
 
+{{/* How a service writes its log, and where its traces go. */}}
+{{- define "polka.logsAndTracesEnv" -}}
+- name: POLKA_LOG_FORMAT
+  value: {{ .Values.logs.format | quote }}
+- name: POLKA_LOG_LEVEL
+  value: {{ .Values.logs.level | quote }}
+{{- if .Values.traces.endpoint }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ .Values.traces.endpoint | quote }}
+- name: POLKA_TRACES_RATIO
+  value: {{ .Values.traces.ratio | toJson | quote }}
+{{- end }}
+{{- end -}}
+
 {{- define "polka.cacheUrlEnv" -}}
 - name: POLKA_CACHE_URL
   value: http://{{ include "polka.fullname" . }}-cache:8100
