@@ -33,10 +33,13 @@ async def read_database(pool: Pool) -> None:
 
 async def read(pool: Pool) -> None:
     metrics.SET_ASIDE.set(await pool.fetchval(ASIDE))
-    windows = {row["state"]: row for row in await pool.fetch(WINDOWS)}
-    for state in ("open", "closed", "settled"):
-        metrics.WINDOWS.labels(state).set(windows[state]["count"] if state in windows else 0)
-    metrics.WINDOW_OPEN_SECONDS.set(windows["open"]["seconds"])
+    counts = dict.fromkeys(("open", "closed", "settled"), 0)
+    for row in await pool.fetch(WINDOWS):
+        counts[row["state"]] = row["count"]
+        if row["state"] == "open":
+            metrics.WINDOW_OPEN_SECONDS.set(row["seconds"])
+    for state, count in counts.items():
+        metrics.WINDOWS.labels(state).set(count)
     server = await pool.fetchrow(SERVER)
     metrics.DATABASE_CONNECTIONS.set(server["connections"])
     metrics.DATABASE_CONNECTIONS_MAX.set(server["most"])
