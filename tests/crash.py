@@ -57,7 +57,7 @@ IMPATIENT = {
     "POLKA_FLUSH_TIMEOUT_SECONDS": "2",
     "POLKA_CACHE_TIMEOUT_SECONDS": "0.5",
     # And the audit all the time, in small steps.
-    "POLKA_AUDIT_SECONDS": "0.2",
+    "POLKA_AUDIT_SECONDS": "0.5",
     "POLKA_AUDIT_PAYMENTS_AGAIN": "30",
 }
 
