@@ -23,8 +23,9 @@ from front_door import refused
 from polka import api_keys, server
 from polka.console_key import console_key
 from polka.keys import Scope
-from services import KEY, WAIT_SECONDS, bearer, client, payment, wait_for
+from services import KEY, WAIT_SECONDS, Services, bearer, client, payment, wait_for
 from test_keys import new_key, send
+from wire import Wire
 
 CAP = 10**13
 
@@ -285,3 +286,36 @@ async def test_a_client_that_reads_nothing_is_cut_off(monkeypatch: pytest.Monkey
             async with asyncio.timeout(WAIT_SECONDS):
                 await ended.wait()
         listener.close()
+
+
+def test_without_the_cache_it_shows_what_the_database_and_the_api_know(polka: Running) -> None:
+    made = pay(polka.url)
+    wait_for("it is posted", lambda: client.get(f"{polka.url}/transaction/{made}").json()["posted_at"])
+    polka.cache.kill()
+    try:
+        with snapshots(polka.url, currency="USD") as seen:
+            overview = next(snapshot["overview"] for snapshot in seen if snapshot["overview"]["cache"] is None)
+        assert [heard["pulse"]["pid"] for heard in overview["apis"]] == [polka.apis[0].process.pid]
+        assert overview["book"]["standings"]
+        for standing in overview["book"]["standings"]:
+            shown = client.get(f"{polka.url}/banks/{standing['bank']}").json()
+            [held] = [one for one in shown["balances"] if one["currency"] == "USD"]
+            assert (standing["posted"], standing["pending"]) == (str(held["posted"]), None)
+    finally:
+        polka.cache.restart()
+    with snapshots(polka.url) as seen:
+        assert next(snapshot for snapshot in seen if snapshot["overview"]["cache"])
+
+
+def test_without_the_database_it_shows_what_the_cache_knows(services: Services, wire: Wire) -> None:
+    services.cache().ready()
+    services.database_url = wire.url
+    url = services.api().ready().url
+    with snapshots(url) as seen:
+        assert next(seen)["records"]
+        wire.refuse()
+        wire.cut()
+        away = next(snapshot for snapshot in seen if snapshot["records"] is None)
+        assert away["overview"]["cache"]["epoch"] == 1
+        wire.accept()
+        assert next(snapshot for snapshot in seen if snapshot["records"])

@@ -13,6 +13,7 @@ from selenium.webdriver.remote.webelement import WebElement
 
 import browser as chromium
 from conftest import Running
+from polka.server import GRACE_SECONDS
 from services import KEY, client, payment, wait_for
 
 pytestmark = pytest.mark.skipif(not chromium.is_there(), reason="there is no chromium with its chromedriver")
@@ -144,7 +145,9 @@ def test_a_window_is_closed_and_settled_by_the_button(page: webdriver.Chrome, po
 
 def test_it_comes_back_when_its_api_is_started_anew(page: webdriver.Chrome, polka: Running) -> None:
     pid = polka.apis[0].process.pid
+    told = time.monotonic()
     polka.apis[0].stop()
+    assert time.monotonic() - told < GRACE_SECONDS, "an open console holds its api up"
     wait_for("it says that it is cut off", lambda: text(page, "state") == "Not connected")
     polka.apis[0].restart()
     wait_for("it is live again", lambda: text(page, "state") == "Live")

@@ -1,13 +1,13 @@
 """This process's own pulse, from its metrics, told to the cache: nothing is counted for it while payments are made."""
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from prometheus_client.metrics import MetricWrapperBase
-from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
 
 from api import metrics
@@ -15,9 +15,11 @@ from api.cache_client import CacheClient
 from polka import __version__, exposition
 from polka.pulses import PULSE_SECONDS, Pulse, Pulses
 
+log = logging.getLogger(__name__)
+
 
 class Heart:
-    """Beats for ever; `own` are the latest pulses of this process, for when the cache does not answer."""
+    """`own` are the latest pulses of this process, for when the cache does not answer."""
 
     def __init__(self, name: str, queue_max: int, cache: CacheClient) -> None:
         self.own = Pulses()
@@ -28,13 +30,20 @@ class Heart:
         self._began = time.monotonic()
 
     async def run(self) -> None:
+        """Beat for ever, whatever goes wrong with it: payments go on."""
         while True:
             began = time.monotonic()
             await asyncio.sleep(PULSE_SECONDS)
-            now = time.monotonic()
-            pulse = self._pulse(now, now - began - PULSE_SECONDS)
-            self.own.hear(pulse, now)
-            await self._cache.tell_pulse(pulse)
+            try:
+                await self._beat(began + PULSE_SECONDS)
+            except Exception:
+                log.exception("this process could not say how it does")
+
+    async def _beat(self, due: float) -> None:
+        now = time.monotonic()
+        pulse = self._pulse(now, now - due)
+        self.own.hear(pulse, now)
+        await self._cache.tell_pulse(pulse)
 
     def _pulse(self, now: float, lag_seconds: float) -> Pulse:
         latency = exposition.SECONDS.labels("POST", "/transaction")
@@ -59,9 +68,4 @@ class Heart:
 
 def samples(metric: MetricWrapperBase, suffix: str) -> Iterator[Sample]:
     """What the metric says now, of the series whose names end so."""
-    collected: list[Metric] = list(metric.collect())
-    return (one for found in collected for one in found.samples if one.name == found_name(found, suffix))
-
-
-def found_name(metric: Metric, suffix: str) -> str:
-    return metric.name + suffix
+    return (one for found in metric.collect() for one in found.samples if one.name == found.name + suffix)

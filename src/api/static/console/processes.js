@@ -21,7 +21,7 @@ export class Processes {
 }
 
 function create(process) {
-  const row = newRow(process.name, "", "number", "number", "number slim", "quiet slim", "quiet spare");
+  const row = newRow(process.name, "", "number", "number slim", "number slim", "quiet slim", "quiet spare");
   if (process.pid) row.cells[0].title = `Process ${process.pid}`;
   return row;
 }
