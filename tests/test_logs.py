@@ -10,6 +10,7 @@ import sys
 import uuid
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from litestar import Litestar, get
@@ -171,6 +172,18 @@ async def test_an_exception_in_a_route_is_logged_with_the_id_of_its_request() ->
     (line,) = map(json.loads, said)
     assert (line["request"], line["level"]) == ("my-request", "error")
     assert "unforeseen" in line["exception"]
+
+
+def test_a_traceback_has_no_values_of_rows() -> None:
+    refused = asyncpg.CheckViolationError("violates a check")
+    refused.detail = "Failing row contains (ACC1)."
+    several = ExceptionGroup("several", [RuntimeError("another"), refused])
+    for error in (refused, several):
+        outer = RuntimeError("outer")
+        outer.__cause__ = error
+        text = logs.render_exception((type(outer), outer, None))
+        assert "violates a check" in text
+        assert "ACC1" not in text
 
 
 def test_a_request_can_be_followed_from_api_to_cache(services: Services) -> None:
