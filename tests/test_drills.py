@@ -103,7 +103,7 @@ NEWEST_ACCOUNT = "SELECT account FROM accounts WHERE bank = 'drill-1' ORDER BY o
 
 
 def test_what_is_lost_and_what_is_doubled_is_counted(drilled: Drilled, tmp_path: Path) -> None:
-    """The last test of this Polka, whose database is wrong after it."""
+    """After this the database of this Polka is wrong."""
 
     log = tmp_path / "drill"
     with started(log, "drill", "api", *drilled.words) as drilling:
@@ -120,6 +120,26 @@ def test_what_is_lost_and_what_is_doubled_is_counted(drilled: Drilled, tmp_path:
     assert latest["id"] == running["id"]
     assert latest["is_good"] is False
     assert [words.split(":")[0] for words in latest["findings"]["wrong_balances"]] == [f"drill-1 {account}", "drill-1"]
+
+
+LOSSY = (
+    "ALTER SYSTEM SET synchronous_commit = off",
+    "ALTER SYSTEM SET wal_writer_delay = '10s'",
+    "ALTER SYSTEM SET wal_writer_flush_after = '1GB'",
+    "SELECT pg_reload_conf()",
+)
+"""What is committed is on its way for seconds, and a start of Polka would refuse this."""
+
+
+def test_a_database_that_loses_what_it_has_confirmed_is_found_out(drilled: Drilled) -> None:
+    """The last test of this Polka, which knows of what its database does not."""
+    for statement in LOSSY:
+        asyncio.run(execute(drilled.database_url, statement))
+    assert polka("drill", "postgres", *drilled.words).returncode == 1
+    latest = drilled.told()["results"][0]
+    assert latest["target"] == "postgres"
+    assert latest["is_good"] is False
+    assert latest["findings"]["lost"] > 0, latest
 
 
 def is_after(running: dict[str, Any] | None) -> dict[str, Any] | None:

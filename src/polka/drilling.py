@@ -7,8 +7,8 @@ import random
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
@@ -144,7 +144,8 @@ class Drilling:
 
     def told(self) -> Drill:
         record = self.record
-        is_good = bool(self.findings and self.findings.are_good and not record.waiting and not record.refused)
+        is_certain = not (self.failure or record.waiting or record.refused)
+        is_good = bool(is_certain and self.findings and self.findings.are_good)
         return Drill(
             id=self.id,
             target=self.target,
@@ -168,19 +169,28 @@ class Drilling:
         )
 
     async def run(self) -> None:
-        """From the first payment to the comparison. Whatever goes wrong is told as why the drill failed."""
+        """From the first payment to the comparison. What goes wrong is the drill's failure; what was paid by then is
+        compared all the same."""
         try:
             async with self._key() as key:
                 await open_banks(self.ground, key)
-                await self._pay_and_kill(key)
-                self.step = Step.COMPARING
-                async with database.session(self.ground.database_url) as connection:
-                    self.findings = await self._compare(connection)
+                with self._told_as_failure():
+                    await self._pay_and_kill(key)
+            self.step = Step.COMPARING
+            async with database.session(self.ground.database_url) as connection:
+                self.findings = await self._compare(connection)
         except Exception as error:
-            self.failure = str(error) or type(error).__name__
+            self.failure = self.failure or reason(error)
         finally:
             self.step = Step.ENDED
             self.ended_at = datetime.now(UTC)
+
+    @contextmanager
+    def _told_as_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self.failure = reason(error)
 
     @asynccontextmanager
     async def _key(self) -> AsyncIterator[str | None]:
@@ -304,6 +314,10 @@ class Drilling:
                     f"{row['name']}: {row['balance']} instead of {row['of_accounts']}, the sum of its accounts"
                 )
         return compare(self.record.payments, stored, wrong)
+
+
+def reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 class Made(msgspec.Struct):
