@@ -16,6 +16,7 @@ import uuid_utils
 
 from api.app import ROUTES
 from api.keyring import SPACING_SECONDS
+from api.policies import POLL_SECONDS
 from conftest import Running
 from front_door import fetch, refused
 from polka import api_keys, keys, postgres
@@ -64,7 +65,10 @@ def send(method: str, url: str, headers: dict[str, str], body: Any = None) -> ht
     request = client.build_request(method, url, json=body, headers=headers)
     if "Authorization" not in headers:
         del request.headers["Authorization"]
-    return client.send(request)
+    try:
+        return client.send(request)
+    finally:
+        client.cookies.clear()  # a session of the console's would stand for a key
 
 
 def new_key(url: str, *scopes: Scope, bank: str | None = None) -> str:
@@ -225,7 +229,8 @@ def test_a_refused_caller_is_told_how_to_ask_and_not_whether_the_key_ever_was(
     unknown, revoked = (send("GET", url, headers[kind]) for kind in ("an unknown key", "a revoked key"))
     assert unknown.headers["www-authenticate"] == 'Bearer realm="polka", error="invalid_token"'
     assert unknown.content == revoked.content
-    assert {**unknown.headers, "date": ""} == {**revoked.headers, "date": ""}
+    own = {"date": "", "x-request-id": ""}
+    assert {**unknown.headers, **own} == {**revoked.headers, **own}
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
@@ -435,8 +440,9 @@ def test_a_flood_of_unknown_keys_is_no_flood_of_queries(services: Services, wire
 
     messages, began = wire.messages, time.monotonic()
     assert asyncio.run(flood()) == [{401}] * 20
-    looks = (time.monotonic() - began) / SPACING_SECONDS
-    assert wire.messages - messages <= looks + 5
+    seconds = time.monotonic() - began
+    looks, polls = seconds / SPACING_SECONDS, seconds / POLL_SECONDS
+    assert wire.messages - messages <= looks + polls + 5
 
 
 def test_a_known_key_costs_no_query(services: Services, wire: Wire) -> None:
