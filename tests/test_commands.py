@@ -629,7 +629,7 @@ def test_a_watched_demo_goes_on_at_its_rate_until_ctrl_c_and_ends_with_a_clean_a
     assert rate / 2 < int(paid[3]) <= rate + 1
     assert re.search(r"^Window \d+ is settled", said, re.MULTILINE)
     assert said.endswith("The audit is clean.\n")
-    assert "Traceback" not in said
+    assert "Traceback" not in said, said[said.index("Traceback") - 500 :]
 
 
 WATCHED = re.compile(r"Watch it: (\S+)/console#key=(\S+)")

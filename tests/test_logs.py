@@ -5,9 +5,11 @@ import json
 import logging
 import os
 import re
+import socket
 import subprocess
 import sys
 import uuid
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -57,6 +59,10 @@ with logs.opened("api"):
 def lines(service: Service) -> list[dict[str, Any]]:
     """The lines of a service's log; each of them must be JSON."""
     return [json.loads(line) for line in service.log.read_text().splitlines()]
+
+
+def has_gone(service: Service) -> bool:
+    return "a client went away" in service.log.read_text()
 
 
 def run_python(code: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -172,6 +178,18 @@ async def test_an_exception_in_a_route_is_logged_with_the_id_of_its_request() ->
     (line,) = map(json.loads, said)
     assert (line["request"], line["level"]) == ("my-request", "error")
     assert "unforeseen" in line["exception"]
+
+
+def test_a_client_that_goes_while_it_sends_is_no_error(services: Services) -> None:
+    """The cache sees that whenever an api is killed."""
+    cache, api = services.cache().ready(), services.api().ready()
+    for service, path, token in ((cache, "/balance", CACHE_TOKEN), (api, "/banks", KEY)):
+        url = httpx.URL(service.url)
+        with socket.create_connection((url.host, url.port or 0)) as leaving:
+            head = [f"POST {path} HTTP/1.1", "Host: here", f"Authorization: Bearer {token}", "Content-Length: 99"]
+            leaving.sendall("\r\n".join([*head, "Content-Type: application/json", "", "[1"]).encode())
+        wait_for("it is told", partial(has_gone, service))
+        assert {line["level"] for line in lines(service)} <= {"info", "warning"}
 
 
 def test_a_traceback_has_no_values_of_rows() -> None:

@@ -18,6 +18,7 @@ from litestar.types import ExceptionHandlersMap
 
 from api.refusals import RETRY_AFTER_SECONDS, Refusal, Refused, problem
 from polka import database, positions
+from polka.logs import log_failed_request
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +131,7 @@ def on_database(request: Request[Any, Any, Any], error: Exception) -> Response[b
 
 
 def on_failure(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    log.error("a request failed", exc_info=error)
+    log_failed_request(log, error)
     return answer(FAILED)
 
 

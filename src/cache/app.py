@@ -26,6 +26,7 @@ from polka import database, exposition, settings
 from polka.background import background
 from polka.exposition import CountRequests
 from polka.failure import OutdatedFailure
+from polka.logs import log_failed_request
 from polka.metrics import show_pool, watch_loop
 from polka.request_ids import IdentifyRequests
 from polka.server import Drain
@@ -103,7 +104,7 @@ def on_failure(_: Request[Any, Any, Any], error: Exception) -> Response[dict[str
     if isinstance(error, database.ERRORS):
         log.warning("the database does not answer: %r", error)
     else:
-        log.error("a request failed", exc_info=error)
+        log_failed_request(log, error)
     return Response({"detail": "The request failed; the log of the cache says why."}, status_code=500)
 
 

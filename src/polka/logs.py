@@ -44,6 +44,10 @@ request_id: ContextVar[str] = ContextVar("request_id")
 ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
+LEFT = "client disconnected prematurely"
+"""What Litestar's exception says of it, which has no class of its own."""
+
+
 class LogFormat(Enum):
     JSON = "json"
     TEXT = "text"
@@ -178,6 +182,14 @@ class Sampling(logging.Filter):
         if count > most:
             record.repeated = count - most
         return True
+
+
+def log_failed_request(log: logging.Logger, error: Exception) -> None:
+    """What broke, with its traceback; a client that went away while it sent its request has broken nothing."""
+    if getattr(error, "detail", None) == LEFT:
+        log.info("a client went away while it sent its request")
+    else:
+        log.error("a request failed", exc_info=error)
 
 
 def log_what_nobody_caught() -> None:
