@@ -626,6 +626,7 @@ def test_a_watched_demo_goes_on_at_its_rate_until_ctrl_c_and_ends_with_a_clean_a
     said = log.read_text()
     paid = re.search(r"^(\d+) payments in (\S+) s: (\d+) a second$", said, re.MULTILINE)
     assert paid, said
+    assert "Each service has its metrics at its own address: /metrics\n" in said
     assert rate / 2 < int(paid[3]) <= rate + 1
     assert re.search(r"^Window \d+ is settled", said, re.MULTILINE)
     assert said.endswith("The audit is clean.\n")

@@ -1,5 +1,7 @@
 """The metrics of the services: what they show of themselves, of the ledger and of the database."""
 
+import asyncio
+import time
 from collections.abc import Iterable
 
 import asyncpg
@@ -12,8 +14,10 @@ from prometheus_client.registry import Collector
 from committed import commit, new_id, tell, transfer
 from conftest import Running
 from exposed import names, samples, value
-from polka import __version__
+from polka import __version__, database
+from polka.background import background
 from polka.counting import SECONDS, Counts, Histograms
+from polka.metrics import LOOK_SECONDS, show_pool, watch_loop
 from services import Services, client, payment, wait_for
 
 pytestmark = pytest.mark.anyio
@@ -109,6 +113,30 @@ def test_pools_show_what_is_used_of_them(own_polka: Running) -> None:
     in_use = value(api, "polka_pool_connections", pool="api", state="in_use")
     idle = value(api, "polka_pool_connections", pool="api", state="idle")
     assert 1 <= (in_use or 0) + (idle or 0) <= 4
+
+
+async def test_a_connection_that_is_taken_shows_as_in_use_until_it_is_given_back(database_url: str) -> None:
+    def in_use() -> float | None:
+        return REGISTRY.get_sample_value("polka_pool_connections", {"pool": "tests", "state": "in_use"})
+
+    async with database.pool(database_url, "tests", 2, 10) as pool:
+        show_pool("tests", pool)
+        async with pool.acquire():
+            assert in_use() == 1
+        assert in_use() == 0
+
+
+async def test_an_event_loop_that_is_held_up_shows_for_how_long() -> None:
+    def late_seconds() -> float:
+        return REGISTRY.get_sample_value("polka_event_loop_lag_seconds_sum") or 0
+
+    async with background(watch_loop()):
+        await asyncio.sleep(0)  # it has begun to wait
+        before = late_seconds()
+        time.sleep(0.5)
+        async with asyncio.timeout(20):
+            while late_seconds() - before < 0.5 - LOOK_SECONDS:
+                await asyncio.sleep(0.01)
 
 
 def test_the_cache_shows_windows_and_the_database(own_polka: Running) -> None:
