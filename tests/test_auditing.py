@@ -15,8 +15,8 @@ import test_fees
 import test_interest
 import test_liquidity
 import test_windows
-from cache import flush, windows
-from committed import commit, new_id, transfer
+from cache import flush
+from committed import commit, transfer
 from conftest import execute
 from exposed import value
 from polka import audit_runs, audit_slices, checkpoint, database
@@ -93,45 +93,11 @@ async def one_payment(connection: asyncpg.Connection) -> None:
     await flush.flush(connection, 0, 1, 100)
 
 
-async def settled(connection: asyncpg.Connection) -> None:
-    for window in (1, 2):
-        await commit(connection, transfer(100))
-        await flush.flush(connection, 0, 2 * window - 1, 100)
-        await windows.close(connection, 0, window, 2 * window, new_id())
-        if window == 1:
-            await windows.settle(connection, 0, window, 2, new_id())
-
-
-async def bearing_interest(connection: asyncpg.Connection) -> None:
-    await connection.execute(test_interest.AGREE)
-    await commit(connection, transfer(36_000))
-    await flush.flush(connection, 0, 1, 100)
-    for table_name, column in (
-        ("batches", "posted_at"),
-        ("bank_terms", "in_force_from"),
-        ("interest_accruals", "accrued_until"),
-    ):
-        await connection.execute(f"UPDATE {table_name} SET {column} = {column} - interval '3 days'")
-    await windows.close(connection, 0, 1, 2, new_id())
-    await commit(connection, transfer(5))
-    await flush.flush(connection, 0, 3, 100)
-
-
-async def sampled(connection: asyncpg.Connection) -> None:
-    for number, entries in enumerate((transfer(100), transfer(50, "bank2", "bank1"), transfer(20)), 1):
-        await commit(connection, entries)
-        await flush.flush(connection, 0, number, 100)
-    await windows.close(connection, 0, 1, 4, new_id())
-    await windows.settle(connection, 0, 1, 4, new_id())
-    await commit(connection, transfer(5, currency="EUR"))
-    await flush.flush(connection, 0, 5, 100)
-
-
 LEDGERS = {
     "one payment": (one_payment, test_commands.FALSEHOODS),
-    "settled": (settled, test_windows.FALSEHOODS),
-    "interest": (bearing_interest, test_interest.FALSEHOODS),
-    "liquidity": (sampled, test_liquidity.FALSEHOODS),
+    "settled": (test_windows.close_two_and_settle_one, test_windows.FALSEHOODS),
+    "interest": (test_interest.bear_interest, test_interest.FALSEHOODS),
+    "liquidity": (test_liquidity.take_samples, test_liquidity.FALSEHOODS),
 }
 
 

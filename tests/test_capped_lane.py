@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -11,6 +11,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
+from api.batches import Outcome
 from api.cache_client import CacheClient
 from api.operations import Bulk, Change, Pay
 from api.policies import Policies
@@ -147,15 +148,23 @@ async def test_a_reservation_of_an_outdated_cache_never_commits(
     assert [asked["replaces"] for asked in cache.asked] == [[], *([asked["batch"]] for asked in cache.asked[:-1])]
 
 
+async def held_up(
+    posted: Coroutine[Any, Any, Outcome], connection: asyncpg.Connection, url: str
+) -> asyncio.Task[Outcome]:
+    """A payment whose commit waits, as all others will, until the connection lets go of the lock."""
+    await connection.execute(SLOW_COMMITS)
+    await connection.execute("SELECT pg_advisory_lock(42)")
+    task = asyncio.create_task(posted)
+    await until_waiting(url)
+    return task
+
+
 async def test_a_commit_under_a_reservation_holds_the_epoch_to_its_end(
     start: Start, connection: asyncpg.Connection, database_url: str
 ) -> None:
     """A new cache, which has not heard of the reservation, reads the balances only after it."""
     posting = await start()
-    await connection.execute(SLOW_COMMITS)
-    await connection.execute("SELECT pg_advisory_lock(42)")
-    paying = asyncio.create_task(posting.post(pay(), None, 10))
-    await until_waiting(database_url)
+    paying = await held_up(posting.post(pay(), None, 10), connection, database_url)
     other = await asyncpg.connect(database_url)
     raising = asyncio.create_task(flush.raise_epoch(other))
     await until_waiting(database_url, 2)
@@ -187,10 +196,7 @@ async def test_while_one_batch_commits_room_is_reserved_for_the_next_alone(
 ) -> None:
     """One batch commits and one more has its room: what comes later waits, and goes together."""
     posting = await start()
-    await connection.execute(SLOW_COMMITS)
-    await connection.execute("SELECT pg_advisory_lock(42)")
-    first = asyncio.create_task(posting.post(pay(1), None, 20))
-    await until_waiting(database_url)
+    first = await held_up(posting.post(pay(1), None, 20), connection, database_url)
     second = asyncio.create_task(posting.post(pay(2), None, 20))
     await until(lambda: len(cache.asked) == 2)
     later = [asyncio.create_task(posting.post(pay(n), None, 20)) for n in (3, 4)]
@@ -209,13 +215,11 @@ async def test_whose_caller_leaves_while_his_room_waits_for_its_commit_has_nothi
 ) -> None:
     """He was told so. His batch is told to the cache as failed: nothing will come of it."""
     posting = await start()
-    await connection.execute(SLOW_COMMITS)
-    await connection.execute("SELECT pg_advisory_lock(42)")
-    first = asyncio.create_task(posting.post(pay(1), None, 20))
-    await until_waiting(database_url)
-    leaving = posting.post(pay(2), key("k"), 0.3)
+    first = await held_up(posting.post(pay(1), None, 20), connection, database_url)
+    leaving = asyncio.create_task(posting.post(pay(2), key("k"), 20))
+    await until(lambda: len(cache.asked) == 2)
+    leaving.cancel()
     assert refusal(await leaving) is Refusal.TIMEOUT
-    assert len(cache.asked) == 2
     await connection.execute("SELECT pg_advisory_unlock(42)")
     accepted(await first)
     accepted(await posting.post(pay(3), None, 20))
@@ -228,10 +232,7 @@ async def test_a_refusal_for_a_cap_waits_for_the_commit_that_has_its_key(
 ) -> None:
     """The same request through another api, whose cache had room for it."""
     first, second = await start(), await start()
-    await connection.execute(SLOW_COMMITS)
-    await connection.execute("SELECT pg_advisory_lock(42)")
-    paying = asyncio.create_task(first.post(pay(), key("k"), 10))
-    await until_waiting(database_url)
+    paying = await held_up(first.post(pay(), key("k"), 10), connection, database_url)
     cache.refuses = lambda _: {0: OVER}
     refusing = asyncio.create_task(second.post(pay(), key("k"), 10))
     await until_waiting(database_url, 2)

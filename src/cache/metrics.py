@@ -4,6 +4,8 @@ import math
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from polka.counting import SECONDS
+
 EPOCH = Gauge("polka_epoch", "The epoch that this cache holds; 0 while it starts.")
 STARTS = Counter("polka_cache_starts", "Times that the ledger was read anew, by reason.", ["reason"])
 TOLD = Counter("polka_balance_batches", "Batches that the cache was told of, by what became of them.", ["result"])
@@ -17,7 +19,7 @@ FLUSHES = Counter("polka_flushes", "Transactions of flushes that were committed.
 FLUSH_SECONDS = Histogram(
     "polka_flush_seconds",
     "Time of one transaction of a flush.",
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    buckets=SECONDS,
 )
 FLUSH_BATCHES = Histogram(
     "polka_flush_batches",

@@ -38,14 +38,13 @@ SAMPLE_SECONDS = 5.0
 SAMPLES = {logging.WARNING: 1, logging.ERROR: 20}
 """How many lines of the same text go out in that time."""
 
+LEFT = "client disconnected prematurely"
+"""What Litestar's exception says where a client went away: it has no class of its own."""
+
 request_id: ContextVar[str] = ContextVar("request_id")
 """The id of the request that the running task answers."""
 
 ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None]
-
-
-LEFT = "client disconnected prematurely"
-"""What Litestar's exception says of it, which has no class of its own."""
 
 
 class LogFormat(Enum):

@@ -5,6 +5,7 @@ import asyncio
 from prometheus_client import Gauge, Histogram
 
 from polka import __version__
+from polka.counting import SECONDS
 from polka.database import Pool
 
 LOOK_SECONDS = 0.1
@@ -12,7 +13,7 @@ LOOK_SECONDS = 0.1
 LOOP_LAG_SECONDS = Histogram(
     "polka_event_loop_lag_seconds",
     "How much later than due a timer of the event loop goes off; looked at ten times a second.",
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    buckets=SECONDS,
 )
 POOL_CONNECTIONS = Gauge("polka_pool_connections", "Connections of a pool to Postgres.", ["pool", "state"])
 POOL_MAX = Gauge("polka_pool_max_connections", "Connections that a pool to Postgres may have.", ["pool"])
