@@ -231,10 +231,10 @@ def test_the_cache_audits_in_the_background_and_tells_what_it_finds(services: Se
     cache = services.cache(**AT_ONCE).ready()
     api = services.api().ready()
     client.post(f"{api.url}/transaction", json=payment(100)).raise_for_status()
-    wait_for("the payment is proved", lambda: audited(api)["runs"][0]["flush"] == 1)
+    wait_for("the payment is proved", lambda: [run["flush"] for run in audited(api)["runs"][:1]] == [1])
     assert value(cache.url, FAULTS) == 0
     have(services, "UPDATE accounts SET balance = balance + 1 WHERE bank = 'bank1'")
-    wait_for("a falsehood is a metric", lambda: value(cache.url, FAULTS) or 0 > 0)
+    wait_for("a falsehood is a metric", lambda: value(cache.url, FAULTS))
     cache.kill()
     answer = audited(api)
     found = {(one["subject"], one["expected"], one["found"]) for one in answer["runs"][0]["findings"]}
