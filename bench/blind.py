@@ -8,7 +8,7 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from polka import exposition, metrics, request_ids
+from polka import instrumentation, metrics
 from polka.commands import main
 from polka.counting import Count, Times
 
@@ -29,8 +29,7 @@ def take_out() -> None:
             if hasattr(kind, name):
                 setattr(kind, name, nothing)
     for place, name, instead in (
-        (exposition, "CountRequests", as_it_is),
-        (request_ids, "IdentifyRequests", as_it_is),
+        (instrumentation, "Instrumented", as_it_is),
         (metrics, "watch_loop", no_task),
     ):
         setattr(place, name, instead)

@@ -1,6 +1,6 @@
 """The yardstick: a Litestar handler that reads a payment's JSON and does nothing, served as Polka serves its api.
 
-It stands behind the api's middleware: keys are checked, limits kept and requests counted in the same way.
+It stands behind the api's middleware: keys are checked, limits kept, requests identified and counted in the same way.
 """
 
 import os
@@ -20,7 +20,7 @@ from api.keyring import open_keyring
 from api.limits import Limits
 from api.settings import Settings
 from polka import server, settings
-from polka.exposition import CountRequests
+from polka.instrumentation import Instrumented
 from polka.processes import Process
 from polka.server import Drain
 from polka.up import HOST, Running, answers
@@ -37,7 +37,7 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
     litestar = Litestar(route_handlers=[do_nothing, live], logging_config=None)
     async with open_keyring(chosen) as keyring, litestar.lifespan():
         limits = Limits(chosen.rate_per_second, chosen.rate_burst)
-        yield CountRequests(Access(litestar, keyring, limits, chosen.cache_token)), Drain(chosen.drain_seconds)
+        yield Instrumented(Access(litestar, keyring, limits, chosen.cache_token)), Drain(chosen.drain_seconds)
 
 
 def process(port: int, running: Running) -> Process:

@@ -21,8 +21,8 @@ from api import problems
 from conftest import Running, execute
 from polka import logs
 from polka.demo import free_port
+from polka.instrumentation import Instrumented
 from polka.logs import Sampling
-from polka.request_ids import IdentifyRequests
 from services import CACHE_TOKEN, KEY, Service, Services, bearer, cache_client, client, payment, wait_for
 from wire import Fault, Wire
 
@@ -169,7 +169,7 @@ async def test_an_exception_in_a_route_is_logged_with_the_id_of_its_request() ->
     app = Litestar([breaks], exception_handlers=problems.HANDLERS, logging_config=None, openapi_config=None)
     problems.log.addHandler(heard := Heard())
     try:
-        transport: Any = httpx.ASGITransport(app=IdentifyRequests(app))  # type: ignore[arg-type]
+        transport: Any = httpx.ASGITransport(app=Instrumented(app))  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as asking:
             answer = await asking.get("/breaks", headers={"X-Request-ID": "my-request"})
     finally:

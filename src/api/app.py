@@ -43,9 +43,8 @@ from api.pulse import Heart
 from api.settings import Settings
 from polka import database, exposition, settings
 from polka.background import background
-from polka.exposition import CountRequests
+from polka.instrumentation import Instrumented
 from polka.metrics import show_pool, watch_loop
-from polka.request_ids import IdentifyRequests
 from polka.server import Drain
 from polka.traces import traced
 
@@ -146,4 +145,4 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
         )
         async with litestar.lifespan(), background(heart.run()), background(feed.run()):
             answering = Access(FastLane(litestar, paying), keyring, limits, chosen.cache_token)
-            yield IdentifyRequests(CountRequests(traced(answering))), drain
+            yield Instrumented(traced(answering)), drain

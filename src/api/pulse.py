@@ -12,7 +12,7 @@ from prometheus_client.samples import Sample
 
 from api import metrics
 from api.cache_client import CacheClient
-from polka import __version__, exposition
+from polka import __version__, instrumentation
 from polka.pulses import PULSE_SECONDS, Pulse, Pulses
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Heart:
         await self._cache.tell_pulse(pulse)
 
     def _pulse(self, now: float, lag_seconds: float) -> Pulse:
-        latency = exposition.SECONDS.labels("POST", "/transaction")
+        latency = instrumentation.SECONDS.labels("POST", "/transaction")
         return Pulse(
             self._name,
             os.getpid(),

@@ -24,11 +24,10 @@ from cache.readings import read_database
 from cache.settings import Settings
 from polka import database, exposition, settings
 from polka.background import background
-from polka.exposition import CountRequests
 from polka.failure import OutdatedFailure
+from polka.instrumentation import Instrumented
 from polka.logs import log_failed_request
 from polka.metrics import show_pool, watch_loop
-from polka.request_ids import IdentifyRequests
 from polka.server import Drain
 from polka.traces import traced
 
@@ -94,7 +93,7 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
                 )
                 async with litestar.lifespan():
                     guarded = Access(litestar, chosen.cache_token) if chosen.cache_token else litestar
-                    yield IdentifyRequests(CountRequests(traced(guarded))), drain
+                    yield Instrumented(traced(guarded)), drain
     except OutdatedError:
         raise OutdatedFailure("Another cache has taken over; this one has written nothing since, and ends.") from None
 

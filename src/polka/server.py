@@ -95,6 +95,7 @@ async def serve(open_app: App, sockets: Sequence[socket.socket]) -> None:
     async with open_app() as (app, drain):
         config = uvicorn.Config(
             app,
+            interface="asgi3",
             http=partial(Connection, drain),  # type: ignore[arg-type]  # uvicorn only calls it
             ws="none",
             lifespan="off",  # entered above, so that what fails at the start is told as one line
