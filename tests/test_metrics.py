@@ -88,6 +88,13 @@ def test_each_service_shows_how_it_is(own_polka: Running) -> None:
         wait_for("the event loop is looked at", lambda: value(url, "polka_event_loop_lag_seconds_count"))  # noqa: B023
 
 
+def test_failures_are_counted_from_zero(own_polka: Running) -> None:
+    """A rate begins with a count's second sample."""
+    for status in ("500", "503", "504"):
+        labels = {"method": "POST", "route": "/transaction", "status": status}
+        assert value(own_polka.apis[0].url, "polka_http_requests_total", **labels) == 0
+
+
 def test_a_payment_shows_how_long_it_waited_and_what_the_cache_took(own_polka: Running) -> None:
     api = own_polka.apis[0].url
     waits = value(api, "polka_queue_wait_seconds_count", lane="free") or 0

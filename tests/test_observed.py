@@ -17,7 +17,6 @@ from services import client
 
 EMPTY = {
     r"\b(kube|kubelet|container|node|machine)_": "Kubernetes tells it, of a cluster alone",
-    r'status=~"5\.\."': "an answer of this kind means that something broke",
     r"\bpolka_commit_failures_": "no commit fails",
     r"\bpolka_cache_starts_": "the cache has no reason for doubt",
     r"\bpolka_audit_failures_": "each audit runs",
