@@ -184,7 +184,8 @@ def only_from_here(response: Response[Any]) -> Response[Any]:
 CONFIG = OpenAPIConfig(
     title="Polka",
     version=__version__,
-    description="A payments processor and clearing house. Amounts are whole numbers of minor units.",
+    description="A payments processor and clearing house. Amounts are whole numbers of minor units. Every answer has "
+    "an `X-Request-ID`: the request's own, or one that Polka makes; the log names it.",
     path="/schema",
     render_plugins=[ScalarPage(), Document()],
     openapi_router=Router("/schema", route_handlers=[scalar], after_request=only_from_here, include_in_schema=False),
