@@ -168,7 +168,7 @@ class SpamJob:
 
     def sent(self) -> int:
         """Payments that have ended by now."""
-        lines = re.findall(r"(?m)^([\d,]+)(?: of [\d,]+)?  ? ?(?:[\d,]+/s|payments in) ", self.log())
+        lines = re.findall(r"(?m)^([\d,]+)(?: of [\d,]+)? +(?:[\d,]+/s|payments in) ", self.log())
         return number(lines[-1]) if lines else 0
 
     def wait_until_sent(self, count: int, seconds: float = 120) -> None:

@@ -23,7 +23,7 @@ def spam_and(polka: Release, run: str, die: Callable[[], None], survivor: str | 
     job = polka.spam(run, maxWorkers=100, transactions=0, rate=RATE, nodeSelector=home)
     job.wait_until_sent(SENT_BEFORE)
     die()
-    assert acknowledged(job.stop()) == job.stored()
+    assert acknowledged(job.stop()) == job.sent() == job.stored()
     wait_for("the audit is clean", lambda: "The audit is clean." in polka.audit())
 
 

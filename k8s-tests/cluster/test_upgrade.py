@@ -69,5 +69,5 @@ def test_upgrades_and_rollbacks_fail_no_request(polka: Release, tmp_path_factory
     assert polka.sql("SELECT version_num FROM alembic_version") == NEWER
     log = job.stop()
     print(log[-700:])
-    assert acknowledged(log) == job.stored()
+    assert acknowledged(log) == job.sent() == job.stored()
     assert "The audit is clean." in polka.audit()

@@ -9,13 +9,9 @@ from collections.abc import Awaitable, Iterable
 from typing import Any
 
 from litestar.types import ASGIApp, Message, Receive, Send
-from prometheus_client import disable_created_metrics
 
 from polka.counting import Count, Counts, Histograms, Times
 from polka.logs import request_id
-
-# When each series began is twice as many series, which nobody asks for.
-disable_created_metrics()  # type: ignore[no-untyped-call]
 
 REQUESTS = Counts("polka_http_requests", "Requests, by method, route and status.", ["method", "route", "status"])
 SECONDS = Histograms(
