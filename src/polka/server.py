@@ -26,7 +26,8 @@ from polka import logs, traces
 from polka.failure import Failure
 
 CONNECTION_REQUESTS_MAX = 500
-CONNECTION_SECONDS_MAX = 60.0
+CONNECTION_SECONDS_MAX = 20.0
+"""Slow clients, too, have found a new process within half a minute."""
 GRACE_SECONDS = 15
 KEEP_ALIVE_SECONDS = 75
 """How long a connection may be silent: longer than most load balancers, with their minute, would still use it."""
@@ -153,7 +154,7 @@ class Server(uvicorn.Server):
 
 
 class Connection(HttpToolsProtocol):
-    """One client's connection: it ends after some hundred requests or a minute, and sends each answer at once.
+    """One client's connection: it ends after some hundred requests or seconds, and sends each answer at once.
 
     Clients then connect anew, and load finds new processes. A client that reads nothing is cut off.
     """
