@@ -1,6 +1,7 @@
 """Drills: whatever a `polka up` kills under load, nothing is lost; and what is lost, doubled or wrong is seen."""
 
 import asyncio
+import re
 import signal
 import stat
 import tempfile
@@ -53,7 +54,7 @@ def drilled() -> Iterator[Drilled]:
         drilled = Drilled(running, postgres.own_url(folder), running.key())
         spam = ["spam", *drilled.words, "--banks=5", "--transactions=1000000", "--rate=100", "--progress=lines"]
         with started(folder / "spam", *spam, "--max-workers=10"):
-            wait_for("the spam has begun", lambda: "accepted" in (folder / "spam").read_text())
+            wait_for("the spam has begun", lambda: re.search(r"(?m)^[1-9]", (folder / "spam").read_text()))
             yield drilled
 
 
