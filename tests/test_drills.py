@@ -54,7 +54,7 @@ def drilled() -> Iterator[Drilled]:
         drilled = Drilled(running, postgres.own_url(folder), running.key())
         spam = ["spam", *drilled.words, "--banks=5", "--transactions=1000000", "--rate=100", "--progress=lines"]
         with started(folder / "spam", *spam, "--max-workers=10"):
-            wait_for("the spam has begun", lambda: re.search(r"(?m)^[1-9]", (folder / "spam").read_text()))
+            wait_for("the spam has begun", lambda: re.search(r"(?m)^[1-9][\d,]* of ", (folder / "spam").read_text()))
             yield drilled
 
 

@@ -364,7 +364,7 @@ def test_a_run_shows_the_requests_of_all_its_processes_as_metrics(polka: Running
 def test_a_rate_is_kept(polka: Running) -> None:
     done = spam(polka.url, "--rate=100", transactions=150)
     assert done.returncode == 0, done.stderr
-    assert float(said(done, r"150 of 150 payments in (\S+) s")) >= 1.4
+    assert 1.4 <= float(said(done, r"150 of 150 payments in (\S+) s")) < 6
 
 
 def test_latency_in_an_open_loop_counts_from_the_scheduled_start(polka: Running, tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ def test_new_api_pods_get_their_share(polka: Release) -> None:
         job = polka.spam("scale", maxWorkers=100, transactions=10_000_000)
         job.wait_until_sent(2_000)
         rate_before = rate(polka)
-        wait_for("the autoscaler adds two pods", lambda: len(polka.ready_pods("api")) == 4, seconds=180)
-        wait_for("each new pod gets its share", lambda: least_share(polka, old) > FAIR, SHARE_SECONDS)
+        wait_for_share(polka, old, 3)
+        wait_for_share(polka, old, 4)
         print(f"{rate_before:,.0f} payments a second with 2 pods, {rate(polka):,.0f} with 4")
         polka.upgrade(spammer__enabled=False)
         wait_for("the autoscaler takes them away", lambda: len(polka.pods("api")) == 2, seconds=240)
@@ -41,11 +41,17 @@ def rate(polka: Release) -> float:
     return sum(second[pod] - first.get(pod, 0) for pod in second) / (time.monotonic() - began)
 
 
-def least_share(polka: Release, old: set[str]) -> float:
+def wait_for_share(polka: Release, old: set[str], pods: int) -> None:
+    """The autoscaler adds pods until there are so many; each gets its share within half a minute of being ready."""
+    wait_for(f"there are {pods} pods", lambda: len(polka.ready_pods("api")) >= pods, seconds=180)
+    new = set(polka.ready_pods("api")) - old
+    wait_for("each new pod gets its share", lambda: least_share(polka, new) > FAIR, SHARE_SECONDS)
+
+
+def least_share(polka: Release, new: set[str]) -> float:
     """What the new pod that takes least takes, as a part of an equal share, over some seconds."""
     first = polka.taken()
     time.sleep(3)
     second = polka.taken()
     counts = {pod: second[pod] - first.get(pod, 0) for pod in second}
-    new = [count for pod, count in counts.items() if pod not in old]
-    return min(new) * len(counts) / max(1, sum(counts.values())) if new else 0
+    return min(counts.get(pod, 0) for pod in new) * len(counts) / max(1, sum(counts.values()))

@@ -154,7 +154,7 @@ class Server(uvicorn.Server):
 
 
 class Connection(HttpToolsProtocol):
-    """One client's connection: it ends after some hundred requests or seconds, and sends each answer at once.
+    """One client's connection: it ends after some hundred requests or some seconds, and sends each answer at once.
 
     Clients then connect anew, and load finds new processes. A client that reads nothing is cut off.
     """
