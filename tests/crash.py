@@ -39,12 +39,12 @@ from polka.demo import free_layout, posted
 from polka.policy import INTEREST_BASIS_POINTS_MAX, NOTHING_AGREED, Fee, Interest, Terms
 from polka.processes import Process
 from polka.up import Running, up
+from waiting import WAIT_SECONDS
 
 BANKS, ACCOUNTS, CLIENTS = 5, 3, 4
 WINDOW_SECONDS = 0.2
 PAUSE_SECONDS_MAX = 1.2
 BULK = 5
-SETTLED_SECONDS = 60.0
 RUNS_MAX = 10_000
 SAID_LINES_MAX = 200
 STDERR = 2
@@ -338,7 +338,7 @@ def send(pid: int, number: signal.Signals) -> None:
 async def all_serve(running: Running) -> None:
     for process in running.processes:
         try:
-            async with asyncio.timeout(SETTLED_SECONDS):
+            async with asyncio.timeout(WAIT_SECONDS):
                 while not await process.is_ready():
                     await asyncio.sleep(0.05)
         except TimeoutError:
@@ -395,7 +395,7 @@ async def audited(running: Running) -> list[Run]:
     """All runs of the audit in the background, once one of them has proved all that is posted by now."""
     async with asyncpg.create_pool(running.database_url, min_size=1, max_size=1) as pool:
         number = await pool.fetchval("SELECT number FROM flush")
-        async with asyncio.timeout(SETTLED_SECONDS):
+        async with asyncio.timeout(WAIT_SECONDS):
             while True:
                 runs = (await audit_runs.list_runs(pool, RUNS_MAX)).runs
                 if runs and (runs[0].faults or runs[0].flush >= number):

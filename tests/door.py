@@ -12,6 +12,8 @@ from typing import Any
 
 import httpx
 
+from waiting import WAIT_SECONDS
+
 
 class Loss(Enum):
     """What becomes of the answer, after the api has done what it was asked for."""
@@ -33,7 +35,7 @@ class Door(ThreadingHTTPServer):
     def __init__(self, api_url: str, disturb: Callable[[int], Loss | Answer | None]) -> None:
         super().__init__(("127.0.0.1", 0), Passing)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        self.api = httpx.Client(base_url=api_url, trust_env=False, verify=False)
+        self.api = httpx.Client(base_url=api_url, trust_env=False, verify=False, timeout=WAIT_SECONDS)
         self.keys: Counter[str] = Counter()
         """How often each idempotency key came."""
         self.headers: list[dict[str, str]] = []
@@ -67,7 +69,7 @@ class Passing(BaseHTTPRequestHandler):
             case Loss() as loss:
                 self.passed_on(body)
                 if loss is Loss.HELD:
-                    self.server.closing.wait(30)
+                    self.server.closing.wait(WAIT_SECONDS)
                 self.close_connection = True
                 with contextlib.suppress(OSError):
                     self.connection.shutdown(socket.SHUT_RDWR)

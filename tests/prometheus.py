@@ -14,6 +14,7 @@ import pytest
 
 from polka.demo import free_port
 from services import wait_for
+from waiting import WAIT_SECONDS
 
 CHART = Path(__file__).parents[1] / "charts" / "polka"
 RULES = sorted((CHART / "rules").glob("*.yaml"))
@@ -32,7 +33,7 @@ class Prometheus:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.client = httpx.Client(base_url=f"{url}/api/v1", trust_env=False, timeout=10)
+        self.client = httpx.Client(base_url=f"{url}/api/v1", trust_env=False, timeout=WAIT_SECONDS)
 
     def ask(self, path: str, **parameters: str) -> Any:
         """What its API answers, or its own words about what is wrong with the question."""

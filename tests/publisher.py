@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from waiting import WAIT_SECONDS
+
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
@@ -89,7 +91,7 @@ def silent(released: threading.Event) -> Answer:
     """Not even a head."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
-        released.wait(60)
+        released.wait(WAIT_SECONDS)
 
     return answer
 

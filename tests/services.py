@@ -14,8 +14,7 @@ from typing import Any
 import httpx
 
 from polka.demo import free_port
-
-WAIT_SECONDS = 30.0
+from waiting import WAIT_SECONDS
 
 os.environ["POLKA_RATES_URL"] = ""
 """No test asks anybody outside for exchange rates."""
@@ -28,9 +27,9 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-client = httpx.Client(trust_env=False, verify=False, headers=bearer(KEY))
+client = httpx.Client(trust_env=False, verify=False, headers=bearer(KEY), timeout=WAIT_SECONDS)
 """One for all tests: making one takes longer than a payment. `cache_client` is for caches alone."""
-cache_client = httpx.Client(trust_env=False, verify=False, headers=bearer(CACHE_TOKEN))
+cache_client = httpx.Client(trust_env=False, verify=False, headers=bearer(CACHE_TOKEN), timeout=WAIT_SECONDS)
 
 
 def wait_for(what: str, condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:

@@ -15,6 +15,7 @@ from front_door import NOT_POSTED, everything, post, refused
 from polka import audit
 from proof import prove
 from services import KEY, Services, client, payment, wait_for
+from waiting import WAIT_SECONDS
 from wire import Fault, Wire
 
 
@@ -398,7 +399,7 @@ def test_an_outcome_that_is_not_known_in_time_is_told_as_such(services: Services
 
 def test_connections_are_closed_after_some_hundred_requests(polka: Running) -> None:
     answers = []
-    with httpx.Client() as own:
+    with httpx.Client(timeout=WAIT_SECONDS) as own:
         for _ in range(510):
             response = own.get(f"{polka.url}/hello")
             answers.append(response.headers.get("connection"))

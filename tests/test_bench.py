@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from waiting import WAIT_SECONDS
+
 ROOT = Path(__file__).parent.parent
 OTHER = "## Another measurement\n\nIts figures.\n"
 
@@ -21,7 +23,7 @@ def test_a_measurement_replaces_its_own_section_of_the_results(tmp_path: Path) -
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=WAIT_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -19,6 +19,7 @@ from committed import account_held, commit, held, new_id, tell, transfer
 from exposed import value
 from polka import audit, database, seed
 from services import CACHE_TOKEN, KEY, Service, Services, bearer, cache_client, client, wait_for
+from waiting import WAIT_SECONDS
 from wire import Fault, Wire
 
 pytestmark = pytest.mark.anyio
@@ -28,7 +29,7 @@ QUICK = {"POLKA_FLUSH_SECONDS": "0.1"}
 SLOW = {"POLKA_FLUSH_SECONDS": "3600"}
 
 
-async def until(what: str, check: Callable[[], Any], seconds: float = 30) -> None:
+async def until(what: str, check: Callable[[], Any], seconds: float = WAIT_SECONDS) -> None:
     await asyncio.to_thread(wait_for, what, check, seconds)
 
 
@@ -98,7 +99,7 @@ async def test_it_answers_nobody_before_its_first_flush(services: Services, conn
     async with holder.transaction():
         await holder.execute("SELECT FROM batches WHERE id = $1 FOR UPDATE", batch)
         cache = services.cache(**QUICK)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_SECONDS):
             while not await connection.fetchval(WAITING_FLUSHES):
                 await asyncio.sleep(0.01)
         assert cache_client.get(f"{cache.url}/balance/bank1").status_code == 503
@@ -173,7 +174,7 @@ async def test_a_tombstone_waits_for_a_commit_in_flight(services: Services, conn
     await transaction.start()
     await slow.execute("INSERT INTO batches (id, size, payload) VALUES ($1, 1, $2)", batch, json.dumps(transfer(100)))
     blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%void%'"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         while not await connection.fetchval(blocked):
             await asyncio.sleep(0.02)
     assert held(cache.url, "bank1") == (0, -100)
@@ -235,7 +236,7 @@ async def test_a_flush_whose_connection_is_lost_posts_each_batch_once(
     tell(cache.url, batch, transfer(100))
     await commit(connection, transfer(100), batch)
     told.set()
-    await asyncio.to_thread(wire.struck.wait, 20)
+    assert await asyncio.to_thread(wire.struck.wait, WAIT_SECONDS)
     if fault is Fault.DELAY:
         await asyncio.sleep(0.5)  # not a wait for anything: the backend lives on for a while
         await asyncio.to_thread(wire.release)
@@ -368,7 +369,7 @@ async def test_an_account_is_not_answered_as_of_a_flush_that_memory_has_not(
     await connection.execute("UPDATE flush SET number = number + 1")
     asking = asyncio.create_task(asyncio.to_thread(account_held, cache.url, "bank1", "A1"))
     looks: set[object] = set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         while len(looks) < 3 and not asking.done():
             looks.update(row["query_start"] for row in await connection.fetch(LOOKS))
             await asyncio.sleep(0.005)
@@ -502,7 +503,7 @@ async def test_old_idempotency_keys_are_forgotten_and_their_transactions_stay(
         "FROM transactions, generate_series(1, 12000) AS n"
     )
     services.cache(POLKA_IDEMPOTENCY_KEY_SECONDS=str(23.5 * 3600)).ready()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(WAIT_SECONDS):
         while await connection.fetchval("SELECT count(*) FROM idempotency_keys") != 23:
             await asyncio.sleep(0.05)
     assert await connection.fetchval("SELECT max(key::int) FROM idempotency_keys") == 23
@@ -530,11 +531,13 @@ async def test_it_answers_whoever_has_its_token_and_tells_everybody_how_it_is(se
     cache = services.cache().ready()
     for headers in ({}, bearer(KEY), {"Authorization": CACHE_TOKEN}):
         for method, path in (("GET", "/balance"), ("POST", "/balance"), ("GET", "/balance/bank1"), ("GET", "/nothing")):
-            response = httpx.request(method, f"{cache.url}{path}", headers=headers, trust_env=False)
+            response = httpx.request(
+                method, f"{cache.url}{path}", headers=headers, trust_env=False, timeout=WAIT_SECONDS
+            )
             assert response.status_code == 401
             assert response.headers["www-authenticate"] == 'Bearer realm="polka cache"'
     for path in ("/health/live", "/health/ready", "/metrics"):
-        assert httpx.get(f"{cache.url}{path}", trust_env=False).status_code == 200
+        assert httpx.get(f"{cache.url}{path}", trust_env=False, timeout=WAIT_SECONDS).status_code == 200
     assert cache_client.get(f"{cache.url}/balance").status_code == 200
 
 

@@ -23,6 +23,7 @@ from locks import until_waiting
 from polka.transactions import Party, Payment
 from test_posting import MARK, SLOW_COMMITS, accepted, is_commit, key, pay, stored
 from test_reservations import CAP, cap
+from waiting import WAIT_SECONDS
 from wire import Fault, Wire
 
 pytestmark = pytest.mark.anyio
@@ -88,7 +89,7 @@ def refusal(outcome: Any) -> Refusal:
 
 
 async def until(check: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         while not check():
             await asyncio.sleep(0.01)
 

@@ -15,6 +15,7 @@ import pytest
 
 from front_door import fetch
 from services import KEY, Service, Services, bearer, client, payment, wait_for
+from waiting import WAIT_SECONDS
 
 CLIENTS = 8
 QUICK = {"POLKA_FLUSH_SECONDS": "0.2"}
@@ -42,7 +43,7 @@ def capped_load(apis: list[Service]) -> Iterator[Load]:
     load = Load()
 
     def pay(api: Service) -> None:
-        with httpx.Client(trust_env=False, headers=bearer(KEY), timeout=30) as http:
+        with httpx.Client(trust_env=False, headers=bearer(KEY), timeout=WAIT_SECONDS) as http:
             while not load.is_over.is_set():
                 with contextlib.suppress(httpx.HTTPError):
                     answer = http.post(f"{api.url}/transaction", json=payment(1)).json()
@@ -59,7 +60,7 @@ def capped_load(apis: list[Service]) -> Iterator[Load]:
 
 
 def patch(api: Service, **terms: Any) -> None:
-    client.patch(f"{api.url}/banks/bank1", json=terms, timeout=30).raise_for_status()
+    client.patch(f"{api.url}/banks/bank1", json=terms, timeout=WAIT_SECONDS).raise_for_status()
 
 
 def some_more(load: Load, code: str, apis: list[Service]) -> None:

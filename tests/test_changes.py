@@ -13,6 +13,7 @@ from conftest import Running
 from front_door import NOT_POSTED, fetch, post, refused
 from proof import prove
 from services import client, payment, wait_for
+from waiting import WAIT_SECONDS
 
 
 def url_of(polka: Running, transaction: dict[str, Any], api: int = 0) -> str:
@@ -203,7 +204,9 @@ def test_a_deletion_sent_through_two_apis_at_once_with_one_key_is_done_once(polk
     made = [result["transaction"] for result in results]
 
     async def delete_twice() -> list[list[httpx.Response]]:
-        async with httpx.AsyncClient(trust_env=False, verify=False, headers=dict(client.headers)) as sender:
+        async with httpx.AsyncClient(
+            trust_env=False, verify=False, headers=dict(client.headers), timeout=WAIT_SECONDS
+        ) as sender:
             return [
                 await asyncio.gather(
                     *(
@@ -254,7 +257,9 @@ def test_of_two_changes_at_once_through_two_apis_exactly_one_wins(polka: Running
 
 async def race(polka: Running, ids: list[str], rival: str) -> list[list[int]]:
     """The statuses of a DELETE and its rival's, for each payment."""
-    async with httpx.AsyncClient(trust_env=False, verify=False, headers=dict(client.headers)) as racer:
+    async with httpx.AsyncClient(
+        trust_env=False, verify=False, headers=dict(client.headers), timeout=WAIT_SECONDS
+    ) as racer:
 
         async def pair(transaction_id: str, turn: int) -> list[int]:
             first, second = (polka.apis[turn % 2].url, polka.apis[1 - turn % 2].url)

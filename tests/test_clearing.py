@@ -16,6 +16,7 @@ from conftest import execute
 from front_door import fetch, refused
 from proof import prove
 from services import KEY, Services, bearer, client, payment, wait_for
+from waiting import WAIT_SECONDS
 from wire import Fault, Wire
 
 NOTHING_MORE = {"fees": 0, "interest": 0}
@@ -37,10 +38,10 @@ class Cleared:
         return str(client.post(f"{self.api.url}/transaction", json=body).raise_for_status().json()["id"])
 
     def close(self, window: int) -> httpx.Response:
-        return client.post(f"{self.api.url}/clearing", json={"window": window}, timeout=20)
+        return client.post(f"{self.api.url}/clearing", json={"window": window}, timeout=WAIT_SECONDS)
 
     def settle(self, window: int) -> httpx.Response:
-        return client.post(f"{self.api.url}/clearing/{window}/settle", timeout=20)
+        return client.post(f"{self.api.url}/clearing/{window}/settle", timeout=WAIT_SECONDS)
 
     def get(self, path: str = "", **params: Any) -> Any:
         return client.get(f"{self.api.url}/clearing{path}", params=params).raise_for_status().json()
@@ -194,7 +195,7 @@ def test_a_closed_window_soon_tells_what_clearing_saves(services: Services) -> N
 def polka(cleared: Cleared, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "polka", "clearing", *words, f"--url={cleared.api.url}"]
     environ = os.environ | {"POLKA_KEY": KEY, "COLUMNS": "40"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environ)
+    return subprocess.run(command, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False, env=environ)
 
 
 def test_commands_close_settle_and_show_a_window(services: Services) -> None:

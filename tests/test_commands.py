@@ -26,6 +26,7 @@ from polka.demo import free_layout, free_port
 from polka.migrations import REVISION
 from polka.postgres import Server
 from services import CACHE_TOKEN, KEY, Services, bearer, client, payment, wait_for
+from waiting import WAIT_SECONDS
 from wire import Wire
 
 POLKA = [sys.executable, "-m", "polka"]
@@ -33,7 +34,7 @@ POLKA = [sys.executable, "-m", "polka"]
 
 def polka(*words: str, **environ: str | None) -> subprocess.CompletedProcess[str]:
     env = environment(**environ)
-    return subprocess.run([*POLKA, *words], capture_output=True, text=True, timeout=120, env=env, check=False)
+    return subprocess.run([*POLKA, *words], capture_output=True, text=True, timeout=WAIT_SECONDS, env=env, check=False)
 
 
 def environment(**chosen: str | None) -> dict[str, str]:
@@ -52,7 +53,7 @@ def started(log: Path, *words: str, **environ: str) -> Iterator[subprocess.Popen
         yield process
     finally:
         process.kill()
-        process.wait(30)
+        process.wait(WAIT_SECONDS)
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -174,7 +175,7 @@ def test_wait_ends_once_the_database_answers_and_has_the_schema(empty_database_u
         wait_for("it waits for the schema", lambda: "Waiting: The database has schema revision none" in log.read_text())
         assert waiting.poll() is None
         assert polka("migrate", POLKA_DATABASE_URL=empty_database_url).returncode == 0
-        assert waiting.wait(30) == 0
+        assert waiting.wait(WAIT_SECONDS) == 0
     assert log.read_text().splitlines()[-1] == f"The database answers, at schema revision {REVISION}."
 
 
@@ -184,7 +185,7 @@ def test_migrate_waits_for_the_database_as_long_as_it_is_told(empty_database_url
     with contextlib.closing(wire), started(log, "migrate", "--timeout=5m", POLKA_DATABASE_URL=wire.url) as migrating:
         wait_for("it waits for an answer", lambda: "Waiting: The database does not answer: " in log.read_text())
         wire.accept()
-        assert migrating.wait(30) == 0
+        assert migrating.wait(WAIT_SECONDS) == 0
     assert log.read_text().splitlines()[-1] == f"The schema is at revision {REVISION}."
 
 
@@ -402,21 +403,21 @@ def first_of_a_namespace(log: Path, *words: str, **environ: str) -> Iterator[sub
         yield process
     finally:
         process.kill()
-        process.wait(30)
+        process.wait(WAIT_SECONDS)
 
 
 def stop_first(process: subprocess.Popen[bytes]) -> int:
     """Its exit code, after it was told to stop."""
     (first,) = psutil.Process(process.pid).children()
     first.terminate()
-    return process.wait(30)
+    return process.wait(WAIT_SECONDS)
 
 
 @needs_a_namespace
 @pytest.mark.parametrize("name", ["api", "cache", "wait", "migrate", "audit", "seed"])
 def test_the_first_process_of_a_container_stops_while_it_still_connects(name: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as database:
-        database.settimeout(30)
+        database.settimeout(WAIT_SECONDS)
         words = [name, *([f"--port={free_port()}"] if name in ("api", "cache") else [])]
         url = f"postgresql://nobody@127.0.0.1:{database.getsockname()[1]}/none"
         with first_of_a_namespace(tmp_path / "log", *words, POLKA_DATABASE_URL=url) as process:
@@ -477,7 +478,7 @@ def up(folder: Path, **environ: str) -> Iterator[Up]:
     finally:
         if running.process.poll() is None:
             running.process.send_signal(signal.SIGINT)
-        running.process.wait(60)
+        running.process.wait(WAIT_SECONDS)
 
 
 def test_up_restarts_what_dies_and_ctrl_c_stops_all(tmp_path: Path) -> None:
@@ -503,7 +504,7 @@ def test_up_restarts_what_dies_and_ctrl_c_stops_all(tmp_path: Path) -> None:
         done = polka("audit", POLKA_DATABASE_URL=f"postgresql://postgres@/postgres?host={socket_of(running)}")
         assert done.returncode == 0, done.stdout
         running.process.send_signal(signal.SIGINT)
-        assert running.process.wait(60) == 0
+        assert running.process.wait(WAIT_SECONDS) == 0
         assert "Traceback" not in running.said()
         for pid in pids:
             with pytest.raises(ProcessLookupError):
@@ -622,7 +623,7 @@ def test_a_watched_demo_goes_on_at_its_rate_until_ctrl_c_and_ends_with_a_clean_a
         wait_for("it has paid for a while", lambda: len(payments_of(url, key)) >= 100)
         assert client.get(f"{url}/drills", headers=bearer(key)).json()["targets"] == ["cache", "api", "postgres"]
         demo.send_signal(signal.SIGINT)
-        assert demo.wait(60) == 0, log.read_text()
+        assert demo.wait(WAIT_SECONDS) == 0, log.read_text()
     said = log.read_text()
     paid = re.search(r"^(\d+) payments in (\S+) s: (\d+) a second$", said, re.MULTILINE)
     assert paid, said

@@ -13,6 +13,7 @@ from uvicorn.server import ServerState
 
 from polka import server
 from polka.server import Connection, Drain
+from waiting import WAIT_SECONDS
 
 
 async def app(_: Any, __: Any, send: Any) -> None:
@@ -32,7 +33,7 @@ async def serving() -> AsyncIterator[int]:
 
 def answers_until_it_ends(port: int, most: int) -> int:
     """How many answers a client has had when it is told that its connection ends; `most` if it is not by then."""
-    client = HTTPConnection("127.0.0.1", port, timeout=30)
+    client = HTTPConnection("127.0.0.1", port, timeout=WAIT_SECONDS)
     for count in range(1, most):
         client.request("GET", "/")
         response = client.getresponse()

@@ -23,8 +23,9 @@ from front_door import refused
 from polka import api_keys, server
 from polka.console_key import console_key
 from polka.keys import Scope
-from services import KEY, WAIT_SECONDS, Services, bearer, client, payment, wait_for
+from services import KEY, Services, bearer, client, payment, wait_for
 from test_keys import new_key, send
+from waiting import WAIT_SECONDS
 from wire import Wire
 
 CAP = 10**13
@@ -37,7 +38,7 @@ def polka(own_polka: Running) -> Running:
 
 def session(url: str, key: str = KEY) -> dict[str, str]:
     """The header of a browser that has traded its key."""
-    response = httpx.post(f"{url}/console/session", headers=bearer(key), trust_env=False)
+    response = httpx.post(f"{url}/console/session", headers=bearer(key), trust_env=False, timeout=WAIT_SECONDS)
     assert response.status_code == 204, response.text
     return {"Cookie": response.headers["set-cookie"].partition(";")[0]}
 
@@ -57,7 +58,9 @@ def snapshots(url: str, headers: dict[str, str] | None = None, **params: str) ->
 
 def opening(url: str, headers: dict[str, str]) -> httpx.Response:
     """The answer to whoever opens a stream, which is not read."""
-    with httpx.stream("GET", f"{url}/console/events", headers=headers, trust_env=False) as response:
+    with httpx.stream(
+        "GET", f"{url}/console/events", headers=headers, trust_env=False, timeout=WAIT_SECONDS
+    ) as response:
         if not response.is_success:
             response.read()
     return response

@@ -60,7 +60,7 @@ def test_a_drill_by_its_button_ends_with_nothing_lost(page: webdriver.Chrome, dr
     wait_for(
         "no other can be started", lambda: not page.find_elements(By.CSS_SELECTOR, "#drill-buttons button:enabled")
     )
-    wait_for("it has ended", lambda: len(drilled.told()["results"]) == before + 1, 60)
+    wait_for("it has ended", lambda: len(drilled.told()["results"]) == before + 1)
     drill = drilled.told()["results"][0]
     counts = {
         part: (drill[f"acknowledged_{part}"], drill["findings"][f"stored_{part}"]) for part in ("before", "after")

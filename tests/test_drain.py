@@ -14,6 +14,7 @@ import pytest
 
 from front_door import fetch
 from services import KEY, Service, Services, bearer, client, payment, wait_for
+from waiting import WAIT_SECONDS
 
 CLIENTS = 8
 
@@ -22,7 +23,7 @@ def connected(service: Service) -> HTTPConnection:
     """A client that sends each request once, and keeps its connection for as long as it may."""
     port = httpx.URL(service.url).port
     assert port
-    return HTTPConnection("127.0.0.1", port, timeout=30)
+    return HTTPConnection("127.0.0.1", port, timeout=WAIT_SECONDS)
 
 
 def answer(connection: HTTPConnection, path: str = "/hello") -> HTTPResponse:
@@ -42,7 +43,7 @@ def draining(service: Service) -> httpx.Response | None:
 def silent(service: Service) -> Iterator[socket.socket]:
     """A connection over which nothing has been sent; the service has taken it, as it has a later one."""
     port = httpx.URL(service.url).port
-    with socket.create_connection(("127.0.0.1", port or 0), timeout=30) as opened:
+    with socket.create_connection(("127.0.0.1", port or 0), timeout=WAIT_SECONDS) as opened:
         client_of_its_own = connected(service)
         assert answer(client_of_its_own, "/health/live").status == 200
         client_of_its_own.close()
@@ -106,7 +107,7 @@ def test_no_request_fails_while_clients_move_from_an_api_that_stops_to_another(s
 def take(sent: threading.Semaphore, count: int) -> None:
     """Wait for this many payments."""
     for _ in range(count):
-        assert sent.acquire(timeout=30)
+        assert sent.acquire(timeout=WAIT_SECONDS)
 
 
 def test_a_connection_that_stays_silent_is_closed_at_the_end_of_the_drain(services: Services) -> None:

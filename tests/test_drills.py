@@ -23,6 +23,7 @@ from polka.control import Answer
 from polka.drills import Drills, Payment, Record, Target, balances, compare, differences
 from services import KEY, Services, bearer, client, wait_for
 from test_commands import Up, one_line, polka, started, up
+from waiting import WAIT_SECONDS
 
 
 class Drilled:
@@ -115,7 +116,7 @@ def test_what_is_lost_and_what_is_doubled_is_counted(drilled: Drilled, tmp_path:
         asyncio.run(
             execute(drilled.database_url, f"UPDATE accounts SET balance = balance + 7 WHERE account = '{account}'")
         )
-        assert drilling.wait(60) == 1
+        assert drilling.wait(WAIT_SECONDS) == 1
     assert "Lost 1, doubled 1, stored without a yes 0.\n" in log.read_text()
     latest = drilled.told()["results"][0]
     assert latest["id"] == running["id"]
@@ -156,7 +157,7 @@ def test_a_database_of_the_users_own_is_not_killed_and_a_stop_ends_a_drill(tmp_p
         assert drilled.post(json={"target": "cache"}).status_code == 202
         wait_for("it pays", lambda: drilled.told()["running"]["acknowledged_before"])
         running.process.send_signal(signal.SIGINT)
-        assert running.process.wait(60) == 0
+        assert running.process.wait(WAIT_SECONDS) == 0
         assert "Traceback" not in running.said()
     keys = fetch(database_url, "SELECT revoked_at IS NULL FROM api_keys WHERE name LIKE 'drill-%'")
     assert keys == [(False,)]

@@ -11,6 +11,7 @@ import pytest
 
 from conftest import Running
 from services import KEY
+from waiting import WAIT_SECONDS
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "docs" / "examples"
@@ -18,7 +19,7 @@ EXAMPLES = ROOT / "docs" / "examples"
 
 def run(polka: Running, *command: str) -> str:
     environ = os.environ | {"POLKA_URL": polka.url, "POLKA_KEY": KEY}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ, timeout=WAIT_SECONDS)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

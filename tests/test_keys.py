@@ -24,6 +24,7 @@ from polka.keys import Scope
 from services import CACHE_TOKEN, KEY, Services, bearer, client, payment, wait_for
 from test_commands import one_line
 from test_commands import polka as command
+from waiting import WAIT_SECONDS
 from wire import Wire
 
 SEND, READ, BANKS, OPERATE = Scope
@@ -435,7 +436,7 @@ def test_a_flood_of_unknown_keys_is_no_flood_of_queries(services: Services, wire
         return {(await many.get(f"{api.url}/banks", headers=bearer(api_keys.new_key()))).status_code for _ in range(20)}
 
     async def flood() -> list[set[int]]:
-        async with httpx.AsyncClient(trust_env=False, verify=False) as many:
+        async with httpx.AsyncClient(trust_env=False, verify=False, timeout=WAIT_SECONDS) as many:
             return await asyncio.gather(*(try_keys(many) for _ in range(20)))
 
     messages, began = wire.messages, time.monotonic()

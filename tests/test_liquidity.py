@@ -584,7 +584,7 @@ def test_the_cache_shows_them_as_metrics(told: Told) -> None:
     def shown() -> set[str]:
         return set(client.get(f"{told.cache.url}/metrics").text.splitlines())
 
-    wait_for("the metrics are up to date", lambda: 'polka_owed_minor_units{currency="USD"} 100.0' in shown(), 60)
+    wait_for("the metrics are up to date", lambda: 'polka_owed_minor_units{currency="USD"} 100.0' in shown())
     assert shown() >= {
         'polka_owes_minor_units{currency="USD"} 100.0',
         'polka_held_minor_units{currency="USD"} 0.0',

@@ -24,6 +24,7 @@ from polka.demo import free_port
 from polka.instrumentation import Instrumented
 from polka.logs import Sampling
 from services import CACHE_TOKEN, KEY, Service, Services, bearer, cache_client, client, payment, wait_for
+from waiting import WAIT_SECONDS
 from wire import Fault, Wire
 
 FOREIGN = """\
@@ -67,7 +68,7 @@ def has_gone(service: Service) -> bool:
 
 def run_python(code: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, env=environ
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=WAIT_SECONDS, check=False, env=environ
     )
 
 
@@ -138,7 +139,9 @@ def test_an_answer_has_the_id_of_its_request(polka: Running) -> None:
         head = bearer(CACHE_TOKEN if url == polka.cache.url else KEY)
         if given:
             head["X-Request-ID"] = given
-        answer = httpx.request("POST", f"{url}/transaction", headers=head, trust_env=False, **fields)
+        answer = httpx.request(
+            "POST", f"{url}/transaction", headers=head, trust_env=False, timeout=WAIT_SECONDS, **fields
+        )
         (own,) = answer.headers.get_list("x-request-id")
         return own
 
@@ -150,7 +153,7 @@ def test_an_answer_has_the_id_of_its_request(polka: Running) -> None:
         for insane in ("x" * 129, "two words", 'quo"te', "{}"):
             assert re.fullmatch(r"[0-9a-f]{16}-[0-9a-f]+", answered(url, insane))
         assert len({answered(url) for _ in range(20)}) == 20
-    refused = httpx.get(f"{polka.url}/banks", headers=bearer("nothing"), trust_env=False)
+    refused = httpx.get(f"{polka.url}/banks", headers=bearer("nothing"), trust_env=False, timeout=WAIT_SECONDS)
     assert (refused.status_code, "x-request-id" in refused.headers) == (401, True)
 
 
@@ -259,7 +262,7 @@ def test_no_log_has_a_secret_or_an_account(services: Services, wire: Wire) -> No
     for place in ("127.0.0.1:1", "127.0.0.1:port", "[::1"):
         command = [sys.executable, "-m", "polka", "cache", f"--port={free_port()}"]
         environ = os.environ | {"POLKA_DATABASE_URL": f"postgresql://u:{password}@{place}", "POLKA_CACHE_TOKEN": token}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environ)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False, env=environ)
         (line,) = map(json.loads, done.stderr.splitlines())
         assert (done.returncode, line["level"]) == (1, "critical")
         assert password not in done.stderr + done.stdout

@@ -19,6 +19,7 @@ from polka.background import background
 from polka.counting import SECONDS, Counts, Histograms
 from polka.metrics import LOOK_SECONDS, show_pool, watch_loop
 from services import Services, client, payment, wait_for
+from waiting import WAIT_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -141,7 +142,7 @@ async def test_an_event_loop_that_is_held_up_shows_for_how_long() -> None:
         await asyncio.sleep(0)  # it has begun to wait
         before = late_seconds()
         time.sleep(0.5)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_SECONDS):
             while late_seconds() - before < 0.5 - LOOK_SECONDS:
                 await asyncio.sleep(0.01)
 

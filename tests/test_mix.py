@@ -15,6 +15,7 @@ from proof import prove
 from services import KEY
 from spammer.mix import read_mix
 from test_commands import POLKA
+from waiting import WAIT_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def test_a_mix_that_is_none(text: str) -> None:
 def spam(url: str, *words: str) -> subprocess.CompletedProcess[str]:
     command = [*POLKA, "spam", f"--url={url}", "--max-workers=8", "--accounts=5", *words]
     environ = os.environ | {"POLKA_KEY": KEY}
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environ)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=WAIT_SECONDS, env=environ)
 
 
 @pytest.mark.parametrize("bulk", [1, 20])

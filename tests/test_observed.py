@@ -14,6 +14,7 @@ import queries
 from conftest import Observed
 from prometheus import SCRAPE_SECONDS, Prometheus, program
 from services import client
+from waiting import WAIT_SECONDS
 
 EMPTY = {
     r"\b(kube|kubelet|container|node|machine)_": "Kubernetes tells it, of a cluster alone",
@@ -31,7 +32,7 @@ def found(prometheus: Prometheus, expression: str) -> bool:
     return any(not math.isnan(series["value"]) for series in prometheus.query(expression))
 
 
-def unanswered(prometheus: Prometheus, expressions: Iterable[str], seconds: float = 20) -> list[str]:
+def unanswered(prometheus: Prometheus, expressions: Iterable[str], seconds: float = WAIT_SECONDS) -> list[str]:
     """The queries that find nothing within this time, and are not listed with a reason for it.
 
     Of those that are listed the parts are asked for, but for the one that may be empty.

@@ -23,6 +23,7 @@ from api.settings import Settings
 from locks import until_waiting
 from polka import database
 from polka.transactions import Party, Payment, Transaction
+from waiting import WAIT_SECONDS
 from wire import Fault, Wire
 
 pytestmark = pytest.mark.anyio
@@ -251,7 +252,7 @@ async def test_a_payment_after_a_lost_commit_does_not_wait_for_it(
     await connection.execute("BEGIN; LOCK TABLE idempotency_keys IN SHARE MODE")
     wire.arm(Fault.LOSE_ANSWER, is_commit)
     lost = asyncio.create_task(posting.post(pay(2, MARK), key("k"), 20))
-    await asyncio.to_thread(wire.struck.wait, 10)
+    assert await asyncio.to_thread(wire.struck.wait, WAIT_SECONDS)
     await until_waiting(database_url)
     await connection.execute("COMMIT")
     assert accepted(await posting.post(pay(3), None, 5)).transaction.amount == 3
@@ -290,7 +291,7 @@ async def test_a_batch_that_goes_again_tells_the_cache_which_one_it_replaces(sta
 
     posting = await start(cache=cache)
     outcome = accepted(await posting.post(pay(), key("k"), 5))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_SECONDS):
         while len(told) < 2:
             await asyncio.sleep(0.01)
     assert [(batch["batch"], batch["replaces"]) for batch in told] == [
@@ -311,7 +312,7 @@ async def test_the_cache_hears_of_a_failed_batch_of_which_nothing_is_left(start:
     accepted(await first.post(pay(), key("taken"), 5))
     assert accepted(await second.post(pay(), key("taken"), 5)).replayed
     accepted(await second.post(pay(), key("next"), 5))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_SECONDS):
         while len(told) < 2:
             await asyncio.sleep(0.01)
     assert [batch["replaces"] for batch in told] == [[], [told[0]["batch"]]]

@@ -20,6 +20,7 @@ from locks import Locked, until_waiting
 from polka import audit
 from polka.failure import Failure
 from services import CACHE_TOKEN, Service, Services, client, payment, wait_for
+from waiting import WAIT_SECONDS
 from wire import Fault, Wire
 
 YEARLY = "0 0 1 1 *"
@@ -107,7 +108,7 @@ def test_a_cache_with_a_wrong_schedule_ends_with_one_line(services: Services, ex
         "POLKA_LOG_FORMAT": "text",
     }
     command = [sys.executable, "-m", "polka", "cache", "--port=1"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environ)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False, env=environ)
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1] == f"Error: POLKA_CLEARING_SCHEDULE: {fact}"
 
@@ -273,7 +274,7 @@ def test_a_connection_lost_at_the_commit_of_a_firing_leaves_it_done_once(
     wire.arm(fault, is_its_commit)
     services.database_url = wire.url
     cache = services.another_cache(**scheduled.environ)
-    assert wire.struck.wait(30)
+    assert wire.struck.wait(WAIT_SECONDS)
     if fault is Fault.DELAY:
         wire.release()
     wait_for("it is closed and settled", lambda: fetch(direct, WINDOWS) == FIRED)

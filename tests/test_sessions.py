@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from api import sessions
 from api.local import is_from_elsewhere, is_local
 from services import Services
+from waiting import WAIT_SECONDS
 
 SECRET = "a secret that all apis have"
 times = st.integers(0, 10**10)
@@ -69,10 +70,12 @@ def test_a_page_of_another_site_is_told_apart(headers: dict[str, str], expected:
 def test_without_keys_it_opens_under_names_that_are_this_machines_alone(services: Services) -> None:
     url = services.api(POLKA_NO_AUTH="true").ready().url
     for host, status in ((httpx.URL(url).netloc.decode(), 204), ("localhost", 204), ("rebound.example", 403)):
-        opened = httpx.post(f"{url}/console/session", headers={"Host": host}, trust_env=False)
+        opened = httpx.post(f"{url}/console/session", headers={"Host": host}, trust_env=False, timeout=WAIT_SECONDS)
         assert opened.status_code == status, opened.text
         assert "set-cookie" not in opened.headers
-    with httpx.stream("GET", f"{url}/console/events", trust_env=False) as response:
+    with httpx.stream("GET", f"{url}/console/events", trust_env=False, timeout=WAIT_SECONDS) as response:
         assert response.status_code == 200
-    with httpx.stream("GET", f"{url}/console/events", headers={"Host": "rebound.example"}, trust_env=False) as response:
+    with httpx.stream(
+        "GET", f"{url}/console/events", headers={"Host": "rebound.example"}, trust_env=False, timeout=WAIT_SECONDS
+    ) as response:
         assert response.status_code == 403

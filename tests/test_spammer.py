@@ -38,6 +38,7 @@ from services import KEY, Services, client, wait_for
 from spammer.metrics import Spammed
 from spammer.plan import Plan, Tickets, plan, read_currencies
 from spammer.tally import ACCEPTED, Tally, progress, rounded, summary
+from waiting import WAIT_SECONDS
 
 BANKS = [f"bank{n}" for n in range(1, 11)]
 
@@ -258,7 +259,7 @@ def spam(url: str, *words: str, transactions: int = 100) -> subprocess.Completed
         [*SPAM, f"--url={url}", f"--transactions={transactions}", "--max-workers=10", *words],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=WAIT_SECONDS,
         check=False,
     )
 
@@ -273,7 +274,7 @@ def spamming(log: Path, url: str, *words: str) -> Iterator[subprocess.Popen[byte
     finally:
         if process.poll() is None:
             process.kill()
-        process.wait(30)
+        process.wait(WAIT_SECONDS)
 
 
 STORED = "SELECT count(*) FROM transactions"
@@ -319,7 +320,7 @@ def test_it_is_a_plain_locustfile(polka: Running, tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=WAIT_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -375,7 +376,7 @@ def test_latency_in_an_open_loop_counts_from_the_scheduled_start(polka: Running,
         wait_for("it has begun", lambda: stored(polka) > before + 20)
         with polka.apis[0].frozen():
             time.sleep(1)  # not a wait for anything: this is how long it is frozen
-        assert process.wait(60) == 0, log.read_text()
+        assert process.wait(WAIT_SECONDS) == 0, log.read_text()
     found = re.search(r"p95 ([\d,]+) ms", log.read_text())
     assert found, log.read_text()
     assert int(found[1].replace(",", "")) >= 500
@@ -573,12 +574,12 @@ def test_it_waits_for_the_api_as_long_as_it_is_told(services: Services, tmp_path
     with spamming(log, api.url, "--transactions=20", "--wait=5m") as process:
         wait_for("it waits", lambda: "Waiting for " in log.read_text())
         api.restart()
-        assert process.wait(60) == 0, log.read_text()
+        assert process.wait(WAIT_SECONDS) == 0, log.read_text()
     assert "20 of 20 payments" in log.read_text()
     with spamming(log, f"http://127.0.0.1:{free_port()}", "--wait=5m") as process:
         wait_for("it waits", lambda: "Waiting for " in log.read_text())
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 1
+        assert process.wait(WAIT_SECONDS) == 1
 
 
 def test_it_waits_for_its_key_to_be_made(polka: Running, tmp_path: Path) -> None:
@@ -591,7 +592,7 @@ def test_it_waits_for_its_key_to_be_made(polka: Running, tmp_path: Path) -> None
     with spamming(log, polka.url, "--transactions=20", "--wait=5m", f"--key={key}") as process:
         wait_for("it waits", lambda: "asks for a key" in log.read_text())
         asyncio.run(make())
-        assert process.wait(60) == 0, log.read_text()
+        assert process.wait(WAIT_SECONDS) == 0, log.read_text()
 
 
 @pytest.mark.parametrize(("number", "processes"), [(signal.SIGINT, 1), (signal.SIGTERM, 2)])
@@ -603,11 +604,11 @@ def test_a_run_that_is_stopped_early_says_so_and_has_failed(
         wait_for("it has begun", lambda: stored(polka) > before)
         family = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(number)
-        assert process.wait(30) == 1, log.read_text()
+        assert process.wait(WAIT_SECONDS) == 1, log.read_text()
     assert "Stopped early." in log.read_text()
     assert "Traceback" not in log.read_text()
     assert len(family) == (0 if processes == 1 else 2)
-    assert not psutil.wait_procs(family, 10)[1]
+    assert not psutil.wait_procs(family, WAIT_SECONDS)[1]
 
 
 @pytest.mark.parametrize(("number", "processes"), [(signal.SIGINT, 1), (signal.SIGTERM, 2)])
@@ -633,7 +634,7 @@ def test_a_run_without_end_that_did_not_go_well_has_failed(polka: Running, tmp_p
     ):
         wait_for("something is refused", lambda: "warning: invalid" in log.read_text())
         process.send_signal(signal.SIGTERM)
-        assert process.wait(25) == 1, log.read_text()
+        assert process.wait(WAIT_SECONDS) == 1, log.read_text()
 
 
 @pytest.mark.parametrize("rate", ["nan", "1e300", "inf"])
@@ -654,7 +655,7 @@ def test_a_run_that_loses_a_worker_process_or_all_of_them_ends_and_has_failed(po
         for worker in (one, *psutil.Process(loses_all.pid).children()):
             worker.kill()
         for process, log in zip((loses_one, loses_all), logs, strict=True):
-            assert process.wait(30) == 1, log.read_text()
+            assert process.wait(WAIT_SECONDS) == 1, log.read_text()
             assert "Stopped early." in log.read_text()
             assert "Traceback" not in log.read_text()
     assert "A worker process has died" in logs[0].read_text()
@@ -666,7 +667,7 @@ def test_a_killed_run_leaves_nobody_behind(polka: Running, tmp_path: Path) -> No
         wait_for("it has begun", lambda: stored(polka) > before)
         family = psutil.Process(process.pid).children(recursive=True)
         process.kill()
-        assert not psutil.wait_procs(family, 10)[1]
+        assert not psutil.wait_procs(family, WAIT_SECONDS)[1]
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -689,8 +690,8 @@ def test_the_web_page_starts_runs_of_exactly_n_payments(polka: Running, tmp_path
         wait_for("all workers are there again", lambda: workers(page) == processes)
         family = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0, log.read_text()
-        assert not psutil.wait_procs(family, 10)[1]
+        assert process.wait(WAIT_SECONDS) == 0, log.read_text()
+        assert not psutil.wait_procs(family, WAIT_SECONDS)[1]
 
 
 def test_workers_elsewhere_send_exactly_n_payments_for_a_page(

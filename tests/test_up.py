@@ -9,6 +9,7 @@ from polka.failure import Failure
 from polka.postgres import Programs, Server
 from polka.processes import Process
 from polka.up import keep_running
+from waiting import WAIT_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +42,7 @@ async def test_a_process_is_started_again_whatever_went_wrong_before() -> None:
     keeper = asyncio.create_task(keep_running(process, said.append))
     assert process.running
     process.running.kill()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(WAIT_SECONDS):
         while not any("runs again" in line for line in said):
             await asyncio.sleep(0.01)
     assert [line for line in said if "nobody thought of this" in line] == [

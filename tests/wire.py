@@ -8,6 +8,8 @@ from enum import Enum
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from waiting import WAIT_SECONDS
+
 Matches = Callable[[bytes], bool]
 
 
@@ -51,7 +53,7 @@ class Wire:
     def release(self) -> None:
         """Let a delayed message go to the server, and wait until the server has dealt with it."""
         self._release.set()
-        assert self.done.wait(30), "the server did not answer the delayed message"
+        assert self.done.wait(WAIT_SECONDS), "the server did not answer the delayed message"
 
     def refuse(self) -> None:
         """Cut each new connection at once, until `accept`."""

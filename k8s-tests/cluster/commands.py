@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import httpx
 
+from waiting import WAIT_SECONDS
+
 T = TypeVar("T")
 
 
@@ -33,7 +35,7 @@ def run(*command: str | Path, stdin: str | None = None, seconds: float = 300, en
     return done.stdout
 
 
-def wait_for(what: str, condition: Callable[[], T], seconds: float = 120) -> T:
+def wait_for(what: str, condition: Callable[[], T], seconds: float = WAIT_SECONDS) -> T:
     """The condition's value once it is true. A command or a request that fails does not succeed yet."""
     deadline = time.monotonic() + seconds
     while True:

@@ -13,6 +13,7 @@ from cluster import discovery
 from cluster.cluster import Cluster
 from cluster.discovery import META, PORT, plain
 from cluster.release import OURS, RESTRICTED, Release
+from waiting import WAIT_SECONDS
 
 IMAGE = "prometheus:tests"
 DOCKERFILE = """
@@ -46,7 +47,7 @@ class Prometheus:
         rules = {"groups": groups(self._release)}
         files = {"prometheus.yml": yaml.safe_dump(config), "rules.yml": yaml.safe_dump(rules)}
         self._cluster.kubectl("apply", "--filename=-", stdin=json.dumps(self._objects(files)))
-        self._kubectl("wait", "pod/prometheus", "--for=condition=Ready", "--timeout=120s")
+        self._kubectl("wait", "pod/prometheus", "--for=condition=Ready", f"--timeout={WAIT_SECONDS:.0f}s")
 
     def stop(self) -> None:
         self._cluster.kubectl("delete", "namespace", self.namespace, "--wait=false")

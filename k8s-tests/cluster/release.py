@@ -11,6 +11,7 @@ import yaml
 
 from cluster.cluster import Cluster
 from cluster.commands import CommandError, run, wait_for
+from waiting import WAIT_SECONDS
 
 TRANSACTIONS = re.compile(r'polka_http_requests_total\{method="POST",route="/transaction",status="\d+"\} (\S+)')
 ROOT = Path(__file__).parents[2]
@@ -171,7 +172,7 @@ class SpamJob:
         lines = re.findall(r"(?m)^([\d,]+)(?: of [\d,]+)? +(?:[\d,]+/s|payments in) ", self.log())
         return number(lines[-1]) if lines else 0
 
-    def wait_until_sent(self, count: int, seconds: float = 120) -> None:
+    def wait_until_sent(self, count: int, seconds: float = WAIT_SECONDS) -> None:
         wait_for(f"{count} payments of {self.name} have ended", lambda: self.sent() >= count, seconds)
 
     def stop(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cluster.release import Release, acknowledged
+from waiting import WAIT_SECONDS
 
 pytestmark = pytest.mark.cluster
 
@@ -57,7 +58,7 @@ def release(make_release: Callable[[], Release]) -> Iterator[Release]:
     release = make_release()
     listed = {"apiVersion": "v1", "kind": "List", "items": objects(release.namespace)}
     release.cluster.kubectl("apply", "--filename=-", stdin=json.dumps(listed))
-    release.kubectl("wait", "pod/ledger", "--for=condition=Ready", "--timeout=90s")
+    release.kubectl("wait", "pod/ledger", "--for=condition=Ready", f"--timeout={WAIT_SECONDS:.0f}s")
     yield release
     release.delete_namespace()
 

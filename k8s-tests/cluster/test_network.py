@@ -6,6 +6,7 @@ import pytest
 
 from cluster.commands import wait_for
 from cluster.release import Release
+from waiting import WAIT_SECONDS
 
 pytestmark = pytest.mark.cluster
 
@@ -40,7 +41,7 @@ def stranger(polka: Release) -> str:
         "spec": spec,
     }
     polka.cluster.kubectl("apply", "--filename=-", stdin=json.dumps(pod))
-    polka.kubectl("wait", "pod/stranger", "--for=condition=Ready", "--timeout=60s")
+    polka.kubectl("wait", "pod/stranger", "--for=condition=Ready", f"--timeout={WAIT_SECONDS:.0f}s")
     return "stranger"
 
 

@@ -16,6 +16,7 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from cluster.commands import wait_for
 from cluster.release import Release
+from waiting import WAIT_SECONDS
 
 pytestmark = pytest.mark.cluster
 
@@ -84,7 +85,7 @@ def test_the_page_starts_a_run_shows_charts_and_stops(polka: Release, browser: w
 
 
 def stats(address: str) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.get(f"{address}/stats/requests", trust_env=False).json()
+    found: dict[str, Any] = httpx.get(f"{address}/stats/requests", trust_env=False, timeout=WAIT_SECONDS).json()
     return found
 
 
