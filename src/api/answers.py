@@ -42,8 +42,7 @@ async def certain(work: Awaitable[Outcome]) -> Outcome:
     except RefusedError as error:
         return error.refused
     except database.ERRORS as error:
-        log.warning("the database does not answer: %r", error)
-        return DATABASE_AWAY
+        return problems.of_database(error, DATABASE_AWAY)
     except Exception:
         log.exception("a request failed")
         return problems.FAILED

@@ -77,7 +77,7 @@ class Exchange:
         try:
             self._newest = await rate_sets.in_force(self._pool)
         except database.ERRORS as error:
-            log.warning("the exchange rates could not be read: %r", error)
+            database.report(log, "the exchange rates could not be read", error)
         else:
             self._looked_at = began
 

@@ -199,7 +199,7 @@ class Feed:
                 shown = overview.chosen(currency, currencies)
                 held = await self._pool.fetch(BALANCES, shown, POLKA) if shown else []
         except database.ERRORS as error:
-            log.warning("positions could not be read for the console: %r", error)
+            database.report(log, "positions could not be read for the console", error)
         else:
             for one in found.currencies:
                 if one.currency == shown:
@@ -221,7 +221,7 @@ class Feed:
                     await self._windows(),
                 )
         except database.ERRORS as error:
-            log.warning("the database does not answer the console: %r", error)
+            database.report(log, "the database does not answer the console", error)
             return None
 
     async def _windows(self) -> list[Cleared]:

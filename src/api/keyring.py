@@ -73,7 +73,7 @@ class Keyring:
             try:
                 await self._follow()
             except database.ERRORS as error:
-                log.warning("the keys could not be read: %r", error)
+                database.report(log, "the keys could not be read", error)
                 self._begin_look().set_result(False)
                 self._patience_seconds = min(self._patience_seconds * 2, PATIENCE_SECONDS_MAX)
                 await asyncio.sleep(RETRY_SECONDS)

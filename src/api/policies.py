@@ -38,7 +38,7 @@ class Policies:
         try:
             await self.read(connection)
         except database.ERRORS as error:
-            log.warning("the policy could not be read: %r", error)
+            database.report(log, "the policy could not be read", error)
 
 
 @asynccontextmanager

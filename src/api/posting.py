@@ -138,8 +138,8 @@ class Posting:
         except TimeoutError:
             return [OUTCOME_UNKNOWN_IN_TIME] * len(refused)
         except database.ERRORS as error:
-            log.warning("refusals could not be recorded: %r", error)
-            return [DATABASE_AWAY] * len(refused)
+            database.report(log, "refusals could not be recorded", error)
+            return [unrecorded(error)] * len(refused)
         return [replay(known[key], fingerprint) if key else first_answer(no) for key, fingerprint, no in refused]
 
     async def _refuse_by_policy(self, operation: Operation, key: Key | None, timeout_seconds: float) -> Outcome:
@@ -152,8 +152,8 @@ class Posting:
         except TimeoutError:
             return TIMEOUT
         except database.ERRORS as error:
-            log.warning("the policy could not be read: %r", error)
-            return DATABASE_AWAY
+            database.report(log, "the policy could not be read", error)
+            return unrecorded(error)
         decided = operation.under(policy)
         if isinstance(decided, (Refused, list)):
             [outcome] = await self._refuse_all([(key, operation.fingerprint, decided)], deadline - loop.time())
@@ -244,8 +244,8 @@ class Posting:
         try:
             return await lane.connected()
         except database.ERRORS as error:
-            log.warning("the database does not answer: %r", error)
-            self._answer(list(lane.take()), DATABASE_AWAY)
+            database.report(log, "the database does not answer", error)
+            self._answer(list(lane.take()), unrecorded(error))
             return None
 
     def _collect(self, lane: Lane) -> list[Pending]:
@@ -403,8 +403,8 @@ class Posting:
         elif isinstance(error, (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)):
             await self._single_out(connection, batch, error)
         else:
-            log.error("a commit failed: %r", error, extra=batch.names())
-            self._answer(batch.pending, DATABASE_AWAY)
+            database.report(log, "a commit failed", error, **batch.names())
+            self._answer(batch.pending, unrecorded(error))
             await asyncio.sleep(RETRY_SECONDS)
 
     def _beside(self, operations: Sequence[Pending], work: Coroutine[Any, Any, None]) -> None:
@@ -428,7 +428,7 @@ class Posting:
             try:
                 row = await batches.settle(self._pool, batch.id)
             except database.ERRORS as error:
-                log.warning("a batch is not settled yet: %r", error, extra=batch.names())
+                database.report(log, "a batch is not settled yet", error, **batch.names())
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 break
@@ -445,8 +445,8 @@ class Posting:
             versions = await commits.versions(self._pool, changes) if changes else {}
             known = await commits.answers(self._pool, keys) if keys else {}
         except database.ERRORS as error:
-            log.warning("keys could not be looked up: %r", error, extra=batch.names())
-            self._answer(batch.pending, DATABASE_AWAY)
+            database.report(log, "keys could not be looked up", error, **batch.names())
+            self._answer(batch.pending, unrecorded(error))
             return
         remaining = []
         for pending in batch.pending:
@@ -504,6 +504,11 @@ def replay(answer: Answer, fingerprint: str) -> Outcome:
 
 def as_replay(outcome: Outcome) -> Outcome:
     return Accepted(outcome.result, replayed=True) if isinstance(outcome, Accepted) else outcome
+
+
+def unrecorded(error: Exception) -> Refused:
+    """The refusal of operations that a failed call to the database has kept from being recorded."""
+    return DATABASE_AWAY if database.is_passing(error) else INTERNAL
 
 
 KEY_REUSED = Refused(Refusal.KEY_REUSED, "This Idempotency-Key was used with another body.", field="Idempotency-Key")

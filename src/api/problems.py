@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-import asyncpg
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import (
@@ -27,6 +26,7 @@ BODY_BYTES_MAX = 64 * 1024
 
 FAILED = Refused(Refusal.INTERNAL, "The request failed; the log of this api says why.")
 DATABASE_AWAY = Refused(Refusal.DATABASE_AWAY, "Nothing could be read; try again.")
+OVERLOADED = Refused(Refusal.OVERLOADED, "Too many requests wait for the database: nothing was done. Try again.")
 OUTCOME_UNKNOWN = Refused(
     Refusal.OUTCOME_UNKNOWN, "The connection to the database broke; see what it did, or try again."
 )
@@ -124,10 +124,20 @@ def on_http(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
 
 
 def on_database(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    if isinstance(error, asyncpg.DataError):
-        return answer(Refused(Refusal.INVALID, "A value of the request has a character that no text here can have."))
+    return answer(of_database(error, DATABASE_AWAY if request.method == "GET" else OUTCOME_UNKNOWN))
+
+
+def of_database(error: Exception, away: Refused) -> Refused:
+    """The refusal for a failed call to the database: `away` where the same request may succeed later."""
+    if isinstance(error, database.BusyError):
+        return OVERLOADED
+    if database.is_not_text(error):
+        return Refused(Refusal.INVALID, "A value contains a NUL character, which is not allowed.")
+    if not database.is_passing(error):
+        log_failed_request(log, error)
+        return FAILED
     log.warning("the database does not answer: %r", error)
-    return answer(DATABASE_AWAY if request.method == "GET" else OUTCOME_UNKNOWN)
+    return away
 
 
 def on_failure(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -100,7 +100,7 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
 
 def on_failure(_: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:
     """Whoever asked for something to be done cannot know whether it was."""
-    if isinstance(error, database.ERRORS):
+    if isinstance(error, database.ERRORS) and database.is_passing(error):
         log.warning("the database does not answer: %r", error)
     else:
         log_failed_request(log, error)

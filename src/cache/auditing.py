@@ -40,7 +40,7 @@ async def audit_ledger(settings: Settings, keeper: Keeper, pool: Pool) -> None:
             run = await audit_once(settings, keeper)
         except database.ERRORS as error:
             metrics.AUDIT_FAILURES.labels(type(error).__name__).inc()
-            log.warning("the audit could not run: %r", error)
+            database.report(log, "the audit could not run", error)
         else:
             metrics.AUDIT_SECONDS.observe(time.monotonic() - began)
             show(run)
@@ -86,7 +86,7 @@ async def show_last(pool: Pool) -> None:
         for run in (await audit_runs.list_runs(pool, 1)).runs:
             show_state(run)
     except database.ERRORS as error:
-        log.warning("the last audit could not be read: %r", error)
+        database.report(log, "the last audit could not be read", error)
 
 
 def show(run: Run) -> None:

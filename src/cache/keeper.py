@@ -104,7 +104,7 @@ class Keeper:
             try:
                 await self._serve()
             except database.ERRORS as error:
-                log.warning("starting anew: %r", error)
+                database.report(log, "starting anew", error)
                 metrics.STARTS.labels(type(error).__name__).inc()
                 # It may have been too much for the time, or for one batch in it: less, until that one is alone.
                 self._payments_max = max(1, self._payments_max // 2)
@@ -287,7 +287,7 @@ class Keeper:
         try:
             row = await batches.settle(self._pool, batch)
         except database.ERRORS as error:
-            log.warning("a batch is not settled yet: %r", error, extra={"batch": str(batch)})
+            database.report(log, "a batch is not settled yet", error, batch=str(batch))
             state, number = "unknown", 0
         else:
             state, number = row["state"], row["flush"] or 0

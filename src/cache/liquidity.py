@@ -90,7 +90,7 @@ async def thin_liquidity(pool: Pool) -> None:
         try:
             await thin(pool)
         except database.ERRORS as error:
-            log.warning("the history of liquidity could not be thinned: %r", error)
+            database.report(log, "the history of liquidity could not be thinned", error)
         await asyncio.sleep(THIN_SECONDS)
 
 

@@ -39,7 +39,7 @@ async def net_windows(settings: Settings, pool: Pool) -> None:
                     await keep(connection, window, await net(connection, window))
                     metrics.NETTED.inc()
         except database.ERRORS as error:
-            log.warning("netting figures could not be worked out: %r", error)
+            database.report(log, "netting figures could not be worked out", error)
         await asyncio.sleep(settings.flush_seconds)
 
 

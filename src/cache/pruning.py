@@ -30,7 +30,7 @@ async def prune_keys(settings: Settings, pool: Pool) -> None:
             while (pruned := await prune(pool, seconds)) == KEYS_MAX:
                 log.info("%d idempotency keys are pruned, and more are to come", pruned)
         except database.ERRORS as error:
-            log.warning("idempotency keys could not be pruned: %r", error)
+            database.report(log, "idempotency keys could not be pruned", error)
         await asyncio.sleep(min(INTERVAL_SECONDS, seconds))
 
 

@@ -81,8 +81,8 @@ class Refresher:
             log.warning("the exchange rates that were fetched are not taken, those of %s stay: %s", self._date, error)
             return error.reason.value, False
         except database.ERRORS as error:
-            log.warning("no exchange rates are fetched: %r", error)
-            return "database_away", False
+            database.report(log, "no exchange rates are fetched", error)
+            return "database_away" if database.is_passing(error) else "failed", False
         except Exception:  # whatever it is: the ledger must not end for the sake of rates
             log.exception("no exchange rates are fetched")
             return "failed", False

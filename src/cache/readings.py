@@ -27,7 +27,7 @@ async def read_database(pool: Pool) -> None:
         try:
             await read(pool)
         except database.ERRORS as error:
-            log.warning("the database could not be asked for metrics: %r", error)
+            database.report(log, "the database could not be asked for metrics", error)
         await asyncio.sleep(READ_SECONDS)
 
 

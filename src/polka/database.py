@@ -3,15 +3,20 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 
+from polka.database_errors import ERRORS as ERRORS
+from polka.database_errors import BusyError as BusyError
+from polka.database_errors import UnreachableError as UnreachableError
+from polka.database_errors import is_not_text as is_not_text
+from polka.database_errors import is_passing as is_passing
+from polka.database_errors import report as report
 from polka.failure import Failure, NotYetFailure
 from polka.migrations import REVISION
-
-Connection: TypeAlias = asyncpg.Connection
-Pool: TypeAlias = asyncpg.Pool
+from polka.pools import Connection as Connection
+from polka.pools import Pool as Pool
 
 T = TypeVar("T")
 
@@ -31,28 +36,46 @@ SESSION = {
 }
 CONNECT_TIMEOUT_SECONDS = 5.0
 RETRY_SECONDS = 0.5
-
-ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
-"""What talking to the database may raise: it says no, it is away, it does not answer in time, or it went down in
-the midst of an answer, which leaves asyncpg in a state that it calls an internal error."""
+WAITING_MAX = 1024
+"""How many calls may wait for a connection of a pool."""
 
 
 async def connect(
     url: str, purpose: str, statement_timeout_seconds: float = 0, settings: Mapping[str, str] | None = None
 ) -> Connection:
-    """One session of our own; `purpose` shows as its application name. A timeout of 0 is none."""
-    return await asyncpg.connect(
+    """One session of our own; `purpose` shows as its application name. A timeout of 0 is none.
+
+    Raises:
+        UnreachableError: no server can be reached.
+        TimeoutError: a server did not answer in time.
+        asyncpg.PostgresError: the server refuses the session.
+    """
+    return await _connect(
         url,
         server_settings={**_session(purpose, statement_timeout_seconds), **(settings or {})},
         timeout=CONNECT_TIMEOUT_SECONDS,
     )
 
 
+async def _connect(*arguments: Any, **options: Any) -> Connection:
+    try:
+        return await asyncpg.connect(*arguments, **options)
+    except TimeoutError:
+        raise
+    except OSError as error:
+        raise UnreachableError(str(error) or repr(error)) from error
+
+
 @asynccontextmanager
 async def pool(
-    url: str, purpose: str, size: int, statement_timeout_seconds: float, settings: Mapping[str, str] | None = None
+    url: str,
+    purpose: str,
+    size: int,
+    statement_timeout_seconds: float,
+    settings: Mapping[str, str] | None = None,
+    waiting_max: int = WAITING_MAX,
 ) -> AsyncIterator[Pool]:
-    """Sessions for reads and for what is rare. They are handed on as they are: nobody changes a session."""
+    """Sessions for reads and for what is rare."""
 
     async def keep(_: Connection) -> None: ...
 
@@ -64,10 +87,11 @@ async def pool(
         command_timeout=statement_timeout_seconds + 1,
         server_settings={**_session(purpose, statement_timeout_seconds), **(settings or {})},
         reset=keep,
+        connect=_connect,
     )
     async with opened:
         try:
-            yield opened
+            yield Pool(opened, waiting_max, statement_timeout_seconds + CONNECT_TIMEOUT_SECONDS)
         finally:
             opened.terminate()
 

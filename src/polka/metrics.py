@@ -33,6 +33,6 @@ async def watch_loop() -> None:
 
 def show_pool(name: str, pool: Pool) -> None:
     """Show from now on what is used of the pool."""
-    POOL_CONNECTIONS.labels(name, "in_use").set_function(lambda: pool.get_size() - pool.get_idle_size())
-    POOL_CONNECTIONS.labels(name, "idle").set_function(pool.get_idle_size)
-    POOL_MAX.labels(name).set(pool.get_max_size())
+    POOL_CONNECTIONS.labels(name, "in_use").set_function(pool.in_use)
+    POOL_CONNECTIONS.labels(name, "idle").set_function(pool.idle)
+    POOL_MAX.labels(name).set(pool.size_max())
