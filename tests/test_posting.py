@@ -9,20 +9,21 @@ from typing import Any, NamedTuple
 
 import asyncpg
 import httpx
+import msgspec
 import pytest
 from prometheus_client import REGISTRY
 from uuid_utils import uuid7
 
 from api.batches import Accepted, Outcome
 from api.cache_client import CacheClient
-from api.operations import Bulk, Operation, Pay
+from api.operations import Bulk, Change, Operation, Pay
 from api.policies import Policies
 from api.posting import OUTCOME_UNKNOWN_IN_TIME, TIMEOUT, Posting, open_posting
 from api.refusals import Refusal, Refused
 from api.settings import Settings
 from locks import until_waiting
 from polka import database
-from polka.transactions import Party, Payment, Transaction
+from polka.transactions import POLKA, Party, Payment, Transaction
 from waiting import WAIT_SECONDS
 from wire import Fault, Wire
 
@@ -360,6 +361,34 @@ async def test_a_full_queue_takes_no_more_and_forgets_nobody(
     assert [row["amount"] for row in await stored(connection)] == [1, 2, 3, 4, 5, 6]
     for _ in range(20):  # what was refused or is done takes no place
         accepted(await posting.post(pay(7), None, 5))
+
+
+async def test_a_flood_of_one_bank_fills_its_own_place_and_others_pay_in_the_next_batch(
+    start: Apis, database_url: str, connection: asyncpg.Connection
+) -> None:
+    """Its bulk request waits, too. An operator's correction of its payment finds room, and goes ahead of the flood."""
+    posting = await start(queue_payments_max=10, batch_size_max=4)
+    paid = accepted(await posting.post(pay(1), None, 5)).transaction
+    await connection.execute("BEGIN; LOCK TABLE transactions IN SHARE MODE")
+    flood = [asyncio.create_task(posting.post(pay(2), None, 60))]
+    await until_waiting(database_url)
+    many = Bulk([pay(3) for _ in range(7)], "00", bank="bank1")
+    flood += [asyncio.create_task(posting.post(one, None, 60)) for one in (many, pay(4), pay(5), pay(6))]
+    await asyncio.sleep(0)
+    over = await posting.post(pay(7), None, 60)
+    assert isinstance(over, Refused)
+    assert over.refusal is Refusal.OVERLOADED
+    deletion = Change(paid, msgspec.structs.replace(paid, status="deleted"), "00", POLKA, None)
+    other = Pay(Payment(Party("bank2", "A1"), Party("bank1", "B1"), 8, "USD"))
+    others = [asyncio.create_task(posting.post(one, None, 60)) for one in (other, deletion)]
+    await asyncio.sleep(0)
+    await connection.execute("COMMIT")
+    batches = {accepted(await one).transaction.batch for one in others}
+    assert len(batches) == 1
+    results = [outcome.result for outcome in await asyncio.gather(*flood) if isinstance(outcome, Accepted)]
+    behind = [one.batch for result in results[1:] for one in (result if isinstance(result, list) else [result])]
+    assert len(behind) == 10
+    assert min(behind) > max(batches), "the names of batches are in their order"
 
 
 async def test_one_impatient_caller_cancels_nobody_else(

@@ -59,6 +59,14 @@ class Pending:
         self.is_committing = False  # not the batch itself: in a cycle, both would outlive their answer
         self.replaces: UUID | None = None
 
+    @property
+    def bank(self) -> str:
+        return self.operation.bank
+
+    @property
+    def size(self) -> int:
+        return self.operation.size
+
     def decide(self, decided: Operation, policy: Policy) -> None:
         self.decided, self.policy = decided, policy
 

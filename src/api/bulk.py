@@ -49,7 +49,7 @@ async def pay_many(request: Request[Any, Any, Any], payments: Payments, limits: 
         problems.refuse(Refusal.INVALID, f"mode: must be {' or '.join(MODES)}.", "mode")
     body = await read_body(request.receive, BODY_BYTES_MAX)
     items = read_items(body, MESSAGE_PACK_FORM if head.content_type in MESSAGE_PACK else JSON_FORM)
-    if no := limits.take(head.caller.id, len(items) - 1, time.monotonic_ns()):  # one is taken with the request
+    if no := limits.take(head.caller.share, len(items) - 1, time.monotonic_ns()):  # one is taken with the request
         return no
     fingerprint = fingerprint_of(mode, [item.stored() if isinstance(item, Refused) else item for item in items])
     if head.key and (known := await head.in_time(payments.posting.known(head.key, fingerprint))):
@@ -61,7 +61,9 @@ async def pay_many(request: Request[Any, Any, Any], payments: Payments, limits: 
         if passing := next((item for item in refused if item.refusal.value.status == 503), None):
             return passing  # the same request may be taken later: its key stays free
         return await payments.posting.refuse(fingerprint, head.key, items_refused(checked), head.seconds_left)
-    return await payments.posting.post(Bulk(checked, fingerprint, is_atomic), head.key, head.seconds_left)
+    return await payments.posting.post(
+        Bulk(checked, fingerprint, is_atomic, head.caller.name), head.key, head.seconds_left
+    )
 
 
 async def check_items(payments: Payments, caller: Caller, items: Iterable[Payment | Refused]) -> list[Pay | Refused]:

@@ -1,18 +1,19 @@
 """A lane: operations that wait to be committed, and the connection that commits them, one batch after the other."""
 
 import asyncio
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from api import metrics
 from api.batches import Pending
+from api.operations import Operation
 from api.settings import Settings
+from api.shares import Shares
 from polka import database
 from polka.database import Connection
 
 
 class Lane:
-    """A queue that is bounded in payments, and a connection of its own: no other lane, and no reader, holds it up.
+    """A queue that banks share, and a connection of its own: no other lane, and no reader, holds it up.
 
     `collecting` is held from looking at the queue until the batch's turn to be committed, and `committing` from then on
     until it is; `is_unchecked` while caps cannot be checked.
@@ -22,46 +23,38 @@ class Lane:
         self.collecting = asyncio.Lock()
         self.committing = asyncio.Lock()
         self.is_unchecked = False
-        self.queued_payments = 0
         self._settings = settings
         self._purpose = purpose
-        self._queue: deque[Pending] = deque()
+        self._waiting: Shares[Pending] = Shares(settings.batch_size_max, settings.queue_payments_max)
         self._arrived = asyncio.Event()
         self._connecting = asyncio.Lock()
         self._connection: Connection | None = None
-        metrics.QUEUE.labels(name).set_function(lambda: self.queued_payments)
+        metrics.QUEUE.labels(name).set_function(lambda: self._waiting.payments)
         metrics.QUEUE_MAX.labels(name).set(settings.queue_payments_max)
 
-    def has_room(self, payments: int) -> bool:
-        """Whether that many more may wait; an idle lane takes whatever comes."""
-        return not self._queue or self.queued_payments + payments <= self._settings.queue_payments_max
+    def has_room(self, operation: Operation) -> bool:
+        """Whether it may wait, too."""
+        return self._waiting.has_room(operation.bank, operation.size)
 
     def put(self, pending: Pending) -> None:
-        self._queue.append(pending)
-        self.queued_payments += pending.operation.size
+        self._waiting.put(pending)
         self._arrived.set()
 
     def put_back(self, pending: Iterable[Pending]) -> None:
-        """Have these wait ahead of all others, in their order."""
-        first = list(pending)
-        self._queue.extendleft(reversed(first))
-        self.queued_payments += sum(one.operation.size for one in first)
+        """Have these wait ahead of all others of their banks, in their order."""
+        self._waiting.put_back(pending)
         self._arrived.set()
 
     async def arrival(self) -> None:
         """Wait until something waits."""
         await self._arrived.wait()
 
-    def take(self) -> Iterator[Pending]:
-        """What waits, from the front, as long as it fits into one batch; at least one."""
-        size = 0
-        while self._queue and (not size or size + self._queue[0].operation.size <= self._settings.batch_size_max):
-            pending = self._queue.popleft()
-            self.queued_payments -= pending.operation.size
-            size += pending.operation.size
-            yield pending
-        if not self._queue:
+    def take(self) -> list[Pending]:
+        """The next batch, in which each bank that waits has its share."""
+        taken = self._waiting.take()
+        if not self._waiting.payments:
             self._arrived.clear()
+        return taken
 
     async def connected(self) -> Connection:
         """The lane's own connection: a pool would reset it after every commit."""

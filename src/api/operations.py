@@ -57,6 +57,11 @@ class Pay:
     def fingerprint(self) -> str:
         return fingerprint_of(self.payment)
 
+    @property
+    def bank(self) -> str:
+        """The bank whose place in the queue it takes, which is the sender's, also where an operator pays for it."""
+        return self.payment.sender.bank
+
     def under(self, policy: Policy) -> "Pay | Refused":
         """The operation as it is to be done under this policy, or why it may not be."""
         if not policy.banks:
@@ -143,6 +148,11 @@ class Change:
         self.by = by
         self.reason = reason
 
+    @property
+    def bank(self) -> str:
+        """The bank whose place in the queue it takes. An operator has its own: a bank's flood delays no correction."""
+        return self.by
+
     def under(self, policy: Policy) -> "Change | Refused":
         """The operation as it is to be done under this policy, or why it may not be."""
         if no := suspension.refused_reversal(self.old, self.by == POLKA, policy):
@@ -202,11 +212,18 @@ Results = list[Transaction | Refused]
 
 
 class Bulk:
-    """Payments of one request that are committed together: all of them, or those that are not refused."""
+    """Payments of one request that are committed together: all of them, or those that are not refused.
 
-    __slots__ = ("fingerprint", "is_atomic", "items", "size")
+    `bank` is whose place in the queue it takes: the caller's. An operator's requests, which pay for many banks, share
+    the operators' own.
+    """
 
-    def __init__(self, items: Sequence[Pay | Refused], fingerprint: str, is_atomic: bool = True) -> None:
+    __slots__ = ("bank", "fingerprint", "is_atomic", "items", "size")
+
+    def __init__(
+        self, items: Sequence[Pay | Refused], fingerprint: str, is_atomic: bool = True, bank: str = POLKA
+    ) -> None:
+        self.bank = bank
         self.items = items
         self.fingerprint = fingerprint
         self.is_atomic = is_atomic
@@ -223,7 +240,7 @@ class Bulk:
 
     def _with(self, items: Sequence[Pay | Refused]) -> "Bulk | list[Refused]":
         refused = [item for item in items if isinstance(item, Refused)]
-        return refused if len(refused) == len(items) else Bulk(items, self.fingerprint, self.is_atomic)
+        return refused if len(refused) == len(items) else Bulk(items, self.fingerprint, self.is_atomic, self.bank)
 
     def units(self) -> list[Sequence[Entry]]:
         """The entries of each part that may be refused without the others."""

@@ -94,7 +94,7 @@ class Posting:
         if isinstance(decided, (Refused, list)):
             return await self._refuse_by_policy(operation, key, timeout_seconds)
         lane = self._lane_of(decided, policy)
-        if not lane.has_room(operation.size):
+        if not lane.has_room(operation):
             return OVERLOADED
         if isinstance(operation, Change):
             if operation.old.id in self._changing:
@@ -245,7 +245,7 @@ class Posting:
             return await lane.connected()
         except database.ERRORS as error:
             database.report(log, "the database does not answer", error)
-            self._answer(list(lane.take()), unrecorded(error))
+            self._answer(lane.take(), unrecorded(error))
             return None
 
     def _collect(self, lane: Lane) -> list[Pending]:

@@ -15,14 +15,22 @@ class Settings(Struct, frozen=True):
     keys_poll_seconds: Annotated[
         Seconds, Meta(description="From one look for new and revoked keys to the next; NOTIFY tells of them sooner.")
     ] = 0.3
-    rate_per_second: Annotated[Count, Meta(description="Requests a second of one key, in each process.")] = 20_000
-    rate_burst: Annotated[Count, Meta(description="Requests of one key at once, in each process.")] = 40_000
+    rate_per_second: Annotated[
+        Count, Meta(description="Requests a second of one bank, or of one key of operators, in each process.")
+    ] = 10_000
+    rate_burst: Annotated[
+        Count, Meta(description="Requests of one bank, or of one key of operators, at once, in each process.")
+    ] = 20_000
     allow_lossy_database: AllowLossyDatabase = False
     drain_seconds: DrainSeconds = 0.0
     name: Name = ""
     batch_size_max: Annotated[int, Meta(ge=1, le=4096, description="Payments in one commit, at most.")] = 512
     queue_payments_max: Annotated[
-        Count, Meta(description="Payments that wait for a commit, at most; more are refused as `overloaded`.")
+        Count,
+        Meta(
+            description="Payments of one bank that wait for a commit, at most; more are refused as `overloaded`. Where "
+            "several banks have payments waiting, each may have fewer, and in all at most twice as many wait."
+        ),
     ] = 4096
     commit_timeout_seconds: Annotated[
         Seconds, Meta(description="Bounds one commit; what a caller waits is bounded by its own timeout.")

@@ -41,6 +41,11 @@ class Caller(msgspec.Struct, frozen=True):
         """Under which a caller's idempotency keys and changes are recorded, whichever of its keys it uses."""
         return self.bank or POLKA
 
+    @property
+    def share(self) -> str:
+        """Whose limits the caller uses up: all keys of a bank have one share, each key of operators has its own."""
+        return self.bank or f"key/{self.id}"  # no bank's name has a slash
+
     def acts_for(self, bank: str) -> bool:
         """Whether the caller may send, amend and delete as this bank, and see all that it has."""
         return self.bank is None or self.bank == bank
