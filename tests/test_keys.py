@@ -550,6 +550,16 @@ def test_a_key_has_a_limit_and_is_told_when_to_come_back(services: Services) -> 
     wait_for("it may come back", lambda: send("POST", url, ours, payment()).status_code == 201)
 
 
+def test_all_keys_of_a_bank_share_one_limit(services: Services) -> None:
+    """Ten keys are no ten limits. Each key of operators has its own, because they pay for all banks."""
+    api = services.api(POLKA_RATE_PER_SECOND="1", POLKA_RATE_BURST="20").ready()
+    ours = [key_of_bank(api.url, "bank1") for _ in range(10)]
+    statuses = [send("GET", f"{api.url}/banks/bank1", one).status_code for one in ours for _ in range(3)]
+    assert statuses.count(200) < 30
+    assert 429 in statuses
+    assert send("GET", f"{api.url}/banks/bank2", key_of_bank(api.url, "bank2")).status_code == 200
+
+
 def test_a_bulk_request_counts_by_its_payments(services: Services) -> None:
     api = services.api(POLKA_RATE_PER_SECOND="1", POLKA_RATE_BURST="100").ready()
     key = key_of_bank(api.url, "bank1")

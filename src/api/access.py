@@ -72,7 +72,7 @@ class Access:
                 return UNKNOWN_KEY
             caller = found
         scope["caller"] = caller
-        return self._limits.take(caller.id, 1, time.monotonic_ns())
+        return self._limits.take(caller.share, 1, time.monotonic_ns())
 
     def _in_session(self, scope: Any, keyring: Keyring) -> Caller | None:
         """Whose console asks for its events. A session reads these and does nothing else."""
