@@ -30,7 +30,9 @@ COMMIT_PAYMENTS = Histogram(
 )
 COMMIT_FAILURES = Counter("polka_commit_failures", "Commits that failed, by reason.", ["reason"])
 QUEUE = Gauge("polka_queue_payments", "Payments that wait for the next commit, by lane.", ["lane"])
-QUEUE_MAX = Gauge("polka_queue_max_payments", "Payments of one bank that may wait; more are refused as `overloaded`.", ["lane"])
+QUEUE_MAX = Gauge(
+    "polka_queue_max_payments", "Payments of one bank that may wait; more are refused as `overloaded`.", ["lane"]
+)
 QUEUE_WAIT_SECONDS = Histograms(
     "polka_queue_wait_seconds", "Time from a payment's or change's arrival to the start of its commit.", ["lane"]
 )
