@@ -17,7 +17,7 @@ from bench.stand import database_server, execute, new_key, own_folder, prove
 from polka import seed
 from polka.demo import free_layout
 from polka.failure import Failure
-from polka.up import Running, Say, services
+from polka.up import Running, Say, answers, services
 
 TITLE = "`POST /transaction` against the revision before clearing windows"
 TARGET = Target(Bound.AT_LEAST, 0.95)
@@ -104,6 +104,9 @@ async def polka_of(source: Path, database_url: str, say: Say, module: str = "pol
         for process in running.processes:
             process.environ = {**process.environ, **environ}
             process.command = [module if word == "polka" else word for word in process.command]
+            if not (source / "src/polka/monitoring.py").exists():  # there health is on the port of clients
+                process.command = [word for word in process.command if word != "--shared"]
+                process.is_ready = partial(answers, f"{process.address}/health/ready")
             await process.start()
         yield running
         if not all(process.pid for process in running.processes):

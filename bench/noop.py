@@ -12,17 +12,16 @@ from typing import Any
 
 from litestar import Litestar, post
 from litestar.params import JSONBody
-from litestar.types import ASGIApp
 
 from api.access import Access
-from api.health import live
+from api.health import hello
 from api.keyring import open_keyring
 from api.limits import Limits
 from api.settings import Settings
 from polka import server, settings
 from polka.instrumentation import Instrumented
 from polka.processes import Process
-from polka.server import Drain
+from polka.server import Drain, Service
 from polka.up import HOST, Running, answers
 
 
@@ -32,12 +31,13 @@ async def do_nothing(data: JSONBody[dict[str, Any]]) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
+async def app() -> AsyncIterator[Service]:
     chosen = settings.read(Settings, os.environ)
-    litestar = Litestar(route_handlers=[do_nothing, live], logging_config=None)
+    litestar = Litestar(route_handlers=[do_nothing, hello], logging_config=None)
     async with open_keyring(chosen) as keyring, litestar.lifespan():
         limits = Limits(chosen.rate_per_second, chosen.rate_burst)
-        yield Instrumented(Access(litestar, keyring, limits, chosen.cache_token)), Drain(chosen.drain_seconds)
+        answering = Instrumented(Access(litestar, keyring, limits, chosen.cache_token))
+        yield Service(answering, Drain(chosen.drain_seconds), lambda: None)
 
 
 def process(port: int, running: Running) -> Process:
@@ -45,8 +45,8 @@ def process(port: int, running: Running) -> Process:
     url = f"http://{HOST}:{port}"
     command = [sys.executable, "-m", "bench.noop", str(port)]
     environ = {"POLKA_DATABASE_URL": running.database_url}
-    return Process("no-op", command, url, is_ready=partial(answers, f"{url}/health/live"), environ=environ)
+    return Process("no-op", command, url, is_ready=partial(answers, f"{url}/hello"), environ=environ)
 
 
 if __name__ == "__main__":
-    server.run("bench.noop:app", [server.listen(HOST, int(sys.argv[1]))])
+    server.run("bench.noop:app", server.listen_for_all(HOST, int(sys.argv[1])))

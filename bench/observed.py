@@ -74,7 +74,7 @@ async def measure(quick: bool, say: Say) -> Findings:
 async def counted(running: Running) -> int:
     """The payments that the api's metrics tell of."""
     async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
-        page = await client.get(f"{running.processes[-1].address}/metrics")
+        page = await client.get(f"{running.processes[-1].monitored_at}/metrics")
     return sum(
         int(float(line.rpartition(" ")[2]))
         for line in page.raise_for_status().text.splitlines()
@@ -87,7 +87,7 @@ async def scrape(running: Running, seen: Seen) -> None:
     async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
         while True:
             for process in running.processes:
-                (await client.get(f"{process.address}/metrics")).raise_for_status()
+                (await client.get(f"{process.monitored_at}/metrics")).raise_for_status()
                 seen.pages += 1
             await asyncio.sleep(SCRAPE_SECONDS)
 

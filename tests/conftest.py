@@ -143,7 +143,7 @@ class Running:
         self.apis = [services.api(), services.api()]
         for service in (self.cache, *self.apis):
             service.ready()
-        self.url = self.apis[0].url
+        self.url, self.metrics_url = self.apis[0].url, self.apis[0].metrics_url
 
 
 @pytest.fixture
@@ -189,7 +189,11 @@ def observed(own_polka: Running, tmp_path_factory: pytest.TempPathFactory) -> It
     with log.open("wb") as output:
         spammer = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, "POLKA_KEY": KEY})
     spammer_url = f"http://127.0.0.1:{port}"
-    urls = {"api": [api.url for api in own_polka.apis], "cache": [own_polka.cache.url], "spammer": [spammer_url]}
+    urls = {
+        "api": [api.metrics_url for api in own_polka.apis],
+        "cache": [own_polka.cache.metrics_url],
+        "spammer": [spammer_url],
+    }
     try:
         with running_prometheus({f"polka-{service}": its for service, its in urls.items()}) as prometheus:
             wait_for("payments flow", lambda: prometheus.query("sum(rate(polka_posted_batches_total[1m])) > 0"))

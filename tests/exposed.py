@@ -2,17 +2,26 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from services import client
+from services import client, wait_for
 
 Labels = frozenset[tuple[str, str]]
 
 
+def page(url: str) -> str:
+    """What is shown from now on. A page is rendered once a second, and no two are the same: each has the time used."""
+    first = read(url)
+    return str(wait_for("the page is rendered again", lambda: (found := read(url)) != first and found))
+
+
+def read(url: str) -> str:
+    return client.get(f"{url}/metrics").raise_for_status().text
+
+
 def samples(url: str) -> dict[tuple[str, Labels], float]:
     """Every sample by its name and labels."""
-    page = client.get(f"{url}/metrics").raise_for_status().text
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(page)
+        for family in text_string_to_metric_families(page(url))
         for sample in family.samples
     }
 

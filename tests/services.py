@@ -51,13 +51,16 @@ class Service:
         self, name: str, port: int, database_url: str, log: Path, options: Sequence[str] = (), **environ: str
     ) -> None:
         self.name = name
+        metrics_port = free_port()
         self.url = f"http://127.0.0.1:{port}"
+        self.metrics_url = f"http://127.0.0.1:{metrics_port}"
         self.log = log
         self._command = [sys.executable, "-m", "polka", name, f"--port={port}", *options]
         self._environ = {
             **os.environ,
             "POLKA_DATABASE_URL": database_url,
             "POLKA_CACHE_TOKEN": CACHE_TOKEN,
+            "POLKA_METRICS_PORT": str(metrics_port),
             **environ,
         }
         self.process = self._spawn()
@@ -75,7 +78,7 @@ class Service:
         if self.process.poll() is not None:
             raise AssertionError(f"{self.name} ended with {self.process.returncode}: {self.log.read_text()[-2000:]}")
         try:
-            return client.get(f"{self.url}/health/ready", timeout=1).is_success
+            return client.get(f"{self.metrics_url}/health/ready", timeout=1).is_success
         except httpx.HTTPError:
             return False
 

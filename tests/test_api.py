@@ -11,6 +11,8 @@ import httpx
 import pytest
 
 from conftest import Running
+from exposed import page as shown
+from exposed import value
 from front_door import NOT_POSTED, everything, post, refused
 from polka import audit
 from proof import prove
@@ -233,7 +235,7 @@ def test_an_unknown_parameter_of_what_is_read_is_refused(polka: Running, path: s
 
 
 def test_what_needs_no_key_minds_no_parameters(polka: Running) -> None:
-    for path in ("/health/live", "/metrics", "/hello", "/schema/openapi.json"):
+    for path in ("/hello", "/schema/openapi.json"):
         assert client.get(f"{polka.url}{path}?x=1").status_code == 200, path
 
 
@@ -370,8 +372,8 @@ def test_a_database_that_is_away_is_told_and_comes_back(services: Services, wire
         client.post(f"{api.url}/transaction", json=payment(), headers={"Idempotency-Key": "k"}), 503, "database_away"
     )
     assert "nothing was recorded" in problem["detail"].lower()
-    assert client.get(f"{api.url}/health/ready").status_code == 503
-    assert client.get(f"{api.url}/health/live").status_code == 200
+    assert client.get(f"{api.metrics_url}/health/ready").status_code == 503
+    assert client.get(f"{api.metrics_url}/health/live").status_code == 200
     refused(client.get(f"{api.url}/transaction"), 503, "database_away")
     refused(client.post(f"{api.url}/banks", json={"name": "x"}), 503, "outcome_unknown")
     wire.accept()
@@ -445,21 +447,20 @@ def read_answer(raw: socket.socket) -> bytes:
 
 
 def test_metrics_count_what_happened(polka: Running) -> None:
-    def count(line: str) -> float:
-        for found in client.get(f"{polka.url}/metrics").text.splitlines():
-            if found.startswith(line):
-                return float(found.rpartition(" ")[2])
-        return 0
+    def count(name: str, **labels: str) -> float:
+        return value(polka.metrics_url, name, **labels) or 0
 
-    route = 'polka_http_requests_total{method="POST",route="/transaction",status="201"}'
-    before, accepted = count(route), count('polka_operations_total{operation="payment",outcome="accepted"}')
+    route = {"method": "POST", "route": "/transaction", "status": "201"}
+    requests, operations = "polka_http_requests_total", "polka_operations_total"
+    before = count(requests, **route)
+    accepted = count(operations, operation="payment", outcome="accepted")
     post(polka, payment())
     refused(post(polka, payment(-1)), 400, "invalid")
-    assert count(route) == before + 1
-    assert count('polka_operations_total{operation="payment",outcome="accepted"}') == accepted + 1
-    assert count('polka_operations_total{operation="payment",outcome="invalid"}') >= 1
+    assert count(requests, **route) == before + 1
+    assert count(operations, operation="payment", outcome="accepted") == accepted + 1
+    assert count(operations, operation="payment", outcome="invalid") >= 1
     assert count("polka_commit_payments_count") >= 1
-    assert "/banks/bank1" not in client.get(f"{polka.url}/metrics").text
+    assert "/banks/bank1" not in shown(polka.metrics_url)
 
 
 @pytest.fixture(scope="module", autouse=True)

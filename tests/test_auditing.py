@@ -232,9 +232,9 @@ def test_the_cache_audits_in_the_background_and_tells_what_it_finds(services: Se
     api = services.api().ready()
     client.post(f"{api.url}/transaction", json=payment(100)).raise_for_status()
     wait_for("the payment is proved", lambda: [run["flush"] for run in audited(api)["runs"][:1]] == [1])
-    assert value(cache.url, FAULTS) == 0
+    assert value(cache.metrics_url, FAULTS) == 0
     have(services, "UPDATE accounts SET balance = balance + 1 WHERE bank = 'bank1'")
-    wait_for("a falsehood is a metric", lambda: value(cache.url, FAULTS))
+    wait_for("a falsehood is a metric", lambda: value(cache.metrics_url, FAULTS))
     cache.kill()
     answer = audited(api)
     found = {(one["subject"], one["expected"], one["found"]) for one in answer["runs"][0]["findings"]}
@@ -242,13 +242,13 @@ def test_the_cache_audits_in_the_background_and_tells_what_it_finds(services: Se
     assert answer["age_seconds"] < 30
     cache.restart()
     have(services, "UPDATE accounts SET balance = balance - 1 WHERE bank = 'bank1'")
-    wait_for("it is gone once mended", lambda: value(cache.url, FAULTS) == 0)
+    wait_for("it is gone once mended", lambda: value(cache.metrics_url, FAULTS) == 0)
     prove(services.database_url, cache.url)
 
 
 def test_memory_is_compared_with_what_is_stored(services: Services) -> None:
     cache = services.cache(POLKA_FLUSH_SECONDS="3600", **AT_ONCE).ready()
-    wait_for("a run is done", lambda: value(cache.url, FAULTS) == 0)
+    wait_for("a run is done", lambda: value(cache.metrics_url, FAULTS) == 0)
     have(services, "INSERT INTO balances VALUES ('bank1', 'USD', 5), ('bank2', 'USD', -5)")
     api = services.api().ready()
     wait_for(
@@ -269,16 +269,16 @@ def test_a_start_shows_what_the_last_run_found(services: Services) -> None:
     )
     cache = services.cache(**AT_ONCE).ready()
     failed = {"reason": "UndefinedTableError"}
-    wait_for("it fails to run", lambda: value(cache.url, "polka_audit_failures_total", **failed))
-    assert (value(cache.url, FAULTS), value(cache.url, COMPLETED)) == (3, 1700000000)
+    wait_for("it fails to run", lambda: value(cache.metrics_url, "polka_audit_failures_total", **failed))
+    assert (value(cache.metrics_url, FAULTS), value(cache.metrics_url, COMPLETED)) == (3, 1700000000)
     have(services, "ALTER TABLE audit_passes_gone RENAME TO audit_passes")
-    wait_for("it runs again", lambda: value(cache.url, FAULTS) == 0)
+    wait_for("it runs again", lambda: value(cache.metrics_url, FAULTS) == 0)
 
 
 def test_no_audit_runs_where_none_is_wanted(services: Services) -> None:
     cache = services.cache(POLKA_AUDIT_SECONDS="0").ready()
-    assert math.isnan(value(cache.url, FAULTS) or 0)
-    assert math.isnan(value(cache.url, COMPLETED) or 0)
+    assert math.isnan(value(cache.metrics_url, FAULTS) or 0)
+    assert math.isnan(value(cache.metrics_url, COMPLETED) or 0)
 
 
 @pytest.mark.anyio

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from committed import account_held, commit, held, new_id, tell, transfer
-from exposed import value
+from exposed import page, read, value
 from polka import audit, database, seed
 from services import CACHE_TOKEN, KEY, Service, Services, bearer, cache_client, client, wait_for
 from waiting import WAIT_SECONDS
@@ -182,8 +182,8 @@ async def test_a_tombstone_waits_for_a_commit_in_flight(services: Services, conn
         await connection.execute("SELECT FROM epoch FOR UPDATE")  # no flush comes between
         await transaction.commit()
         found = re.compile(r'polka_tombstones_total\{state="(\w+)"\} [1-9]')
-        await until("the tombstone has found it", lambda: found.search(client.get(f"{cache.url}/metrics").text))
-        assert found.findall(client.get(f"{cache.url}/metrics").text) == ["unposted"]
+        await until("the tombstone has found it", lambda: found.search(page(cache.metrics_url)))
+        assert found.findall(read(cache.metrics_url)) == ["unposted"]
         assert held(cache.url, "bank1") == (0, -100)
     await slow.close()
     await until("the batch is posted", lambda: held(cache.url, "bank1") == (-100, 0))
@@ -199,7 +199,7 @@ async def test_a_batch_posted_by_a_flush_that_memory_has_not_stays_pending(
     tell(cache.url, batch, transfer(100))
     await connection.execute(POSTED, batch, json.dumps(transfer(100)))
     found = 'polka_tombstones_total{state="posted"}'
-    await until("a tombstone finds it", lambda: found in client.get(f"{cache.url}/metrics").text)
+    await until("a tombstone finds it", lambda: found in page(cache.metrics_url))
     assert held(cache.url, "bank1") == (0, -100)
 
 
@@ -323,7 +323,7 @@ async def test_a_row_that_cannot_be_posted_is_set_aside_and_the_others_go_on(
     await until("the others are posted", lambda: held(cache.url, "bank1")[0] == -210)
     assert await state(connection, bad) == "aside"
     assert held(cache.url, "bank1")[1] < 0  # pending, as far as its row, or else the api, says
-    metrics = client.get(f"{cache.url}/metrics").text
+    metrics = page(cache.metrics_url)
     assert "is set aside" in cache.log.read_text()
     assert "polka_aside_batches_total 1.0" in metrics
     done = await audit.audit(services.database_url)
@@ -341,9 +341,9 @@ async def test_a_row_set_aside_stays_pending_over_a_start(services: Services, co
     cache.kill()
     cache.restart()
     assert held(cache.url, "bank1") == (0, -5)
-    await until("it is shown", lambda: value(cache.url, "polka_set_aside_batches") == 1)
-    assert value(cache.url, "polka_pending_batches") == 1
-    assert value(cache.url, "polka_pending_oldest_seconds") == 0  # it waits for a person, not for a flush
+    await until("it is shown", lambda: value(cache.metrics_url, "polka_set_aside_batches") == 1)
+    assert value(cache.metrics_url, "polka_pending_batches") == 1
+    assert value(cache.metrics_url, "polka_pending_oldest_seconds") == 0  # it waits for a person, not for a flush
 
 
 async def test_an_accounts_answer_never_counts_a_batch_twice_or_leaves_it_out(
@@ -527,7 +527,7 @@ async def test_a_flush_that_takes_too_long_is_tried_with_less(
     await clean_audit(services.database_url, cache)
 
 
-async def test_it_answers_whoever_has_its_token_and_tells_everybody_how_it_is(services: Services) -> None:
+async def test_it_answers_only_with_its_token_but_names_the_port_of_health_and_metrics(services: Services) -> None:
     cache = services.cache().ready()
     for headers in ({}, bearer(KEY), {"Authorization": CACHE_TOKEN}):
         for method, path in (("GET", "/balance"), ("POST", "/balance"), ("GET", "/balance/bank1"), ("GET", "/nothing")):
@@ -537,7 +537,10 @@ async def test_it_answers_whoever_has_its_token_and_tells_everybody_how_it_is(se
             assert response.status_code == 401
             assert response.headers["www-authenticate"] == 'Bearer realm="polka cache"'
     for path in ("/health/live", "/health/ready", "/metrics"):
-        assert httpx.get(f"{cache.url}{path}", trust_env=False, timeout=WAIT_SECONDS).status_code == 200
+        response = httpx.get(f"{cache.url}{path}", trust_env=False, timeout=WAIT_SECONDS)
+        assert response.status_code == 404
+        assert "POLKA_METRICS_PORT" in response.json()["detail"]
+        assert httpx.get(f"{cache.metrics_url}{path}", trust_env=False, timeout=WAIT_SECONDS).status_code == 200
     assert cache_client.get(f"{cache.url}/balance").status_code == 200
 
 

@@ -19,6 +19,7 @@ import uvicorn
 
 from api.feed import STREAMS_MAX
 from conftest import Running
+from exposed import value
 from front_door import refused
 from polka import api_keys, server
 from polka.console_key import console_key
@@ -222,15 +223,14 @@ def test_its_page_needs_no_key_and_nothing_from_elsewhere(polka: Running) -> Non
 
 def consoles(url: str) -> float:
     """How many are open at this api."""
-    found = [line for line in client.get(f"{url}/metrics").text.splitlines() if line.startswith("polka_open_consoles")]
-    return float(found[0].split()[1])
+    return value(url, "polka_open_consoles") or 0
 
 
 @contextlib.contextmanager
-def deaf(url: str, count: int) -> Iterator[list[socket.socket]]:
+def deaf(polka: Running, count: int) -> Iterator[list[socket.socket]]:
     """Consoles that read nothing."""
-    cookie = session(url)["Cookie"]
-    host, port = url.removeprefix("http://").split(":")
+    cookie = session(polka.url)["Cookie"]
+    host, port = polka.url.removeprefix("http://").split(":")
     request = f"GET /console/events HTTP/1.1\r\nHost: {host}:{port}\r\nCookie: {cookie}\r\n\r\n"
     with contextlib.ExitStack() as stack:
         opened = [stack.enter_context(socket.socket()) for _ in range(count)]
@@ -238,13 +238,13 @@ def deaf(url: str, count: int) -> Iterator[list[socket.socket]]:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             one.connect((host, int(port)))
             one.sendall(request.encode())
-        wait_for("all are open", lambda: consoles(url) == count)
+        wait_for("all are open", lambda: consoles(polka.metrics_url) == count)
         yield opened
 
 
 def test_consoles_that_read_nothing_hold_nobody_up_and_nothing_is_kept_for_them(polka: Running) -> None:
     api = psutil.Process(polka.apis[0].process.pid)
-    with deaf(polka.url, STREAMS_MAX) as opened:
+    with deaf(polka, STREAMS_MAX) as opened:
         refused(opening(polka.url, session(polka.url)), 503, "overloaded")
         before, paid, deadline = api.memory_info().rss, 0, time.monotonic() + 8
         while time.monotonic() < deadline:
@@ -259,7 +259,7 @@ def test_consoles_that_read_nothing_hold_nobody_up_and_nothing_is_kept_for_them(
             while part := one.recv(2**20):
                 kept += len(part)
         assert kept < 150_000
-    wait_for("none is open any more", lambda: consoles(polka.url) == 0)
+    wait_for("none is open any more", lambda: consoles(polka.metrics_url) == 0)
 
 
 @pytest.mark.anyio

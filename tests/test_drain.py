@@ -13,10 +13,11 @@ import httpx
 import pytest
 
 from front_door import fetch
-from services import KEY, Service, Services, bearer, client, payment, wait_for
+from services import CACHE_TOKEN, KEY, Service, Services, bearer, client, payment, wait_for
 from waiting import WAIT_SECONDS
 
 CLIENTS = 8
+PATHS = {"api": "/hello", "cache": "/balance"}
 
 
 def connected(service: Service) -> HTTPConnection:
@@ -27,7 +28,7 @@ def connected(service: Service) -> HTTPConnection:
 
 
 def answer(connection: HTTPConnection, path: str = "/hello") -> HTTPResponse:
-    connection.request("GET", path)
+    connection.request("GET", path, headers=bearer(CACHE_TOKEN))
     response = connection.getresponse()
     response.read()
     return response
@@ -35,7 +36,7 @@ def answer(connection: HTTPConnection, path: str = "/hello") -> HTTPResponse:
 
 def draining(service: Service) -> httpx.Response | None:
     """How it says that it is not ready, once it does."""
-    ready = client.get(f"{service.url}/health/ready")
+    ready = client.get(f"{service.metrics_url}/health/ready")
     return None if ready.is_success else ready
 
 
@@ -45,7 +46,7 @@ def silent(service: Service) -> Iterator[socket.socket]:
     port = httpx.URL(service.url).port
     with socket.create_connection(("127.0.0.1", port or 0), timeout=WAIT_SECONDS) as opened:
         client_of_its_own = connected(service)
-        assert answer(client_of_its_own, "/health/live").status == 200
+        assert answer(client_of_its_own, PATHS[service.name]).status == 200
         client_of_its_own.close()
         yield opened
 
@@ -56,13 +57,13 @@ def test_a_draining_service_is_not_ready_and_ends_each_connection_with_its_next_
 ) -> None:
     service = (services.api if name == "api" else services.cache)(POLKA_DRAIN_SECONDS="600").ready()
     idle = connected(service)
-    assert not answer(idle, "/health/live").will_close
+    assert not answer(idle, PATHS[name]).will_close
     with silent(service):  # it keeps the service from having drained
         service.send(signal.SIGTERM)
         ready = wait_for("it drains", lambda: draining(service))
         assert (ready.status_code, ready.json()) == (503, {"status": "draining"})
         for connection in (idle, connected(service)):
-            last = answer(connection, "/health/live")
+            last = answer(connection, PATHS[name])
             assert (last.status, last.will_close) == (200, True)
     assert service.ended() == 0
 

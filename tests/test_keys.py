@@ -115,9 +115,9 @@ Row = tuple[Scope | None, Callable[[Running], str], Any, int, int]
 """The scope that the route needs, a request, and its status for operators and for bank1 where they have the scope."""
 TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/hello"): (None, at("/hello"), None, 200, 200),
-    ("GET", "/health/live"): (None, at("/health/live"), None, 200, 200),
-    ("GET", "/health/ready"): (None, at("/health/ready"), None, 200, 200),
-    ("GET", "/metrics"): (None, at("/metrics"), None, 200, 200),
+    ("GET", "/health/live"): (None, at("/health/live"), None, 404, 404),
+    ("GET", "/health/ready"): (None, at("/health/ready"), None, 404, 404),
+    ("GET", "/metrics"): (None, at("/metrics"), None, 404, 404),
     ("POST", "/transaction"): (SEND, at("/transaction"), payment, 201, 201),
     ("GET", "/transaction"): (READ, at("/transaction"), None, 200, 200),
     ("GET", "/transaction/{transaction_id:str}"): (READ, of_payment(), None, 200, 200),

@@ -19,6 +19,7 @@ from cache import flush, liquidity, samples, windows
 from cache.ledger import Ledger
 from committed import commit, new_id, transfer
 from conftest import Running, execute
+from exposed import page
 from front_door import refused
 from polka import audit, exposures
 from polka.liquidity import (
@@ -582,7 +583,7 @@ def test_the_cache_shows_them_as_metrics(told: Told) -> None:
     told.posted()
 
     def shown() -> set[str]:
-        return set(client.get(f"{told.cache.url}/metrics").text.splitlines())
+        return set(page(told.cache.metrics_url).splitlines())
 
     wait_for("the metrics are up to date", lambda: 'polka_owed_minor_units{currency="USD"} 100.0' in shown())
     assert shown() >= {

@@ -80,8 +80,8 @@ def shown(collectors: Iterable[Collector]) -> list[tuple[str, str, dict[str, str
 
 
 def test_each_service_shows_how_it_is(own_polka: Running) -> None:
-    api, cache = own_polka.apis[0].url, own_polka.cache.url
-    assert client.post(f"{api}/transaction", json=payment()).status_code == 201
+    api, cache = own_polka.metrics_url, own_polka.cache.metrics_url
+    assert client.post(f"{own_polka.url}/transaction", json=payment()).status_code == 201
     wait_for("the balances are shown", lambda: names(cache) >= OF_ALL | OF_THE_CACHE)
     assert names(api) >= OF_ALL | OF_AN_API
     for url in (api, cache):
@@ -93,29 +93,29 @@ def test_failures_are_counted_from_zero(own_polka: Running) -> None:
     """A rate begins with a count's second sample."""
     for status in ("500", "503", "504"):
         labels = {"method": "POST", "route": "/transaction", "status": status}
-        assert value(own_polka.apis[0].url, "polka_http_requests_total", **labels) == 0
+        assert value(own_polka.metrics_url, "polka_http_requests_total", **labels) == 0
 
 
 def test_a_payment_shows_how_long_it_waited_and_what_the_cache_took(own_polka: Running) -> None:
-    api = own_polka.apis[0].url
+    api = own_polka.metrics_url
     waits = value(api, "polka_queue_wait_seconds_count", lane="free") or 0
     capped = value(api, "polka_queue_wait_seconds_count", lane="capped") or 0
     for _ in range(3):
-        assert client.post(f"{api}/transaction", json=payment()).status_code == 201
+        assert client.post(f"{own_polka.url}/transaction", json=payment()).status_code == 201
     assert value(api, "polka_queue_wait_seconds_count", lane="free") == waits + 3
     assert 0 < (value(api, "polka_queue_wait_seconds_sum", lane="free") or 0) < 30
     assert value(api, "polka_queue_max_payments", lane="free") == 4096
     wait_for("the cache was told", lambda: value(api, "polka_balance_post_seconds_count"))
 
-    assert client.patch(f"{api}/banks/bank3", json={"caps": {"USD": 1000}}).status_code == 200
-    assert client.post(f"{api}/transaction", json=payment(sender="bank3")).status_code == 201
+    assert client.patch(f"{own_polka.url}/banks/bank3", json={"caps": {"USD": 1000}}).status_code == 200
+    assert client.post(f"{own_polka.url}/transaction", json=payment(sender="bank3")).status_code == 201
     assert value(api, "polka_queue_wait_seconds_count", lane="capped") == capped + 1
     assert (value(api, "polka_reservation_post_seconds_count") or 0) >= 1
 
 
 def test_pools_show_what_is_used_of_them(own_polka: Running) -> None:
-    api = own_polka.apis[0].url
-    assert client.get(f"{api}/banks").status_code == 200
+    api = own_polka.metrics_url
+    assert client.get(f"{own_polka.url}/banks").status_code == 200
     assert value(api, "polka_pool_max_connections", pool="api") == 4
     assert value(api, "polka_pool_max_connections", pool="api search") == 2
     in_use = value(api, "polka_pool_connections", pool="api", state="in_use")
@@ -148,7 +148,7 @@ async def test_an_event_loop_that_is_held_up_shows_for_how_long() -> None:
 
 
 def test_the_cache_shows_windows_and_the_database(own_polka: Running) -> None:
-    url = own_polka.cache.url
+    url = own_polka.cache.metrics_url
     for step, closed, settled in (("", 1, 0), ("/1/settle", 0, 1)):
         client.post(f"{own_polka.url}/clearing{step}", json={"window": 1}).raise_for_status()
         wanted = {"open": 1, "closed": closed, "settled": settled}
@@ -161,9 +161,9 @@ def test_the_cache_shows_windows_and_the_database(own_polka: Running) -> None:
 
 
 async def test_what_is_pending_ages_until_it_is_posted(services: Services, connection: asyncpg.Connection) -> None:
-    url = services.cache(POLKA_FLUSH_SECONDS="0.1").ready().url
-    batch = new_id()
-    tell(url, batch, transfer())
+    cache = services.cache(POLKA_FLUSH_SECONDS="0.1").ready()
+    url, batch = cache.metrics_url, new_id()
+    tell(cache.url, batch, transfer())
     wait_for("it is a second old", lambda: (value(url, "polka_pending_oldest_seconds") or 0) > 1)
     number = value(url, "polka_flush_number")
     await commit(connection, transfer(), batch)
@@ -182,7 +182,7 @@ async def test_the_largest_balances_are_shown_and_others_no_more(
     cache = services.cache(POLKA_METRICS_BANKS_MAX="2", POLKA_FLUSH_SECONDS="0.1").ready()
 
     def shown() -> dict[str, float]:
-        found = samples(cache.url).items()
+        found = samples(cache.metrics_url).items()
         return {dict(labels)["bank"]: held for (name, labels), held in found if name == "polka_balance_minor_units"}
 
     await commit(connection, transfer(30, "bank1", "bank2"))

@@ -92,7 +92,7 @@ def test_the_spammer_shows_what_it_sends(observed: Observed) -> None:
 def test_each_metric_that_is_served_is_documented(observed: Observed) -> None:
     document = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text()
     documented = set(re.findall(r"^\| `(polka_\w+)` ", document, re.M))
-    for url in (observed.polka.apis[0].url, observed.polka.cache.url, observed.spammer_url):
+    for url in (observed.polka.metrics_url, observed.polka.cache.metrics_url, observed.spammer_url):
         served = re.findall(r"^# TYPE (polka_\w+) ", client.get(f"{url}/metrics").text, re.M)
         assert served
         assert set(served) <= documented
@@ -100,7 +100,7 @@ def test_each_metric_that_is_served_is_documented(observed: Observed) -> None:
 
 def test_promtool_finds_nothing_wrong_with_the_metrics(observed: Observed) -> None:
     promtool = program("promtool")
-    for url in (observed.polka.apis[0].url, observed.polka.cache.url, observed.spammer_url):
+    for url in (observed.polka.metrics_url, observed.polka.cache.metrics_url, observed.spammer_url):
         page = client.get(f"{url}/metrics").raise_for_status().content
         done = subprocess.run([promtool, "check", "metrics"], input=page, capture_output=True, check=False)
         said = done.stdout.decode() + done.stderr.decode()

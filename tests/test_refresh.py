@@ -16,6 +16,7 @@ import pytest
 
 from cache.rates import LOCK, pause_seconds
 from documents import document
+from exposed import page
 from front_door import fetch
 from polka import ecb
 from publisher import Answer, Publisher, cut_off, endless, publishing, silent, slow, status, whole
@@ -48,8 +49,8 @@ class Refreshed:
 
     def outcomes(self) -> Mapping[str, float]:
         """How many fetches came to what."""
-        page = client.get(f"{self.cache.url}/metrics").raise_for_status().text
-        found = re.findall(r'^polka_rates_fetches_total\{outcome="(\w+)"\} (\S+)$', page, re.MULTILINE)
+        shown = page(self.cache.metrics_url)
+        found = re.findall(r'^polka_rates_fetches_total\{outcome="(\w+)"\} (\S+)$', shown, re.MULTILINE)
         return {outcome: float(count) for outcome, count in found}
 
     def wait_for(self, outcome: str) -> None:
@@ -202,8 +203,8 @@ def test_of_several_processes_one_fetches(services: Services, publisher: Publish
 
 def test_its_age_is_told(shared: Refreshed) -> None:
     shared.answers(whole(GOOD), "unchanged")
-    page = client.get(f"{shared.cache.url}/metrics").text
-    age = float(re.findall(r"^polka_rates_age_seconds (\S+)$", page, re.MULTILINE)[0])
+    shown = page(shared.cache.metrics_url)
+    age = float(re.findall(r"^polka_rates_age_seconds (\S+)$", shown, re.MULTILINE)[0])
     midnight = datetime.combine(YESTERDAY, datetime.min.time(), UTC).timestamp()
     assert age == pytest.approx(time.time() - midnight, abs=60)
 

@@ -11,8 +11,9 @@ import pytest
 
 from cache import flush
 from committed import Entries, commit, held, new_id, tell, transfer
+from exposed import page
 from locks import until_waiting
-from services import Service, Services, cache_client, client
+from services import Service, Services, cache_client
 from test_cache import QUICK, SLOW, state, until
 
 pytestmark = pytest.mark.anyio
@@ -161,7 +162,7 @@ async def test_room_stays_reserved_until_memory_has_the_flush_that_posted_it(
         json.dumps(transfer(CAP)),
     )
     found = 'polka_tombstones_total{state="posted"}'
-    await until("a tombstone finds it", lambda: found in client.get(f"{cache.url}/metrics").text)
+    await until("a tombstone finds it", lambda: found in page(cache.metrics_url))
     assert not is_reserved(cache, policy, 1)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from exposed import page
 from polka import audit
 from services import CACHE_TOKEN, Services, cache_client, client, payment, wait_for
 
@@ -62,7 +63,7 @@ async def test_what_is_set_aside_is_rebuilt_from_its_payments_and_posted(
     assert await connection.fetchval("SELECT count(*) FROM batches WHERE state = 'aside'") == len(written) == 5
     for batch in written:
         assert await connection.execute(statement("PolkaBatchSetAside", 2, batch)) == "UPDATE 1"
-    wait_for("all are posted", lambda: "polka_posted_batches_total 5.0" in client.get(f"{cache.url}/metrics").text)
+    wait_for("all are posted", lambda: "polka_posted_batches_total 5.0" in page(cache.metrics_url))
     assert dict(await connection.fetch(PAYLOADS)) == written
     assert (await audit.audit(services.database_url, cache.url, CACHE_TOKEN)).is_clean
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from cache.schedule import Schedule, check
 from committed import held
 from conftest import execute
+from exposed import page
 from front_door import fetch
 from locks import Locked, until_waiting
 from polka import audit
@@ -183,7 +184,7 @@ def until_it_has_looked(cache: Service) -> None:
 
 
 def flushes(cache: Service) -> float:
-    for line in client.get(f"{cache.url}/metrics").text.splitlines():
+    for line in page(cache.metrics_url).splitlines():
         if line.startswith("polka_flushes_total "):
             return float(line.split()[1])
     return 0

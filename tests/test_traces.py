@@ -85,7 +85,7 @@ def test_a_payment_is_traced_from_its_client_to_the_flush_that_posts_it(traced: 
 
     pay(traced, NOT_SAMPLED)
     client.post(f"{traced.api.url}/transaction", json=payment())
-    client.get(f"{traced.api.url}/health/ready", headers={"traceparent": f"00-{trace}-{own}-{SAMPLED}"})
+    client.get(f"{traced.api.metrics_url}/health/ready", headers={"traceparent": f"00-{trace}-{own}-{SAMPLED}"})
     capped = client.patch(f"{traced.api.url}/banks/bank3", json={"caps": {"USD": 150}})
     assert capped.status_code == 200, capped.text
     trace, own, batch = pay(traced, bank="bank3")

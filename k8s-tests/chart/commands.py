@@ -18,7 +18,7 @@ import cache.settings
 from chart.objects import Workload, name, of_kind, workloads
 from chart.rendering import Object, Rendered
 from chart.restricted import is_polkas
-from polka import exposition, logs, settings, traces
+from polka import logs, settings, traces
 from polka.commands import main
 from polka.failure import Failure
 from spammer.mix import read_mix
@@ -166,12 +166,11 @@ def port_faults(context: click.Context, container: Object) -> Iterator[str]:
 
 
 def paths(command: str) -> set[str]:
-    """What a service, or a component of the spammer's, answers to a GET."""
+    """What a service's port of metrics and health, or a component of the spammer's, answers to a GET."""
     if command not in SERVICES:
         return LOCUST_PATHS if command == "spam" else SPAMMER_PATHS
-    _, module = SERVICES[command]
-    handlers = [*vars(module).values(), *getattr(module, "ROUTES", []), exposition.metrics]
-    return {path for handler in handlers if isinstance(handler, HTTPRouteHandler) for path in handler.paths}
+    handlers = (monitoring.metrics, monitoring.live, monitoring.ready)
+    return {path for handler in handlers for path in handler.paths}
 
 
 def addresses(workload: Workload, rendered: Rendered) -> Iterator[tuple[str, int]]:

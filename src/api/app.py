@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 
 from litestar import Litestar
 from litestar.di import Provide
-from litestar.types import ASGIApp
 
 from api import (
     access,
@@ -40,18 +39,18 @@ from api.keyring import open_keyring
 from api.limits import Limits
 from api.payments import FastLane, Payments
 from api.pulse import Heart
+from api.readiness import Readiness
 from api.settings import Settings
-from polka import database, exposition, settings
+from polka import database, settings
 from polka.background import background
 from polka.instrumentation import Instrumented
 from polka.metrics import show_pool, watch_loop
-from polka.server import Drain
+from polka.server import Drain, Service
 from polka.traces import traced
 
 ROUTES = [
     health.hello,
-    health.live,
-    health.ready,
+    health.elsewhere,
     payments.post_transaction,
     transactions.find_transaction,
     transactions.get_transaction,
@@ -84,12 +83,11 @@ ROUTES = [
     console.get_console_file,
     console.open_session,
     console.stream_events,
-    exposition.metrics,
 ]
 
 
 @asynccontextmanager
-async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
+async def app() -> AsyncIterator[Service]:
     """The app of one process, with its connections open and its writer at work.
 
     Raises:
@@ -119,6 +117,7 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
         paying = Payments(poster, known_banks, exchange, chosen.request_timeout_seconds)
         name = settings.own_name(chosen.name)
         heart = Heart(name, chosen.queue_payments_max, cache)
+        readiness = Readiness(poster.lanes, keyring, policy)
         feed = Feed(name, bool(chosen.control_socket), cache, pool, policy, heart)
         litestar = Litestar(
             route_handlers=ROUTES,
@@ -143,6 +142,11 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
             openapi_config=openapi.CONFIG,
             logging_config=None,
         )
-        async with litestar.lifespan(), background(heart.run()), background(feed.run()):
+        async with (
+            litestar.lifespan(),
+            background(heart.run()),
+            background(feed.run()),
+            background(readiness.run()),
+        ):
             answering = Access(FastLane(litestar, paying), keyring, limits, chosen.cache_token)
-            yield Instrumented(traced(answering)), drain
+            yield Service(Instrumented(traced(answering)), drain, readiness.obstacle)

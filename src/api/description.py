@@ -249,10 +249,6 @@ WAITS = ("Idempotency-Key", "Request-Timeout", "timeout")
 
 ROUTES: dict[tuple[str, str], Described] = {
     ("GET", "/hello"): Described({200: (dict[str, str], {"hello": "polka"})}),
-    ("GET", "/health/live"): Described({200: (dict[str, str], {"status": "live"})}),
-    ("GET", "/health/ready"): Described(
-        {200: (dict[str, str], {"status": "ready"}), 503: (dict[str, str], {"status": "the database does not answer"})}
-    ),
     ("POST", "/transaction"): Described(
         {201: (Transaction, ACROSS_EXAMPLE)},
         (Payment, PAYMENT_EXAMPLE | {"receiver_currency": "JPY"}),

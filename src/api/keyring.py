@@ -52,6 +52,11 @@ class Keyring:
         self._wanted = asyncio.Event()
         self._next_look: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
+    @property
+    def is_read(self) -> bool:
+        """Whether the table was read at least once."""
+        return self._version is not None
+
     def find(self, key: bytes) -> Caller | None:
         """The caller whom this key stands for, as far as is known here."""
         return self._callers.get(keys.hash_of(key))

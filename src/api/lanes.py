@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Iterable
 
+import asyncpg
+
 from api import metrics
 from api.batches import Pending
 from api.operations import Operation
@@ -10,6 +12,8 @@ from api.settings import Settings
 from api.shares import Shares
 from polka import database
 from polka.database import Connection
+
+LOOK_SECONDS_MAX = 2.0
 
 
 class Lane:
@@ -64,6 +68,19 @@ class Lane:
                     self._settings.database_url, self._purpose, self._settings.commit_timeout_seconds
                 )
             return self._connection
+
+    async def look(self) -> None:
+        """See that the lane's connection could commit now, between two commits. One to a server that only reads is cut.
+
+        Raises:
+            database.ERRORS: it could not.
+        """
+        async with self.committing:
+            connection = await self.connected()
+            with database.bounded(connection, LOOK_SECONDS_MAX):
+                if await connection.fetchval("SHOW transaction_read_only") != "off":
+                    connection.terminate()
+                    raise asyncpg.ReadOnlySQLTransactionError("the server only reads")
 
     def close(self) -> None:
         if self._connection:

@@ -26,6 +26,11 @@ class Policies:
     def __init__(self) -> None:
         self.current = NOTHING_KNOWN
 
+    @property
+    def are_read(self) -> bool:
+        """Whether a policy was read at least once."""
+        return self.current is not NOTHING_KNOWN
+
     async def read(self, connection: Connection | Pool) -> Policy:
         """The policy in force."""
         newest = await bank_terms.newest(connection, self.current)

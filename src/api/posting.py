@@ -80,6 +80,10 @@ class Posting:
         self._failed: list[UUID] = []
         self._settling: set[asyncio.Task[None]] = set()
 
+    @property
+    def lanes(self) -> Sequence[Lane]:
+        return self._free, self._capped
+
     async def post(self, operation: Operation, key: Key | None, timeout_seconds: float) -> Outcome:
         """The operation's outcome, once it is certain or the time is up."""
         fingerprint = operation.fingerprint if key else ""
@@ -480,7 +484,7 @@ class Posting:
 
     async def settled(self) -> None:
         """Wait until no commit's outcome is unknown, for a while: after that only the database knows."""
-        for lane in (self._free, self._capped):
+        for lane in self.lanes:
             async with lane.collecting, lane.committing:
                 pass  # a commit in flight has ended
         if self._settling:

@@ -4,11 +4,11 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from litestar import Litestar, Request, Response, get
-from litestar.di import NamedDependency, Provide
-from litestar.types import ASGIApp
+from litestar.di import Provide
 
 from cache import balances, clearing, liquidity, overview, schedule
 from cache.access import Access
@@ -22,20 +22,20 @@ from cache.pruning import prune_keys
 from cache.rates import Refresher
 from cache.readings import read_database
 from cache.settings import Settings
-from polka import database, exposition, settings
+from polka import database, monitoring, settings
 from polka.background import background
 from polka.failure import OutdatedFailure
 from polka.instrumentation import Instrumented
 from polka.logs import log_failed_request
 from polka.metrics import show_pool, watch_loop
-from polka.server import Drain
+from polka.server import Drain, Service
 from polka.traces import traced
 
 log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
+async def app() -> AsyncIterator[Service]:
     """The app, with its keeper at work.
 
     Raises:
@@ -51,7 +51,6 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
             keeper = Keeper(chosen, pool)
             refresher = Refresher(chosen)
             watch = Watch(settings.own_name(chosen.name))
-            drain = Drain(chosen.drain_seconds)
             async with (
                 background(keeper.run()),
                 background(prune_keys(chosen, pool)),
@@ -66,8 +65,7 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
             ):
                 litestar = Litestar(
                     route_handlers=[
-                        live,
-                        ready,
+                        elsewhere,
                         balances.hold_batches,
                         balances.reserve,
                         balances.follow_policy,
@@ -79,13 +77,11 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
                         liquidity.get_liquidity,
                         overview.hear_pulse,
                         overview.get_overview,
-                        exposition.metrics,
                     ],
                     logging_config=None,
                     exception_handlers={500: on_failure},
                     dependencies={
                         "keeper": Provide(lambda: keeper, sync_to_thread=False),
-                        "drain": Provide(lambda: drain, sync_to_thread=False),
                         "pool": Provide(lambda: pool, sync_to_thread=False),
                         "watch": Provide(lambda: watch, sync_to_thread=False),
                     },
@@ -93,7 +89,7 @@ async def app() -> AsyncIterator[tuple[ASGIApp, Drain]]:
                 )
                 async with litestar.lifespan():
                     guarded = Access(litestar, chosen.cache_token) if chosen.cache_token else litestar
-                    yield Instrumented(traced(guarded)), drain
+                    yield Service(Instrumented(traced(guarded)), Drain(chosen.drain_seconds), partial(obstacle, keeper))
     except OutdatedError:
         raise OutdatedFailure("Another cache has taken over; this one has written nothing since, and ends.") from None
 
@@ -107,17 +103,12 @@ def on_failure(_: Request[Any, Any, Any], error: Exception) -> Response[dict[str
     return Response({"detail": "The request failed; the log of the cache says why."}, status_code=500)
 
 
-@get("/health/live", sync_to_thread=False)
-def live() -> dict[str, str]:
-    """The process answers."""
-    return {"status": "live"}
+@get(monitoring.PATHS, sync_to_thread=False)
+def elsewhere() -> Response[dict[str, str]]:
+    """Older versions answered these here."""
+    return Response({"detail": monitoring.ELSEWHERE}, status_code=404)
 
 
-@get("/health/ready", sync_to_thread=False)
-def ready(keeper: NamedDependency[Keeper], drain: NamedDependency[Drain]) -> Response[dict[str, str]]:
-    """The ledger is read, what was committed before is posted, and nobody has told the process to stop."""
-    if drain.has_begun:
-        return Response({"status": "draining"}, status_code=503)
-    if keeper.service is None:
-        return Response({"status": "starting"}, status_code=503)
-    return Response({"status": "ready"})
+def obstacle(keeper: Keeper) -> str | None:
+    """The cache serves once the ledger is read, and what was committed before is posted."""
+    return "starting" if keeper.service is None else None

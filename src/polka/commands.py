@@ -158,19 +158,12 @@ async def first_key(connection: Connection) -> str | None:
 @main.command("api")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
-@click.option("--shared-port", type=click.IntRange(1, 65535), help="A second port, which several apis share.")
+@click.option("--shared", is_flag=True, help="Share the port with other apis on this machine.")
 @no_auth_option
 @reload_option
-def run_api(host: str, port: int, shared_port: int | None, no_auth: bool, reload: bool) -> None:
+def run_api(host: str, port: int, shared: bool, no_auth: bool, reload: bool) -> None:
     """One api process, as in a container."""
-    with logs.opened("api"):
-        sockets = [server.listen(host, port)]
-        if shared_port:
-            sockets.append(server.listen(host, shared_port, shared=True))
-        if no_auth:
-            ask_for_no_keys(sockets)
-        serve = server.run_reloading if reload else server.run
-        serve("api.app:app", sockets)
+    serve("api", host, port, shared, no_auth, reload)
 
 
 @main.command("cache")
@@ -180,12 +173,16 @@ def run_api(host: str, port: int, shared_port: int | None, no_auth: bool, reload
 @reload_option
 def run_cache(host: str, port: int, no_auth: bool, reload: bool) -> None:
     """The ledger cache, as in a container: one process. Of two, the later one takes over."""
-    with logs.opened("cache"):
-        sockets = [server.listen(host, port)]
+    serve("cache", host, port, False, no_auth, reload)
+
+
+def serve(name: str, host: str, port: int, shared: bool, no_auth: bool, reload: bool) -> None:
+    with logs.opened(name):
+        sockets = server.listen_for_all(host, port, shared)
         if no_auth:
-            ask_for_no_keys(sockets)
-        serve = server.run_reloading if reload else server.run
-        serve("cache.app:app", sockets)
+            ask_for_no_keys(sockets.clients)
+        run_service = server.run_reloading if reload else server.run
+        run_service(f"{name}.app:app", sockets)
 
 
 def ask_for_no_keys(sockets: Iterable[socket.socket]) -> None:
@@ -570,10 +567,13 @@ def say(text: str) -> None:
 
 
 def show(running: Running) -> None:
-    say("process     pid       address")
-    for process in running.processes:
-        say(f"{process.name:<10}  {process.pid or '-':<8}  {process.address}")
-    say("Each service has its metrics at its own address: /metrics")
+    show_table(
+        ("process", "pid", "address", "metrics and health"),
+        (
+            (process.name, str(process.pid or "-"), process.address, process.monitored_at or "-")
+            for process in running.processes
+        ),
+    )
     say(f"Polka is at {running.layout.url}")
 
 

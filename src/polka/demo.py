@@ -140,7 +140,7 @@ def free_layout(apis: int, folder: Path, database_url: str | None) -> Layout:
     """Ports that nobody uses, next to each other."""
     for _ in range(PORT_TRIES):
         port = free_port()
-        layout = Layout(apis, port, port + apis + 1, folder, database_url)
+        layout = Layout(apis, port, port - 1, folder, database_url)
         try:
             check_ports(layout)
         except Failure:

@@ -24,11 +24,13 @@ async def at_once() -> bool:
 
 @dataclass
 class Process:
-    """One program that `polka up` looks after; `user` is whom it runs as, where that is not ourselves."""
+    """One program that `polka up` looks after; `user` is whom it runs as, where that is not ourselves. Its metrics and
+    health are `monitored_at` an address of their own."""
 
     name: str
     command: Sequence[str]
     address: str
+    monitored_at: str | None = None
     is_ready: Callable[[], Awaitable[bool]] = at_once
     environ: Mapping[str, str] = field(default_factory=dict)
     user: str | None = None

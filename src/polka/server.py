@@ -1,29 +1,32 @@
 """Serves one of Polka's apps with uvicorn: one process, its sockets, connections that do not live for ever, and a stop
-that no client notices."""
+that no client notices. Metrics and health are served beside it, on a port of their own."""
 
 import asyncio
 import gc
 import importlib
+import os
 import random
 import re
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Annotated, Any
 
 import uvicorn
 from litestar.types import ASGIApp
+from msgspec import Meta, Struct
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import ChangeReload
 
-from polka import logs, traces
+from polka import logs, monitoring, settings, traces
 from polka.failure import Failure
+from polka.monitoring import Obstacle
 
 CONNECTION_REQUESTS_MAX = 500
 CONNECTION_SECONDS_MAX = 20.0
@@ -39,6 +42,7 @@ UNSENT_BYTES = 16 * 1024
 """What the kernel takes of an answer before it has sent what it took (on Linux): it would take megabytes, and what a
 slow reader gets of a stream would be minutes old."""
 BACKLOG = 4096
+PORT_MAX = 65_535
 ACCEPTS_AT_ONCE = 16
 """Connections that each socket takes in one round of the event loop. uvloop takes one for each descriptor: under load,
 when rounds are long, connections would wait for many, and no deadline bounds what has not been read."""
@@ -57,10 +61,37 @@ class Drain:
     has_begun: bool = False
 
 
-App = Callable[[], AbstractAsyncContextManager[tuple[ASGIApp, Drain]]]
+@dataclass(frozen=True)
+class Service:
+    """What serves clients, how it stops, and what keeps it from serving."""
+
+    app: ASGIApp
+    drain: Drain
+    obstacle: Obstacle
 
 
-def run(target: str, sockets: Sequence[socket.socket]) -> None:
+App = Callable[[], AbstractAsyncContextManager[Service]]
+
+
+class Settings(Struct, frozen=True):
+    metrics_port: Annotated[
+        Annotated[int, Meta(ge=1, le=65_535)] | None,
+        Meta(
+            description="The port of `/metrics`, `/health/live` and `/health/ready`. "
+            "If it is not set, they are on the port after `--port`."
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Sockets:
+    """Where a service listens: for its clients, and for whoever runs it."""
+
+    clients: Sequence[socket.socket]
+    monitoring: socket.socket
+
+
+def run(target: str, sockets: Sockets) -> None:
     """Serve the app that the context `module:name` opens until SIGTERM or Ctrl-C; then drain and end what is in flight.
 
     Raises:
@@ -72,16 +103,17 @@ def run(target: str, sockets: Sequence[socket.socket]) -> None:
         runner.run(serve(app, sockets))
 
 
-def run_reloading(target: str, sockets: Sequence[socket.socket]) -> None:
+def run_reloading(target: str, sockets: Sockets) -> None:
     """The same in a child process, which is replaced when a file of the code changes: for development."""
     config = uvicorn.Config(target, reload=True, reload_dirs=[str(CODE)], log_config=None)
-    ChangeReload(config, partial(run_in_child, target), list(sockets)).run()
+    ChangeReload(config, partial(run_in_child, target), [*sockets.clients, sockets.monitoring]).run()
 
 
 def run_in_child(target: str, sockets: Sequence[socket.socket]) -> None:
     """Run in a process that has nothing yet of what its parent has set up."""
+    *clients, monitoring = sockets
     with logs.opened(target.partition(".")[0]):
-        run(target, sockets)
+        run(target, Sockets(clients, monitoring))
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -92,38 +124,61 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def serve(open_app: App, sockets: Sequence[socket.socket]) -> None:
-    async with open_app() as (app, drain):
-        config = uvicorn.Config(
-            app,
-            interface="asgi3",
-            http=partial(Connection, drain),  # type: ignore[arg-type]  # uvicorn only calls it
-            ws="none",
-            lifespan="off",  # entered above, so that what fails at the start is told as one line
-            access_log=False,
-            log_config=None,
-            log_level="warning",
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            backlog=BACKLOG,
-        )
+async def serve(open_app: App, sockets: Sockets) -> None:
+    async with open_app() as service:
         # What a start has made stays for ever; what requests make is gone when they are. Looking for cycles
         # in it, as often as Python does by itself, costs a third of the rate.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
-        again = [one.dup() for one in sockets for _ in range(ACCEPTS_AT_ONCE - 1)]
-        await Server(config, drain).serve([*sockets, *again])
+        monitor = Monitor(config(monitoring.app(lambda: obstacle(server, service)), service.drain))
+        server = Server(config(service.app, service.drain), service.drain, monitor)
+        again = [one.dup() for one in sockets.clients for _ in range(ACCEPTS_AT_ONCE - 1)]
+        async with asyncio.TaskGroup() as both:
+            both.create_task(monitor.serve([sockets.monitoring]))
+            await server.serve([*sockets.clients, *again])
+
+
+def config(app: ASGIApp, drain: Drain) -> uvicorn.Config:
+    """How clients of either port are served."""
+    return uvicorn.Config(
+        app,
+        interface="asgi3",
+        http=partial(Connection, drain),  # type: ignore[arg-type]  # uvicorn only calls it
+        ws="none",
+        lifespan="off",  # entered above, so that what fails at the start is told as one line
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        backlog=BACKLOG,
+    )
+
+
+def obstacle(server: uvicorn.Server, service: Service) -> str | None:
+    """What keeps the process from serving, if anything does."""
+    if service.drain.has_begun:
+        return "draining"
+    return service.obstacle() if server.started else "starting"
+
+
+class Monitor(uvicorn.Server):
+    """Serves metrics and health until it is told that the other server has stopped: signals are that one's."""
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        return nullcontext()
 
 
 class Server(uvicorn.Server):
-    """Told to stop, it drains first; told again, it does so no longer."""
+    """Told to stop, it drains first; told again, it does so no longer. Its monitor stops with it."""
 
-    def __init__(self, config: uvicorn.Config, drain: Drain) -> None:
+    def __init__(self, config: uvicorn.Config, drain: Drain, monitor: Monitor) -> None:
         super().__init__(config)
         self._drain = drain
+        self._monitor = monitor
         self._drains_until = 0.0
         self._is_told_again = False
 
@@ -141,6 +196,10 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Whether to stop serving; asked ten times a second."""
         return await super().on_tick(counter) and self._has_drained()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._monitor.should_exit = True
+        await super().shutdown(sockets)
 
     def _has_drained(self) -> bool:
         now = asyncio.get_running_loop().time()
@@ -238,6 +297,26 @@ class WrittenTogether:
 
     def is_closing(self) -> bool:
         return self._transport.is_closing()
+
+
+def listen_for_all(host: str, port: int, shared: bool = False) -> Sockets:
+    """The sockets of a service: the port's, and the one that `POLKA_METRICS_PORT` names.
+
+    Raises:
+        Failure: the setting is wrong, a port is in use, or the address is not ours.
+    """
+    variable = settings.variable("metrics_port")
+    beside = settings.read(Settings, os.environ).metrics_port or port + 1
+    if beside == port:
+        raise Failure(f"{variable} is {port}, which is the port of the service itself.")
+    if beside > PORT_MAX:
+        raise Failure(f"{variable} is not set, and there is no port after {port}.")
+    clients = listen(host, port, shared)
+    try:
+        return Sockets([clients], listen(host, beside))
+    except Failure as failure:
+        clients.close()
+        raise Failure(f"{failure} It is the port of metrics and health: {variable} names another.") from None
 
 
 def listen(host: str, port: int, shared: bool = False) -> socket.socket:

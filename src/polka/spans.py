@@ -1,7 +1,6 @@
 """Spans, where traces are on: the only file that imports OpenTelemetry."""
 
 import os
-import re
 import threading
 import time
 from collections import OrderedDict
@@ -34,8 +33,6 @@ from opentelemetry.trace import (
 from polka import __version__
 from polka.logs import request_id
 
-SILENT = re.compile(r"/(health|metrics)(/|\Z)")
-"""Requests that are not traced: probes and scrapes come all the time."""
 CLOSE_SECONDS = 2.0
 HELD_MAX = 10_000
 NANO = 1_000_000_000
@@ -92,10 +89,6 @@ class Spans:
 
     def of_requests(self, app: ASGIApp) -> ASGIApp:
         async def traced(scope: Any, receive: Receive, send: Send) -> None:
-            if SILENT.match(scope["path"]):
-                await app(scope, receive, send)
-                return
-
             async def send_and_note(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     note_answer(span, scope, message["status"])

@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -45,9 +45,14 @@ class Layout:
 
     @property
     def api_ports(self) -> list[int]:
-        """Each api's own port. Where the kernel shares a port, all listen on `port` as well."""
-        first = self.port + 1 if PORTS_ARE_SHARED else self.port
-        return list(range(first, first + self.apis))
+        """Where each api listens for clients: all on `port` if the kernel shares a port, else one behind the other."""
+        return [self.port if PORTS_ARE_SHARED else self.port + number for number in range(self.apis)]
+
+    @property
+    def metrics_ports(self) -> list[int]:
+        """Where metrics and health are: of the cache on the port behind the apis', then of each api."""
+        first = max(self.api_ports) + 1
+        return list(range(first, first + 1 + self.apis))
 
     @property
     def url(self) -> str:
@@ -108,7 +113,7 @@ async def up(layout: Layout, say: Say) -> AsyncIterator[Running]:
 
 def check_ports(layout: Layout) -> None:
     """A shared port would quietly be shared with another Polka: see first that nobody listens."""
-    for port in sorted({layout.port, layout.cache_port, *layout.api_ports}):
+    for port in sorted({layout.cache_port, *layout.api_ports, *layout.metrics_ports}):
         server.listen(HOST, port).close()
 
 
@@ -143,26 +148,25 @@ def services(running: Running) -> list[Process]:
     }
     if running.control_socket:
         environ |= {"POLKA_CONTROL_SOCKET": str(running.control_socket), "POLKA_CONTROL_TOKEN": running.control_token}
-    polka = [sys.executable, "-m", "polka"]
-    cache = Process(
-        "cache",
-        [*polka, "cache", f"--port={layout.cache_port}"],
-        layout.cache_url,
-        is_ready=lambda: answers(f"{layout.cache_url}/health/ready"),
-        environ=environ | {"POLKA_NAME": "cache"},
-    )
-    shared = [f"--shared-port={layout.port}"] if PORTS_ARE_SHARED else []
-    apis = [
-        Process(
-            f"api-{number}",
-            [*polka, "api", f"--port={port}", *shared],
-            f"http://{HOST}:{port}",
-            is_ready=partial(answers, f"http://{HOST}:{port}/health/ready"),
-            environ=environ | {"POLKA_NAME": f"api-{number}"},
-        )
-        for number, port in enumerate(layout.api_ports, 1)
+    shared = ["--shared"] if PORTS_ARE_SHARED else []
+    cache_metrics_port, *metrics_ports = layout.metrics_ports
+    apis = enumerate(zip(layout.api_ports, metrics_ports, strict=True), 1)
+    return [
+        service("cache", ["cache"], layout.cache_port, cache_metrics_port, environ),
+        *(service(f"api-{number}", ["api", *shared], *ports, environ) for number, ports in apis),
     ]
-    return [cache, *apis]
+
+
+def service(name: str, words: Sequence[str], port: int, metrics_port: int, environ: Mapping[str, str]) -> Process:
+    monitored_at = f"http://{HOST}:{metrics_port}"
+    return Process(
+        name,
+        [sys.executable, "-m", "polka", *words, f"--port={port}"],
+        f"http://{HOST}:{port}",
+        monitored_at,
+        is_ready=partial(answers, f"{monitored_at}/health/ready"),
+        environ={**environ, "POLKA_NAME": name, "POLKA_METRICS_PORT": str(metrics_port)},
+    )
 
 
 async def answers(url: str) -> bool:
