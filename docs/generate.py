@@ -30,12 +30,12 @@ from dashboards.kubernetes import kubernetes
 from dashboards.ledger import ledger
 from dashboards.liquidity import liquidity
 from dashboards.payments import payments
-from polka import logs, traces
+from polka import logs, server, traces
 from polka.settings import variable
 
 DOCS = Path(__file__).parent
 DASHBOARDS = chart_readme.CHART / "dashboards"
-SHARED: tuple[type[msgspec.Struct], ...] = (logs.Settings, traces.Settings)
+SHARED: tuple[type[msgspec.Struct], ...] = (server.Settings, logs.Settings, traces.Settings)
 WRITTEN_BY = "<!-- Written by docs/generate.py: `make docs` writes it anew. -->"
 
 SETTINGS = """\
@@ -63,8 +63,9 @@ in `Retry-After` when the key's limit allows the next request.
 METRICS = """\
 # Metrics
 
-Each process of api and cache serves its own metrics at `/metrics` of its own address, in the text format of
-Prometheus, and asks for no key. `polka up` lists the addresses. In a cluster every pod is one process;
+Each process of api and cache serves its own metrics at `/metrics`, in the text format of Prometheus, on a port of its
+own (`POLKA_METRICS_PORT`). The port asks for no key, so keep clients away from it. A page is rendered at most once a
+second. `polka up` lists the addresses. In a cluster every pod is one process and the port is named `metrics`;
 `monitoring.serviceMonitor.enabled=true`, or `podMonitor`, has a Prometheus operator scrape them. `polka spam
 --metrics-port 9646` serves the spammer's: the process that shows the progress of a run has the counts of all its
 processes and workers, from the run's begin.

@@ -3,31 +3,28 @@
 import os
 import re
 from collections.abc import Iterator, Sequence
-from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
 import click
 import msgspec
-from litestar.handlers import HTTPRouteHandler
 
-import api.app
 import api.settings
-import cache.app
 import cache.settings
 from chart.objects import Workload, name, of_kind, workloads
 from chart.rendering import Object, Rendered
 from chart.restricted import is_polkas
-from polka import logs, settings, traces
+from polka import logs, monitoring, server, settings, traces
 from polka.commands import main
 from polka.failure import Failure
 from spammer.mix import read_mix
 from spammer.plan import read_currencies
 
-SERVICES: dict[str, tuple[type[msgspec.Struct], ModuleType]] = {
-    "api": (api.settings.Settings, api.app),
-    "cache": (cache.settings.Settings, cache.app),
+SERVICES: dict[str, tuple[type[msgspec.Struct], ...]] = {
+    service: (own, server.Settings, logs.Settings, traces.Settings)
+    for service, own in (("api", api.settings.Settings), ("cache", cache.settings.Settings))
 }
+"""By command the settings that it reads."""
 LOCUST_PATHS = {"/"}
 SPAMMER_PATHS = {"/metrics"}
 """Of each of its components, at its port of metrics."""
@@ -63,12 +60,14 @@ def container_faults(container: Object, rendered: Rendered) -> Iterator[str]:
         yield f"polka {' '.join(container['args'])}: {error.format_message()}"
         return
     yield from variable_faults(context, container, rendered)
-    yield from port_faults(context, container)
+    yield from port_faults(context, container, rendered)
     service = context.command_path.split()[1]
     for field in ("startupProbe", "livenessProbe", "readinessProbe"):
-        path = container.get(field, {}).get("httpGet", {}).get("path")
-        if path is not None and path not in paths(service):
-            yield f"its {field} asks for {path}, which polka {service} does not answer"
+        probe = container.get(field, {}).get("httpGet")
+        if probe and probe["path"] not in paths(service):
+            yield f"its {field} asks for {probe['path']}, which polka {service} does not answer"
+        elif probe and service in SERVICES and probe["port"] != "metrics":
+            yield f"its {field} asks the port {probe['port']}, where polka {service} does not tell how it is"
 
 
 def program_faults(container: Object) -> Iterator[str]:
@@ -129,7 +128,7 @@ def variable_faults(context: click.Context, container: Object, rendered: Rendere
         yield f"{context.command_path} does not read {variable}"
     command = context.command_path.split()[1]
     if command in SERVICES:
-        for kind in (SERVICES[command][0], logs.Settings, traces.Settings):
+        for kind in SERVICES[command]:
             try:
                 settings.read(kind, given)
             except Failure as failure:
@@ -142,15 +141,17 @@ def read_by(context: click.Context) -> set[str]:
     read |= {str(option.envvar) for option in context.command.params if option.envvar}
     command = context.command_path.split()[1]
     if command in SERVICES:
-        kinds = (SERVICES[command][0], logs.Settings, traces.Settings)
-        read |= {settings.variable(field.name) for kind in kinds for field in msgspec.structs.fields(kind)}
+        read |= {settings.variable(field.name) for kind in SERVICES[command] for field in msgspec.structs.fields(kind)}
     return read
 
 
-def port_faults(context: click.Context, container: Object) -> Iterator[str]:
+def port_faults(context: click.Context, container: Object, rendered: Rendered) -> Iterator[str]:
     """The ports that a container says it has are those that its program listens on."""
     options: dict[str, Any] = context.params
-    listens = [options["port"]] if "port" in options else []
+    listens = []
+    if "port" in options:
+        beside = environment(container, rendered).get(settings.variable("metrics_port"), options["port"] + 1)
+        listens += [options["port"], int(beside)]
     listens += [options["web_port"]] if options.get("web") else []
     listens += [LOCUST_PORT] if options.get("master") else []
     listens += [options["metrics_port"]] if options.get("metrics_port") else []

@@ -99,8 +99,9 @@ def guest_faults(policies: list[Object], found: dict[str, Workload], rendered: R
     """Who comes from elsewhere, as values say."""
     wanted = rendered.values["networkPolicy"]
     guests = {
-        ("api", 8000): (wanted["apiFrom"] and wanted["apiFrom"] + wanted["metricsFrom"]) or None,
-        ("cache", 8100): wanted["metricsFrom"],
+        ("api", 8000): wanted["apiFrom"] or None,
+        ("api", 8001): wanted["metricsFrom"],
+        ("cache", 8101): wanted["metricsFrom"],
         ("spammer", 9646): wanted["metricsFrom"],
         ("spammer-web", 9646): wanted["metricsFrom"],
         ("spammer-web", 8089): wanted["spammerWebFrom"],

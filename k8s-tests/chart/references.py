@@ -74,12 +74,10 @@ def ports(workload: Workload) -> list[Object]:
 def service_monitor_faults(spec: Object, rendered: Rendered) -> Iterator[str]:
     services = of_kind(rendered.objects, "Service")
     hit = [service for service in services if selects(service["metadata"]["labels"], spec["selector"])]
-    if len(hit) != 1:
-        yield f"its selector hits {', '.join(map(name, hit)) or 'nothing'}"
-    for service in hit:
-        for endpoint in spec["endpoints"]:
-            if endpoint["port"] not in [port["name"] for port in service["spec"]["ports"]]:
-                yield f"{name(service)} has no port {endpoint['port']}"
+    for endpoint in spec["endpoints"]:
+        having = [found for found in hit if endpoint["port"] in [port["name"] for port in found["spec"]["ports"]]]
+        if len(having) != 1:
+            yield f"the port {endpoint['port']} that its selector hits is of {', '.join(map(name, having)) or 'none'}"
 
 
 def autoscaler_faults(spec: Object, rendered: Rendered) -> Iterator[str]:

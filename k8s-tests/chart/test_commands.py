@@ -21,7 +21,9 @@ FAULTS = [
     Fault(API, "container.args", ["keys"], "polka keys: a subcommand is missing"),
     Fault(API, "container.args", ["api", "--host=0.0.0.0", "--port=eight"], "'eight' is not a valid integer"),
     Fault(API, "container.args", ["api", "--port=8000"], "it listens on 127.0.0.1 alone"),
-    Fault(API, "container.args", ["api", "--host=0.0.0.0", "--port=80"], "it listens on [80], and says [8000]"),
+    Fault(
+        API, "container.args", ["api", "--host=0.0.0.0", "--port=80"], "it listens on [80, 8001], and says [8000, 80"
+    ),
     Fault(API, "container.command", ["sh", "-c", "polka api"], "signals would not reach polka"),
     Fault(API, "container.env.9", VARIABLE, "polka api does not read POLKA_FLUSH_SECONDS"),
     Fault(API, "container.env.0.name", "POLKA_DATABASE", "POLKA_DATABASE_URL is not set"),
@@ -30,6 +32,8 @@ FAULTS = [
     Fault(API, "pod.initContainers.0.env.9", VARIABLE, "polka wait does not read POLKA_FLUSH_SECONDS"),
     Fault("Job/polka-migrate", "container.env.9", VARIABLE, "polka keys create does not read POLKA_FLUSH_SECONDS"),
     Fault(API, "container.livenessProbe.httpGet.path", "/live", "its livenessProbe asks for /live"),
+    Fault(API, "container.livenessProbe.httpGet.port", "http", "its livenessProbe asks the port http"),
+    Fault(CACHE, "container.ports.1.containerPort", 8102, "it listens on [8100, 8101], and says [8100, 8102]"),
     Fault(CACHE, "container.readinessProbe.httpGet.path", "/banks/1", "which polka cache does not answer"),
     Fault(PAGE, "container.readinessProbe.httpGet.path", "/health/ready", "which polka spam does not answer"),
     Fault(

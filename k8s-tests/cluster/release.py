@@ -116,7 +116,7 @@ class Release:
         """How many POST /transaction each api pod has answered since its start."""
         pages = {}
         for pod in self.ready_pods("api"):
-            path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}:8000/proxy/metrics"
+            path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}:8001/proxy/metrics"
             pages[pod] = self.cluster.kubectl("get", "--raw", path)
         return {pod: sum(float(count) for count in TRANSACTIONS.findall(page)) for pod, page in pages.items()}
 

@@ -1,4 +1,4 @@
-"""Who may reach whom: from a stranger's pod the api alone, by its one port."""
+"""Who may reach whom: from a stranger's pod the api alone, by the port of its clients."""
 
 import json
 
@@ -56,9 +56,10 @@ def address(polka: Release, component: str) -> str:
 def test_a_stranger_reaches_the_api_alone_and_only_by_its_port(polka: Release, stranger: str) -> None:
     assert reach(polka, stranger, "polka-api", 8000) == "open"
     assert reach(polka, stranger, address(polka, "api"), 8000) == "open"
-    for component, port in (("cache", 8100), ("postgres", 5432)):
+    for component, port in (("cache", 8100), ("cache", 8101), ("postgres", 5432)):
         assert reach(polka, stranger, f"polka-{component}", port) == "closed"
         assert reach(polka, stranger, address(polka, component), port) == "closed"
+    assert reach(polka, stranger, address(polka, "api"), 8001) == "closed"
 
 
 def test_the_api_reaches_the_cache_and_postgres_and_nothing_else(polka: Release, stranger: str) -> None:

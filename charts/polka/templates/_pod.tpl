@@ -144,19 +144,25 @@ volumes:
   {{- end }}
 {{- end -}}
 
-{{/* The probes of api and cache. Liveness is the process alone. */}}
+{{/* The port of an api's or a cache's metrics and health. Takes the port. */}}
+{{- define "polka.metricsEnv" -}}
+- name: POLKA_METRICS_PORT
+  value: {{ . | quote }}
+{{- end -}}
+
+{{/* The probes of api and cache. Liveness is the process alone; readiness of an api is that it could commit a payment. */}}
 {{- define "polka.probes" -}}
 startupProbe:
-  httpGet: {path: /health/live, port: http}
+  httpGet: {path: /health/live, port: metrics}
   periodSeconds: 1
   failureThreshold: 60
 livenessProbe:
-  httpGet: {path: /health/live, port: http}
+  httpGet: {path: /health/live, port: metrics}
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 6
 readinessProbe:
-  httpGet: {path: /health/ready, port: http}
+  httpGet: {path: /health/ready, port: metrics}
   periodSeconds: 2
   timeoutSeconds: 3
   failureThreshold: 5

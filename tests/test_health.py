@@ -1,0 +1,129 @@
+"""Metrics and health: on a port of their own, at a bounded cost; ready means that a payment can be committed."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import asyncpg
+import httpx
+import pytest
+
+from conftest import Running, execute
+from exposed import read
+from front_door import refused
+from polka import monitoring
+from polka.failure import Failure
+from polka.monitoring import PATHS
+from polka.server import listen_for_all
+from services import KEY, Service, Services, bearer, client, payment, wait_for
+from waiting import WAIT_SECONDS
+from wire import Wire
+
+READS = 20
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+
+
+def status(service: Service) -> tuple[int, str]:
+    ready = client.get(f"{service.metrics_url}/health/ready")
+    return ready.status_code, ready.json()["status"]
+
+
+def test_a_client_is_told_where_metrics_and_health_are(polka: Running) -> None:
+    for path in PATHS:
+        answer = httpx.get(f"{polka.url}{path}", trust_env=False, timeout=WAIT_SECONDS)
+        assert "POLKA_METRICS_PORT" in refused(answer, 404, "not_found")["detail"]
+        assert httpx.get(f"{polka.metrics_url}{path}", trust_env=False, timeout=WAIT_SECONDS).status_code == 200
+
+
+def test_the_second_port_answers_nothing_else(polka: Running) -> None:
+    for url in (polka.metrics_url, polka.cache.metrics_url):
+        for path in ("/hello", "/banks", "/balance", "/console", "/schema", "/transaction"):
+            assert client.get(f"{url}{path}").status_code == 404, path
+        assert client.post(f"{url}/transaction", json=payment()).status_code == 404
+
+
+def test_a_page_of_metrics_is_rendered_at_most_once_a_second_for_all_who_ask(
+    polka: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered: list[float] = []
+    monkeypatch.setattr(monitoring, "generate_latest", lambda: rendered.append(time.monotonic()) or b"")
+    page = monitoring.Page()
+    ends_at = time.monotonic() + 2.5
+    while time.monotonic() < ends_at:
+        page.content()
+    assert len(rendered) == 3
+    began = time.monotonic()
+    pages = {read(polka.metrics_url) for _ in range(20)}
+    assert len(pages) <= time.monotonic() - began + 2
+
+
+@contextlib.contextmanager
+def readers_held_up(service: Service, database_url: str) -> Iterator[None]:
+    """While the block runs, reads use up all connections that are for reads: they wait for a table."""
+    with asyncio.Runner() as runner, ThreadPoolExecutor(READS) as threads:
+        connection = runner.run(asyncpg.connect(database_url))
+        runner.run(connection.execute("BEGIN; LOCK TABLE windows IN ACCESS EXCLUSIVE MODE"))
+
+        def reading() -> bool:
+            waiting = (
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+            return bool(runner.run(connection.fetchval(waiting)) >= 4)
+
+        with httpx.Client(headers=bearer(KEY), trust_env=False, timeout=WAIT_SECONDS) as reader:
+            for _ in range(READS):
+                threads.submit(reader.get, f"{service.url}/clearing")
+            wait_for("all connections for reads are in use", reading)
+            try:
+                yield
+            finally:
+                runner.run(connection.close())
+
+
+def test_reads_that_hang_leave_an_api_ready_because_payments_go_on(services: Services) -> None:
+    api = services.api().ready()
+    assert client.post(f"{api.url}/transaction", json=payment()).status_code == 201  # now its banks are known
+    with readers_held_up(api, services.database_url):
+        assert status(api) == (200, "ready")
+        assert client.post(f"{api.url}/transaction", json=payment()).status_code == 201
+
+
+def test_an_api_whose_database_only_reads_is_not_ready_until_it_writes_again(services: Services) -> None:
+    api = services.api().ready()
+    name = services.database_url.partition("?")[0].rpartition("/")[2]
+    read_only = f"ALTER DATABASE {name} SET default_transaction_read_only = %s"
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'polka api %writer'"
+    asyncio.run(execute(services.database_url, read_only % "on"))
+    asyncio.run(execute(services.database_url, cut))
+    wait_for("it is not ready", lambda: status(api) == (503, "the database does not take payments"))
+    assert client.get(f"{api.url}/banks").status_code == 200
+    asyncio.run(execute(services.database_url, "SET default_transaction_read_only = off;" + read_only % "off"))
+    api.ready()
+    assert client.post(f"{api.url}/transaction", json=payment()).status_code == 201
+
+
+def test_asking_whether_an_api_is_ready_asks_the_database_nothing(services: Services, wire: Wire) -> None:
+    """With the database away each probe is answered at once, and the lanes are looked at as often as without any."""
+    services.database_url = wire.url
+    api = services.api(POLKA_KEYS_POLL_SECONDS="1000").ready()
+    before, began = wire.messages, time.monotonic()
+    for _ in range(300):
+        assert status(api) == (200, "ready")
+    seconds = time.monotonic() - began
+    assert wire.messages - before < 20 + 20 * seconds
+    wire.refuse()
+    wire.cut()
+    wait_for("it is not ready", lambda: status(api) == (503, "the database does not take payments"))
+    wire.accept()
+    api.ready()
+
+
+def test_a_port_of_metrics_that_cannot_be_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLKA_METRICS_PORT", "9001")
+    with pytest.raises(Failure, match=r"^POLKA_METRICS_PORT is 9001, which is the port of the service itself\.$"):
+        listen_for_all("127.0.0.1", 9001)
+    monkeypatch.delenv("POLKA_METRICS_PORT")
+    with pytest.raises(Failure, match=r"^POLKA_METRICS_PORT is not set, and there is no port after 65535\.$"):
+        listen_for_all("127.0.0.1", 65_535)
