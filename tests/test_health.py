@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import pytest
 from conftest import Running, execute
 from exposed import read
 from front_door import refused
-from polka import monitoring
+from polka import monitoring, postgres
 from polka.failure import Failure
 from polka.monitoring import PATHS
 from polka.server import listen_for_all
@@ -47,13 +48,13 @@ def test_the_second_port_answers_nothing_else(polka: Running) -> None:
 def test_a_page_of_metrics_is_rendered_at_most_once_a_second_for_all_who_ask(
     polka: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rendered: list[float] = []
-    monkeypatch.setattr(monitoring, "generate_latest", lambda: rendered.append(time.monotonic()) or b"")
+    rendered = itertools.count()
+    monkeypatch.setattr(monitoring, "generate_latest", lambda: next(rendered))
     page = monitoring.Page()
     ends_at = time.monotonic() + 2.5
     while time.monotonic() < ends_at:
         page.content()
-    assert len(rendered) == 3
+    assert next(rendered) == 3
     began = time.monotonic()
     pages = {read(polka.metrics_url) for _ in range(20)}
     assert len(pages) <= time.monotonic() - began + 2
@@ -90,16 +91,18 @@ def test_reads_that_hang_leave_an_api_ready_because_payments_go_on(services: Ser
         assert client.post(f"{api.url}/transaction", json=payment()).status_code == 201
 
 
-def test_an_api_whose_database_only_reads_is_not_ready_until_it_writes_again(services: Services) -> None:
+def test_an_api_whose_database_only_reads_is_not_ready_until_it_writes_again(
+    server: postgres.Server, services: Services
+) -> None:
     api = services.api().ready()
     name = services.database_url.partition("?")[0].rpartition("/")[2]
     read_only = f"ALTER DATABASE {name} SET default_transaction_read_only = %s"
     cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'polka api %writer'"
-    asyncio.run(execute(services.database_url, read_only % "on"))
-    asyncio.run(execute(services.database_url, cut))
+    for statement in (read_only % "on", cut):
+        asyncio.run(execute(server.url, statement))
     wait_for("it is not ready", lambda: status(api) == (503, "the database does not take payments"))
     assert client.get(f"{api.url}/banks").status_code == 200
-    asyncio.run(execute(services.database_url, "SET default_transaction_read_only = off;" + read_only % "off"))
+    asyncio.run(execute(server.url, read_only % "off"))
     api.ready()
     assert client.post(f"{api.url}/transaction", json=payment()).status_code == 201
 

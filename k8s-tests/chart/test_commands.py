@@ -21,9 +21,7 @@ FAULTS = [
     Fault(API, "container.args", ["keys"], "polka keys: a subcommand is missing"),
     Fault(API, "container.args", ["api", "--host=0.0.0.0", "--port=eight"], "'eight' is not a valid integer"),
     Fault(API, "container.args", ["api", "--port=8000"], "it listens on 127.0.0.1 alone"),
-    Fault(
-        API, "container.args", ["api", "--host=0.0.0.0", "--port=80"], "it listens on [80, 8001], and says [8000, 80"
-    ),
+    Fault(API, "container.args", ["api", "--host=0.0.0.0", "--port=80"], "it listens on [80, 8001], and says [8000, 8"),
     Fault(API, "container.command", ["sh", "-c", "polka api"], "signals would not reach polka"),
     Fault(API, "container.env.9", VARIABLE, "polka api does not read POLKA_FLUSH_SECONDS"),
     Fault(API, "container.env.0.name", "POLKA_DATABASE", "POLKA_DATABASE_URL is not set"),

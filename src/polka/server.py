@@ -78,7 +78,7 @@ class Settings(Struct, frozen=True):
         Annotated[int, Meta(ge=1, le=65_535)] | None,
         Meta(
             description="The port of `/metrics`, `/health/live` and `/health/ready`. "
-            "If it is not set, they are on the port after `--port`."
+            "If it is not set, they are on the port after the service's own."
         ),
     ] = None
 
