@@ -27,6 +27,9 @@ up: .venv/installed ## Start everything and keep it running (Ctrl-C stops it)
 test: .venv/installed ## Run the tests; TESTS="tests/test_cache.py -k epoch" picks some
 	$(BIN)/pytest $(or $(TESTS),$(SPREAD))
 
+hostile: .venv/installed ## Attack api and cache over raw sockets and through proxies, beside good clients
+	$(BIN)/pytest tests/hostile
+
 cluster-test: .venv/installed ## Test the chart on the cluster of KUBECONFIG, or on kind; TESTS picks some
 	$(BIN)/pytest -m cluster --capture=no --verbose $(or $(TESTS),k8s-tests/cluster)
 
@@ -69,4 +72,4 @@ lock: .venv/installed ## Choose the versions of all dependencies anew
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-.PHONY: help demo up test cluster-test lint format crash fuzz bench docs screenshots lock
+.PHONY: help demo up test hostile cluster-test lint format crash fuzz bench docs screenshots lock

@@ -19,9 +19,10 @@ from api.keyring import open_keyring
 from api.limits import Limits
 from api.settings import Settings
 from polka import server, settings
+from polka.drain import Drain
 from polka.instrumentation import Instrumented
 from polka.processes import Process
-from polka.server import Drain, Service
+from polka.server import Service
 from polka.up import HOST, Running, answers
 
 

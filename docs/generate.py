@@ -31,11 +31,12 @@ from dashboards.ledger import ledger
 from dashboards.liquidity import liquidity
 from dashboards.payments import payments
 from polka import logs, server, traces
+from polka.bounds import Bounds
 from polka.settings import variable
 
 DOCS = Path(__file__).parent
 DASHBOARDS = chart_readme.CHART / "dashboards"
-SHARED: tuple[type[msgspec.Struct], ...] = (server.Settings, logs.Settings, traces.Settings)
+SHARED: tuple[type[msgspec.Struct], ...] = (Bounds, server.Settings, logs.Settings, traces.Settings)
 WRITTEN_BY = "<!-- Written by docs/generate.py: `make docs` writes it anew. -->"
 
 SETTINGS = """\

@@ -8,6 +8,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 import api.metrics
 import cache.metrics
+import polka.bounds
 import polka.instrumentation
 import polka.metrics
 from polka.counting import Labelled
@@ -17,7 +18,7 @@ from spammer.tally import Tally
 SERVICES = {
     "api": (api.metrics,),
     "cache": (cache.metrics,),
-    "api, cache": (polka.instrumentation, polka.metrics),
+    "api, cache": (polka.bounds, polka.instrumentation, polka.metrics),
 }
 UNITS = {
     "_timestamp_seconds": "seconds since 1970",

@@ -11,8 +11,11 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from polka import server
-from polka.server import Connection, Drain
+from polka import connections
+from polka.bounds import Bounds
+from polka.connections import Connection
+from polka.drain import Drain
+from polka.gate import Gate
 from waiting import WAIT_SECONDS
 
 
@@ -26,7 +29,7 @@ async def serving() -> AsyncIterator[int]:
     """The port of a server whose connections are Polka's."""
     config = uvicorn.Config(app, interface="asgi3", lifespan="off", log_config=None)
     config.load()
-    connection = partial(Connection, Drain(0), config=config, server_state=ServerState(), app_state={})
+    connection = partial(Connection, Drain(0), Gate(Bounds()), config=config, server_state=ServerState(), app_state={})
     async with await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0) as listening:
         yield listening.sockets[0].getsockname()[1]
 
@@ -50,8 +53,8 @@ def answers_until_it_ends(port: int, most: int) -> int:
 def test_a_connection_ends_after_so_many_requests_or_so_long(
     monkeypatch: pytest.MonkeyPatch, requests: int, seconds: float, fewest: int, most: int
 ) -> None:
-    monkeypatch.setattr(server, "CONNECTION_REQUESTS_MAX", requests)
-    monkeypatch.setattr(server, "CONNECTION_SECONDS_MAX", seconds)
+    monkeypatch.setattr(connections, "CONNECTION_REQUESTS_MAX", requests)
+    monkeypatch.setattr(connections, "CONNECTION_SECONDS_MAX", seconds)
 
     async def count() -> int:
         async with serving() as port:

@@ -21,8 +21,12 @@ from api.feed import STREAMS_MAX
 from conftest import Running
 from exposed import value
 from front_door import refused
-from polka import api_keys, server
+from polka import api_keys, connections, server
+from polka.bounds import Bounds
+from polka.connections import Connection
 from polka.console_key import console_key
+from polka.drain import Drain
+from polka.gate import Gate
 from polka.keys import Scope
 from services import KEY, Services, bearer, client, payment, wait_for
 from test_keys import new_key, send
@@ -264,7 +268,7 @@ def test_consoles_that_read_nothing_hold_nobody_up_and_nothing_is_kept_for_them(
 
 @pytest.mark.anyio
 async def test_a_client_that_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "UNREAD_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "UNREAD_SECONDS", 0.2)
     ended = asyncio.Event()
 
     async def endless(_: Any, receive: Any, send: Any) -> None:
@@ -282,7 +286,8 @@ async def test_a_client_that_reads_nothing_is_cut_off(monkeypatch: pytest.Monkey
     loop = asyncio.get_running_loop()
     with server.listen("127.0.0.1", 0) as listening:
         listener = await loop.create_server(
-            lambda: server.Connection(server.Drain(0), config=config, server_state=state, app_state={}), sock=listening
+            lambda: Connection(Drain(0), Gate(Bounds()), config=config, server_state=state, app_state={}),
+            sock=listening,
         )
         with socket.create_connection(listening.getsockname()) as deaf:
             deaf.sendall(b"GET / HTTP/1.1\r\nHost: polka\r\n\r\n")

@@ -41,11 +41,12 @@ from api.payments import FastLane, Payments
 from api.pulse import Heart
 from api.readiness import Readiness
 from api.settings import Settings
-from polka import database, settings
+from polka import bounds, database, settings
 from polka.background import background
+from polka.drain import Drain
 from polka.instrumentation import Instrumented
 from polka.metrics import show_pool, watch_loop
-from polka.server import Drain, Service
+from polka.server import Service
 from polka.traces import traced
 
 ROUTES = [
@@ -138,7 +139,7 @@ async def app() -> AsyncIterator[Service]:
                 "limits": Provide(lambda: limits, sync_to_thread=False),
                 "caller": Provide(access.provide_caller),
             },
-            request_max_body_size=problems.BODY_BYTES_MAX,
+            request_max_body_size=bounds.BODY_BYTES_MAX,
             openapi_config=openapi.CONFIG,
             logging_config=None,
         )

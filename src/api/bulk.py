@@ -19,16 +19,18 @@ from api.problems import RefusedError
 from api.queries import OWN_QUERY
 from api.refusals import Refusal, Refused
 from api.requests import read_body, read_head
+from polka import bounds
 from polka.keys import Caller, Scope
 from polka.transactions import Payment
 
+PATH = "/transactions"
 ITEMS_MAX = 1_000
-BODY_BYTES_MAX = 1024 * 1024
+BODY_BYTES_MAX = bounds.body_bytes_max(PATH)
 MODES = ("atomic", "each")
 MESSAGE_PACK = ("application/msgpack", "application/vnd.msgpack", "application/x-msgpack")
 
 
-@post("/transactions", guards=[Needs(Scope.TRANSACTIONS_WRITE)], opt={OWN_QUERY: True})
+@post(PATH, guards=[Needs(Scope.TRANSACTIONS_WRITE)], opt={OWN_QUERY: True})
 async def post_transactions(
     request: Request[Any, Any, Any], payments: NamedDependency[Payments], limits: NamedDependency[Limits]
 ) -> Response[bytes]:

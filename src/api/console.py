@@ -18,8 +18,8 @@ from api.local import only_from_this_site
 from api.problems import refuse
 from api.refusals import Refusal
 from api.settings import Settings
+from polka.drain import Drain
 from polka.keys import Caller, Scope
-from polka.server import Drain
 
 MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 FILES = {entry.name: entry for entry in files("api").joinpath("static", "console").iterdir()}

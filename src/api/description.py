@@ -371,7 +371,15 @@ ROUTES: dict[tuple[str, str], Described] = {
         (*DRILLS, Refusal.CONFLICT, Refusal.MALFORMED, Refusal.TOO_LARGE),
     ),
 }
-REFUSED_ANYWHERE = (Refusal.INVALID, Refusal.INTERNAL)
+REFUSED_ANYWHERE = (
+    Refusal.INVALID,
+    Refusal.MALFORMED,
+    Refusal.SLOW,
+    Refusal.URL_TOO_LONG,
+    Refusal.HEADERS_TOO_LARGE,
+    Refusal.OVERLOADED,
+    Refusal.INTERNAL,
+)
 REFUSED_WITH_KEY = (Refusal.UNAUTHORIZED, Refusal.FORBIDDEN, Refusal.RATE_LIMITED, Refusal.DATABASE_AWAY)
 
 DURATION = {"type": "string", "pattern": r"^(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+$", "maxLength": 32, "example": "250ms"}

@@ -17,12 +17,11 @@ from litestar.types import ExceptionHandlersMap
 
 from api.refusals import RETRY_AFTER_SECONDS, Refusal, Refused, problem
 from polka import database, positions
+from polka.bounds import BODY_BYTES_MAX
 from polka.logs import log_failed_request
+from polka.problem import MEDIA_TYPE
 
 log = logging.getLogger(__name__)
-
-MEDIA_TYPE = "application/problem+json"
-BODY_BYTES_MAX = 64 * 1024
 
 FAILED = Refused(Refusal.INTERNAL, "The request failed; the log of this api says why.")
 DATABASE_AWAY = Refused(Refusal.DATABASE_AWAY, "Nothing could be read; try again.")

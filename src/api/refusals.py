@@ -5,15 +5,9 @@ from typing import Any
 
 import msgspec
 
+from polka import problem as edge
 from polka.messages import Overdraft
-
-
-class Kind(msgspec.Struct, frozen=True):
-    """A kind of problem: its HTTP status, its stable code, and a title for people."""
-
-    status: int
-    code: str
-    title: str
+from polka.problem import Kind
 
 
 class Refusal(Enum):
@@ -22,11 +16,14 @@ class Refusal(Enum):
     UNAUTHORIZED = Kind(401, "unauthorized", "A valid key is needed")
     RATE_LIMITED = Kind(429, "rate_limited", "There are too many requests")
     FORBIDDEN = Kind(403, "forbidden", "The key does not allow this")
-    MALFORMED = Kind(400, "malformed", "The request cannot be read")
+    MALFORMED = edge.MALFORMED
     INVALID = Kind(400, "invalid", "The request is not valid")
     NOT_FOUND = Kind(404, "not_found", "There is no such thing here")
     METHOD_NOT_ALLOWED = Kind(405, "method_not_allowed", "This method is not allowed here")
-    TOO_LARGE = Kind(413, "too_large", "The body is too large")
+    TOO_LARGE = edge.TOO_LARGE
+    URL_TOO_LONG = edge.URL_TOO_LONG
+    HEADERS_TOO_LARGE = edge.HEADERS_TOO_LARGE
+    SLOW = edge.SLOW
     STALE_VERSION = Kind(412, "stale_version", "The payment is in another version")
     KEY_REUSED = Kind(422, "key_reused", "The idempotency key belongs to another request")
     SAME_ACCOUNT = Kind(422, "same_account", "Sender and receiver are the same account")
@@ -41,7 +38,7 @@ class Refusal(Enum):
     ITEMS_REFUSED = Kind(422, "items_refused", "Items of the request are refused, so none was taken")
     DELETED = Kind(410, "deleted", "The payment is deleted")
     CONFLICT = Kind(409, "conflict", "It is not as the request takes it to be")
-    OVERLOADED = Kind(503, "overloaded", "There is more to do than can be done")
+    OVERLOADED = edge.OVERLOADED
     DATABASE_AWAY = Kind(503, "database_away", "The database does not answer")
     CACHE_AWAY = Kind(503, "cache_away", "The cache does not answer")
     CONTROL_AWAY = Kind(503, "control_away", "`polka up` does not answer")
@@ -124,7 +121,7 @@ def cap_exceeded(over: Overdraft) -> Refused:
 def problem(refused: Refused) -> Problem:
     kind = refused.refusal.value
     return Problem(
-        f"urn:polka:problem:{kind.code}",
+        kind.type,
         kind.title,
         kind.status,
         kind.code,

@@ -11,15 +11,15 @@ from litestar.types import Receive
 
 from api.operations import Key
 from api.posting import TIMEOUT
-from api.problems import BODY_BYTES_MAX, RefusedError, refuse, too_large
+from api.problems import RefusedError, refuse, too_large
 from api.refusals import Refusal
 from polka import duration
+from polka.bounds import BODY_BYTES_MAX, TIMEOUT_SECONDS_MAX
 from polka.keys import Caller
 
 T = TypeVar("T")
 
 KEY_LENGTH_MAX = 255
-TIMEOUT_SECONDS_MAX = 300.0
 ETAG = re.compile(r'"(\d{1,9})"')
 
 

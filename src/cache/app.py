@@ -24,11 +24,12 @@ from cache.readings import read_database
 from cache.settings import Settings
 from polka import database, monitoring, settings
 from polka.background import background
+from polka.drain import Drain
 from polka.failure import OutdatedFailure
 from polka.instrumentation import Instrumented
 from polka.logs import log_failed_request
 from polka.metrics import show_pool, watch_loop
-from polka.server import Drain, Service
+from polka.server import Service
 from polka.traces import traced
 
 log = logging.getLogger(__name__)

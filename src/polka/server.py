@@ -5,8 +5,6 @@ import asyncio
 import gc
 import importlib
 import os
-import random
-import re
 import signal
 import socket
 import sys
@@ -21,44 +19,29 @@ from typing import Annotated, Any
 import uvicorn
 from litestar.types import ASGIApp
 from msgspec import Meta, Struct
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import ChangeReload
 
-from polka import logs, monitoring, settings, traces
+from polka import bounds, logs, monitoring, settings, traces
+from polka.bounds import Bounds
+from polka.connections import Connection
+from polka.drain import Drain
 from polka.failure import Failure
+from polka.gate import Gate
 from polka.monitoring import Obstacle
 
-CONNECTION_REQUESTS_MAX = 500
-CONNECTION_SECONDS_MAX = 20.0
-"""Slow clients, too, have found a new process within half a minute."""
 GRACE_SECONDS = 15
-KEEP_ALIVE_SECONDS = 75
-"""How long a connection may be silent: longer than most load balancers, with their minute, would still use it."""
-DRAINING_SECONDS = 5
-"""The same once the process is told to stop."""
-UNREAD_SECONDS = 30
-"""How long a client may not read what it is sent: what it holds up is then cut off."""
 UNSENT_BYTES = 16 * 1024
 """What the kernel takes of an answer before it has sent what it took (on Linux): it would take megabytes, and what a
 slow reader gets of a stream would be minutes old."""
 BACKLOG = 4096
 PORT_MAX = 65_535
+MONITORS_MAX = 64
+"""Connections to the port of metrics and health."""
+TICKS_OF_SWEEP = 10
 ACCEPTS_AT_ONCE = 16
 """Connections that each socket takes in one round of the event loop. uvloop takes one for each descriptor: under load,
 when rounds are long, connections would wait for many, and no deadline bounds what has not been read."""
 CODE = Path(__file__).parents[1]
-UPGRADE = re.compile(rb"\r\nupgrade:[ \t]*h2c[ \t]*\r\n", re.IGNORECASE)
-
-
-@dataclass
-class Drain:
-    """How long a process that was told to stop goes on serving, so that its clients go elsewhere first.
-
-    While it lasts, the process is not ready, and ends each connection with its next answer.
-    """
-
-    seconds: float
-    has_begun: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,26 +108,30 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def serve(open_app: App, sockets: Sockets) -> None:
+    chosen = settings.read(Bounds, os.environ)
+    gate = Gate(chosen, bounds.raise_descriptors_limit())
+    own_gate = Gate(chosen, MONITORS_MAX)  # clients that use up all connections keep no probe out
     async with open_app() as service:
         # What a start has made stays for ever; what requests make is gone when they are. Looking for cycles
         # in it, as often as Python does by itself, costs a third of the rate.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
-        monitor = Monitor(config(monitoring.app(lambda: obstacle(server, service)), service.drain))
-        server = Server(config(service.app, service.drain), service.drain, monitor)
+        monitored = monitoring.app(lambda: obstacle(server, service))
+        monitor = Monitor(config(monitored, service.drain, own_gate), own_gate)
+        server = Server(config(service.app, service.drain, gate), gate, service.drain, monitor)
         again = [one.dup() for one in sockets.clients for _ in range(ACCEPTS_AT_ONCE - 1)]
         async with asyncio.TaskGroup() as both:
             both.create_task(monitor.serve([sockets.monitoring]))
             await server.serve([*sockets.clients, *again])
 
 
-def config(app: ASGIApp, drain: Drain) -> uvicorn.Config:
+def config(app: ASGIApp, drain: Drain, gate: Gate) -> uvicorn.Config:
     """How clients of either port are served."""
     return uvicorn.Config(
         app,
         interface="asgi3",
-        http=partial(Connection, drain),  # type: ignore[arg-type]  # uvicorn only calls it
+        http=partial(Connection, drain, gate),  # type: ignore[arg-type]  # uvicorn only calls it
         ws="none",
         lifespan="off",  # entered above, so that what fails at the start is told as one line
         access_log=False,
@@ -153,7 +140,6 @@ def config(app: ASGIApp, drain: Drain) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         backlog=BACKLOG,
     )
 
@@ -165,18 +151,33 @@ def obstacle(server: uvicorn.Server, service: Service) -> str | None:
     return service.obstacle() if server.started else "starting"
 
 
-class Monitor(uvicorn.Server):
+class Swept(uvicorn.Server):
+    """Looks once a second whether a client is late."""
+
+    def __init__(self, config: uvicorn.Config, gate: Gate) -> None:
+        super().__init__(config)
+        self._gate = gate
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to stop serving; asked ten times a second."""
+        if counter % TICKS_OF_SWEEP == 0:
+            guests: list[Any] = list(self.server_state.connections)
+            self._gate.sweep(guests, asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
+
+
+class Monitor(Swept):
     """Serves metrics and health until it is told that the other server has stopped: signals are that one's."""
 
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
         return nullcontext()
 
 
-class Server(uvicorn.Server):
+class Server(Swept):
     """Told to stop, it drains first; told again, it does so no longer. Its monitor stops with it."""
 
-    def __init__(self, config: uvicorn.Config, drain: Drain, monitor: Monitor) -> None:
-        super().__init__(config)
+    def __init__(self, config: uvicorn.Config, gate: Gate, drain: Drain, monitor: Monitor) -> None:
+        super().__init__(config, gate)
         self._drain = drain
         self._monitor = monitor
         self._drains_until = 0.0
@@ -194,7 +195,6 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
-        """Whether to stop serving; asked ten times a second."""
         return await super().on_tick(counter) and self._has_drained()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -210,93 +210,6 @@ class Server(uvicorn.Server):
             for connection in connections:
                 connection.end_with_next_answer()
         return not connections or now >= self._drains_until or self._is_told_again
-
-
-class Connection(HttpToolsProtocol):
-    """One client's connection: it ends after some hundred requests or some seconds, and sends each answer at once.
-
-    Clients then connect anew, and load finds new processes. A client that reads nothing is cut off.
-    """
-
-    def __init__(self, drain: Drain, **of_uvicorn: Any) -> None:
-        super().__init__(**of_uvicorn)
-        self._drain = drain
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        share = random.uniform(0.5, 1)  # noqa: S311  # so that connections opened together do not end together
-        self._requests_left = 0 if self._drain.has_begun else int(CONNECTION_REQUESTS_MAX * share)
-        self._closes_at = self.loop.time() + CONNECTION_SECONDS_MAX * share
-        self._together = WrittenTogether(transport, self.loop)
-        self._unread: asyncio.TimerHandle | None = None
-
-    def data_received(self, data: bytes) -> None:
-        if b"h2c" in data:
-            # Java's own client offers HTTP/2 like this; whoever does not take it up may go on as if it were not there
-            # (RFC 9110, 7.8), but the parser would stop behind the head, and lose the body.
-            data = UPGRADE.sub(rb"\r\n", data, count=1)
-        super().data_received(data)
-
-    def on_headers_complete(self) -> None:
-        super().on_headers_complete()
-        self.cycle.transport = self._together  # type: ignore[assignment]
-        self._requests_left -= 1
-        if self._requests_left <= 0 or self.loop.time() > self._closes_at:
-            self.cycle.keep_alive = False
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._unread = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self._unread is not None:
-            self._unread.cancel()
-
-    def end_with_next_answer(self) -> None:
-        """Close behind the answer that is being made, or behind the next one if the client knows nothing of it yet.
-
-        A client that asks no more is waited for as long as busy ones need to ask again, not as long as ever.
-        """
-        self._requests_left = 0
-        if self.cycle is not None and not self.cycle.response_started:
-            self.cycle.keep_alive = False
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
-            self.timeout_keep_alive_task = self.loop.call_later(DRAINING_SECONDS, self.timeout_keep_alive_handler)
-
-    def shutdown(self) -> None:
-        self._together.flush()
-        super().shutdown()
-
-
-class WrittenTogether:
-    """What uvicorn needs of a transport to answer. Head and body, which it writes apart, go out in one system call.
-
-    Nothing waits for more to come: what is written is sent in the event loop's next round.
-    """
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._parts: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        if not self._parts:
-            self._loop.call_soon(self.flush)
-        self._parts.append(data)
-
-    def flush(self) -> None:
-        if self._parts and not self._transport.is_closing():
-            self._transport.write(b"".join(self._parts))
-        self._parts.clear()
-
-    def close(self) -> None:
-        self.flush()
-        self._transport.close()
-
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
 
 
 def listen_for_all(host: str, port: int, shared: bool = False) -> Sockets:

@@ -1,0 +1,31 @@
+"""Problem documents (RFC 9457): the form in which Polka rejects a request. Pure."""
+
+import msgspec
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """A kind of problem: its HTTP status, its stable code, and a title for people."""
+
+    status: int
+    code: str
+    title: str
+
+    @property
+    def type(self) -> str:
+        return f"urn:polka:problem:{self.code}"
+
+
+MALFORMED = Kind(400, "malformed", "The request cannot be read")
+TOO_LARGE = Kind(413, "too_large", "The body is too large")
+SLOW = Kind(408, "slow", "The request arrived too slowly")
+URL_TOO_LONG = Kind(414, "url_too_long", "The URL is too long")
+HEADERS_TOO_LARGE = Kind(431, "headers_too_large", "The headers are too large")
+OVERLOADED = Kind(503, "overloaded", "There is more to do than can be done")
+
+
+def document(kind: Kind, detail: str) -> bytes:
+    """The document of a problem that has no other fields."""
+    fields = {"type": kind.type, "title": kind.title, "status": kind.status, "code": kind.code, "detail": detail}
+    return msgspec.json.encode(fields)

@@ -1,0 +1,78 @@
+"""Requests as bytes over plain sockets: what a client can send that no library for HTTP would."""
+
+import socket
+from collections.abc import Iterable
+from http.client import HTTPResponse
+
+import httpx
+
+from waiting import WAIT_SECONDS
+
+
+class Raw:
+    """One connection. Each request's answer is read as HTTP, in the order of the requests."""
+
+    def __init__(self, url: str) -> None:
+        port = httpx.URL(url).port
+        self.socket = socket.create_connection(("127.0.0.1", port or 0), timeout=WAIT_SECONDS)
+
+    def __enter__(self) -> "Raw":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def send(self, *parts: bytes) -> None:
+        for part in parts:
+            self.socket.sendall(part)
+
+    def answer(self, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body of the next answer.
+
+        Raises:
+            ConnectionError: there is none.
+        """
+        response = HTTPResponse(Unbuffered(self.socket), method=method)  # type: ignore[arg-type]
+        response.begin()
+        return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+
+    def status(self) -> int:
+        return self.answer()[0]
+
+    def ends(self) -> bytes:
+        """All that still comes until the server closes the connection."""
+        rest = b""
+        while True:
+            try:
+                data = self.socket.recv(1 << 16)
+            except ConnectionResetError:
+                return rest
+            if not data:
+                return rest
+            rest += data
+
+
+class Unbuffered:
+    """A socket for `HTTPResponse`, which reads no byte of the answer behind its own."""
+
+    def __init__(self, opened: socket.socket) -> None:
+        self._socket = opened
+
+    def makefile(self, _: str) -> object:
+        return self._socket.makefile("rb", buffering=0)
+
+
+def request(method: str, path: str, *headers: str, body: bytes = b"", host: str | None = "polka") -> bytes:
+    """A request with these header lines; the length of a body is not among them."""
+    lines = [f"{method} {path} HTTP/1.1", *([f"Host: {host}"] if host is not None else []), *headers]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def with_length(method: str, path: str, *headers: str, body: bytes) -> bytes:
+    return request(method, path, *headers, f"Content-Length: {len(body)}", body=body)
+
+
+def chunked(parts: Iterable[bytes], extension: bytes = b"", trailers: bytes = b"") -> bytes:
+    """A body in chunks, which are sent behind `Transfer-Encoding: chunked`."""
+    chunks = b"".join(b"%x%b\r\n%b\r\n" % (len(part), extension, part) for part in parts)
+    return chunks + b"0\r\n" + trailers + b"\r\n"

@@ -1,0 +1,99 @@
+"""A good client beside a hostile one: what it sees meanwhile, and what becomes of the processes' memory."""
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+
+import httpx
+import psutil
+
+from conftest import Running
+from services import CACHE_TOKEN, KEY, Service, bearer, payment
+
+ANSWER_SECONDS = 1.0
+MEMORY_RATIO = 1.2
+PAUSE_SECONDS = 0.02
+
+
+class Witness:
+    """Asks `GET /hello`, pays, and asks the cache for a balance, again and again, each on a connection of its own."""
+
+    def __init__(self, polka: Running) -> None:
+        self._polka = polka
+        self._enough = threading.Event()
+        self.paid = 0
+        self.faults: list[str] = []
+        api, cache = polka.apis[0], polka.cache
+        self._threads = [
+            threading.Thread(target=self._repeat, args=(api, "GET", "/hello", {}, 200)),
+            threading.Thread(target=self._repeat, args=(api, "POST", "/transaction", bearer(KEY), 201)),
+            threading.Thread(target=self._repeat, args=(cache, "GET", "/balance/bank1", bearer(CACHE_TOKEN), 200)),
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._enough.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _repeat(self, service: Service, method: str, path: str, headers: dict[str, str], expected: int) -> None:
+        connection = HTTPConnection("127.0.0.1", httpx.URL(service.url).port, timeout=120)
+        body = json.dumps(payment()).encode() if method == "POST" else None
+        while not self._enough.is_set():
+            began = time.monotonic()
+            try:
+                connection.request(method, path, body, headers)
+                response = connection.getresponse()
+                response.read()
+                status = str(response.status)
+            except OSError as error:
+                status = repr(error)
+                connection.close()
+            seconds = time.monotonic() - began
+            if status != str(expected) or seconds > ANSWER_SECONDS:
+                self.faults.append(f"{method} {path}: {status} after {seconds:.2f} s")
+            self.paid += method == "POST" and status == "201"
+            time.sleep(PAUSE_SECONDS)
+        connection.close()
+
+
+class Hostile:
+    """A Polka under attack: `attacked` holds what its good clients see against what they may expect."""
+
+    def __init__(self, polka: Running) -> None:
+        self.polka = polka
+        self.paid = 0
+        self.services = {"api": polka.apis[0], "cache": polka.cache}
+        with self.attacked(is_measured=False):
+            time.sleep(3)  # memory grows with the first requests of a process, whoever sends them
+
+    @contextmanager
+    def attacked(self, is_measured: bool = True) -> Iterator[Witness]:
+        """Good clients go on while the block runs: each of their requests is answered in time, and memory is flat."""
+        before = self._memory()
+        witness = Witness(self.polka)
+        witness.start()
+        try:
+            yield witness
+        finally:
+            witness.stop()
+            self.paid += witness.paid
+        if is_measured:
+            after = self._memory()
+            grown = {name: after[name] / before[name] for name in before}
+            assert not witness.faults, witness.faults[:5]
+            assert all(ratio <= MEMORY_RATIO for ratio in grown.values()), grown
+
+    def _memory(self) -> dict[str, float]:
+        memory = {}
+        for name, service in self.services.items():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                memory[name] = psutil.Process(service.process.pid).memory_info().rss
+        return memory
