@@ -414,7 +414,10 @@ class Behind:
             self._connection.on_headers_complete()
 
     def on_message_complete(self) -> None:
-        self._connection.complete_message()
+        if self.is_head_known:
+            self._connection.complete_message()
+        else:
+            self._connection.on_message_complete()
 
 
 class Flow(FlowControl):
