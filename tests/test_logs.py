@@ -1,6 +1,7 @@
 """Logs: what is written, in which form, and what never is."""
 
 import asyncio
+import itertools
 import json
 import logging
 import os
@@ -117,21 +118,41 @@ def test_a_warning_that_repeats_itself_is_a_line_in_a_while_with_their_number() 
     now = 0.0
     sampling = Sampling(lambda: now)
 
-    def passes(text: str, level: int = logging.WARNING) -> int | None:
-        """How many were left out before, if it passes."""
-        record = logging.LogRecord("api", level, "", 1, text, (), None)
+    def passes(line: int, level: int = logging.WARNING, logger: str = "api") -> int | None:
+        """How many were left out before, if it passes. Each text has an address in it that no other one has."""
+        record = logging.LogRecord(logger, level, "file.py", line, f"<object at {next(numbers):#x}>", (), None)
         return getattr(record, "repeated", 0) if sampling.filter(record) else None
 
-    assert passes("the cache does not answer: %r") == 0
-    assert [passes("the cache does not answer: %r") for _ in range(30)] == [None] * 30
-    assert passes("another") == 0
-    assert [passes("an error", logging.ERROR) for _ in range(22)] == [0] * 20 + [None] * 2
-    assert {passes("not a warning", logging.INFO) for _ in range(50)} == {0}
+    numbers = itertools.count()
+    assert passes(1) == 0
+    assert [passes(1) for _ in range(30)] == [None] * 30
+    assert passes(2) == 0
+    assert passes(1, logger="another") == 0
+    assert [passes(3, logging.ERROR) for _ in range(22)] == [0] * 20 + [None] * 2
+    assert {passes(4, logging.INFO) for _ in range(50)} == {0}
     now = logs.SAMPLE_SECONDS
-    assert passes("the cache does not answer: %r") == 30
-    assert passes("an error", logging.ERROR) == 2
+    assert passes(1) == 30
+    assert passes(3, logging.ERROR) == 2
     now *= 3
-    assert passes("the cache does not answer: %r") == 0
+    assert passes(1) == 0
+
+
+def test_what_is_remembered_of_repeated_lines_has_a_bound() -> None:
+    sampling = Sampling(lambda: 0.0)
+    for line in range(3 * logs.KINDS_MAX):
+        assert sampling.filter(logging.LogRecord("api", logging.WARNING, "file.py", line, "text", (), None))
+    assert len(sampling._begun) == logs.KINDS_MAX
+
+
+def test_a_group_that_came_from_its_own_member_is_one_traceback() -> None:
+    refused = asyncpg.CheckViolationError("violates a check")
+    refused.detail = "Failing row contains (ACC1)."
+    group = ExceptionGroup("several", [refused, RuntimeError("another")])
+    refused.__context__ = group
+    assert set(logs.all_of(group)) == {group, *group.exceptions}
+    said = logs.render_exception((ExceptionGroup, group, None))
+    assert "violates a check" in said
+    assert "ACC1" not in said
 
 
 def test_an_answer_has_the_id_of_its_request(polka: Running) -> None:

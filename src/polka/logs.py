@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -36,7 +37,9 @@ FIELDS = ("batch", "requests", "flush", "posted", "repeated")
 """What a line may have beside its text, as `extra`: a batch's id, its requests' ids, how many like it were left out."""
 SAMPLE_SECONDS = 5.0
 SAMPLES = {logging.WARNING: 1, logging.ERROR: 20}
-"""How many lines of the same text go out in that time."""
+"""How many lines of the same kind go out in that time."""
+KINDS_MAX = 1_000
+"""How many kinds of lines are remembered."""
 
 LEFT = "client disconnected prematurely"
 """What Litestar's exception says where a client went away: it has no class of its own."""
@@ -150,34 +153,53 @@ def render_exception(exc_info: ExceptionInfo) -> str:
 
 
 def all_of(error: BaseException | None) -> Iterator[BaseException]:
-    """The exception, those that it came from, and those that it is a group of."""
-    if error is None:
-        return
-    yield error
-    yield from all_of(error.__cause__ or error.__context__)
-    if isinstance(error, BaseExceptionGroup):
-        for one in error.exceptions:
-            yield from all_of(one)
+    """The exception, all exceptions that it came from, and all members where it is a group; each once.
+
+    A group may come from one of its own members, so this can be a circle.
+    """
+    seen: set[int] = set()
+    left = [error]
+    while left:
+        one = left.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        left += (one.__cause__, one.__context__)
+        if isinstance(one, BaseExceptionGroup):
+            left += one.exceptions
 
 
 class Sampling(logging.Filter):
-    """Lets some lines of the same text pass in a while; the next one that passes says how many did not."""
+    """Lets some lines of the same kind pass in a while; the next line that passes says how many did not.
+
+    A kind is a logger and the line of code that logs. The text does not count: it may have an address in it, which
+    makes each text a new one.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__()
         self._clock = clock
-        self._begun: dict[tuple[str, str], tuple[float, int]] = {}
+        self._lock = threading.RLock()  # a filter is called by several threads
+        self._begun: OrderedDict[tuple[str, str, int], tuple[float, int]] = OrderedDict()
 
     def filter(self, record: logging.LogRecord) -> bool:
         most = SAMPLES.get(record.levelno)
         if most is None:
             return True
-        kind, now = (record.name, str(record.msg)), self._clock()
+        with self._lock:
+            return self._passes(record, most)
+
+    def _passes(self, record: logging.LogRecord, most: int) -> bool:
+        kind, now = (record.name, record.pathname, record.lineno), self._clock()
         began, count = self._begun.get(kind, (now, 0))
         if now - began < SAMPLE_SECONDS:
             self._begun[kind] = began, count + 1
+            if len(self._begun) > KINDS_MAX:
+                self._begun.popitem(last=False)
             return count < most
         self._begun[kind] = now, 1
+        self._begun.move_to_end(kind)
         if count > most:
             record.repeated = count - most
         return True
