@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import msgspec
@@ -19,20 +19,16 @@ from polka import traces
 from polka.logs import request_id
 from polka.messages import Asking, Reserved, Telling
 from polka.pulses import Pulse
+from polka.windows import Conflict
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 UNTOLD_MAX = 64
 """Batches that wait to be told: more than are made while one call to the cache is under way."""
 GLANCE_SECONDS = 0.5
 """What the cache may take for what is only looked at, several times a second."""
-
-
-class Answered(msgspec.Struct, frozen=True):
-    """The cache has done what it was told, or says why it cannot be done."""
-
-    is_done: bool
-    body: bytes
 
 
 class Silence(Enum):
@@ -62,6 +58,7 @@ class CacheClient:
         self._reservation = Form(client, "/balance/reservation")
         self._pulse = Form(client, "/pulse")
         self._spacing_seconds = spacing_seconds
+        self._patience = f"{(client.timeout.read or 0) * 1000:.0f}ms"
         self._order_timeout = httpx.Timeout(order_seconds, connect=client.timeout.connect)
         self._untold: deque[tuple[Telling, Any]] = deque(maxlen=UNTOLD_MAX)
         self._telling: asyncio.Task[None] | None = None
@@ -105,9 +102,7 @@ class CacheClient:
             return None
         metrics.ASK_SECONDS.observe(time.perf_counter() - began)
         metrics.ASKS.labels(str(response.status_code)).inc()
-        if not has_taken(response) or not response.is_success:
-            return None
-        return decode_reserved(response.content)
+        return said(response, Reserved)
 
     async def _post(self, form: "Form", content: bytes) -> httpx.Response:
         response = await self._transport.handle_async_request(form.filled(content))
@@ -115,13 +110,14 @@ class CacheClient:
         return response
 
     async def ask(self, path: str, params: Mapping[str, str | int] | None = None) -> bytes | None:
-        """The cache's answer, as JSON; None where it gives none."""
+        """The cache's answer, a JSON object; None where it gives none."""
+        headers = of_request() | {"Request-Timeout": self._patience}
         try:
-            response = await self._client.get(path, params=params, headers=of_request())
+            response = await self._client.get(path, params=params, headers=headers)
         except httpx.HTTPError as error:
             log.warning("the cache does not answer: %r", error)
             return None
-        return response.content if has_taken(response) and response.is_success else None
+        return None if said(response, Object) is None else response.content
 
     async def tell_pulse(self, pulse: Pulse) -> None:
         """Have the cache know that this process is alive; one that is lost is nothing."""
@@ -137,10 +133,10 @@ class CacheClient:
             response = await self._client.get("/overview", params=params, timeout=GLANCE_SECONDS)
         except httpx.HTTPError:
             return None
-        return response.content if response.is_success else None
+        return None if said(response, Object) is None else response.content
 
-    async def order(self, path: str, body: msgspec.Struct | None = None) -> Answered | Silence:
-        """Have the cache do something, and say how certain it is what it did."""
+    async def order(self, path: str, done: type[T], body: msgspec.Struct | None = None) -> T | Conflict | Silence:
+        """Have the cache do something: what it has done, or why it cannot be done, or how certain it is what it did."""
         try:
             content = encode(body) if body else None
             headers = JSON | of_request()
@@ -152,8 +148,10 @@ class CacheClient:
             log.warning("the cache did not say what it has done: %r", error)
             return Silence.UNKNOWN
         match response.status_code:
-            case 200 | 409:
-                return Answered(response.is_success, response.content)
+            case 200:
+                return readable(response, done) or Silence.UNKNOWN
+            case 409:
+                return readable(response, Conflict) or Silence.UNKNOWN
             case 500:
                 return Silence.UNKNOWN
             case _:  # it starts, does not take our token, or is older than what we ask for
@@ -193,8 +191,23 @@ def has_taken(response: httpx.Response) -> bool:
     return response.status_code != 401
 
 
+def said(response: httpx.Response, kind: type[T]) -> T | None:
+    """The answer of a cache that serves; None where it does not, and it counts as unavailable."""
+    return readable(response, kind) if has_taken(response) and response.is_success else None
+
+
+def readable(response: httpx.Response, kind: type[T]) -> T | None:
+    """The answer; None where it makes no sense, as that of another program would be."""
+    try:
+        return msgspec.json.decode(response.content, type=kind)
+    except (ValueError, RecursionError) as error:
+        log.warning("the cache's answer cannot be read: %s", error)
+        return None
+
+
 encode = msgspec.json.Encoder().encode
-decode_reserved = msgspec.json.Decoder(Reserved).decode
+Object = dict[str, msgspec.Raw]
+"""What the answers to all that is asked are."""
 JSON = {"Content-Type": "application/json"}
 
 

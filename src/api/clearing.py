@@ -102,14 +102,14 @@ def no_window(window: int) -> Refused:
 
 async def ordered(cache: CacheClient, path: str, what: str, body: msgspec.Struct | None = None) -> Window:
     """The window as the cache says that it is now."""
-    answer = await cache.order(path, body)
+    answer = await cache.order(path, Window, body)
     if answer is Silence.NOT_BEGUN:
         refuse(Refusal.CACHE_AWAY, f"Nothing was {what}: the cache, which does that, does not answer. Try again.")
     if answer is Silence.UNKNOWN:
         refuse(Refusal.OUTCOME_UNKNOWN, f"It may be {what} now, or soon. Send the same again: it is done once.")
-    if not answer.is_done:
-        refuse(Refusal.CONFLICT, msgspec.json.decode(answer.body, type=Conflict).detail)
-    return msgspec.json.decode(answer.body, type=Window)
+    if isinstance(answer, Conflict):
+        refuse(Refusal.CONFLICT, answer.detail)
+    return answer
 
 
 def wants_csv(request: Request[Any, Any, Any], format: str | None) -> bool:

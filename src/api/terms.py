@@ -79,7 +79,7 @@ async def have_followed(cache: CacheClient, policy: Policy, seconds: float) -> N
     """Have the cache decide under the policy at once; it would within a second."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(min(seconds, FOLLOW_SECONDS)):
-            await cache.order("/policy", PolicyToFollow(policy.version))
+            await cache.order("/policy", PolicyToFollow, PolicyToFollow(policy.version))
 
 
 def read_patch(body: bytes) -> dict[str, Any]:

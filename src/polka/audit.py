@@ -94,7 +94,7 @@ async def ask_cache(connection: Connection, cache_url: str, cache_token: str | N
         for _ in range(CACHE_TRIES):
             try:
                 answered = await balances_of_cache(client)
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, ValueError, RecursionError) as error:
                 return [Difference(f"{cache_url} does not answer: {error!r}", 1, 0)]
             stored = await connection.fetch(
                 "SELECT bank, currency, balance, number FROM flush LEFT JOIN balances ON true"

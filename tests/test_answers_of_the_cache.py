@@ -1,0 +1,71 @@
+"""Answers of the cache that make no sense: the cache counts as unavailable, and the api goes on."""
+
+import logging
+
+import httpx
+import pytest
+
+from api.cache_client import CacheClient, Silence
+from polka.messages import Asking
+from polka.windows import Conflict, Window
+from test_capped_lane import Cache, Start, cache, refusal, start  # noqa: F401
+from test_posting import accepted, pay
+
+pytestmark = pytest.mark.anyio
+
+NONSENSE = [
+    b"",
+    b"<html>It works!</html>",
+    b"[1, 2]",
+    b'{"epoch": "three"}',
+    b'{"epoch": 1, "policy": 0, "refused": {"one": {}}}',
+    b"\xff\xfe",
+    b"[" * 100_000,
+]
+
+
+def answering(status: int, content: bytes) -> CacheClient:
+    transport = httpx.MockTransport(lambda _: httpx.Response(status, content=content))
+    return CacheClient(httpx.AsyncClient(base_url="http://cache", transport=transport), transport, 0, 1)
+
+
+@pytest.mark.parametrize("content", NONSENSE, ids=lambda content: content[:20])
+async def test_an_answer_that_cannot_be_read_is_a_warning(content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert await answering(200, content).reserve(Asking("", 0, [], [])) is None
+        for status, kind in ((200, Window), (409, Window)):
+            assert await answering(status, content).order("/clearing", kind) is Silence.UNKNOWN
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+    assert len(caplog.records) == 3
+
+
+async def test_an_answer_that_is_no_object_is_passed_on_to_nobody() -> None:
+    for content in (b"", b"<html>", b"[1, 2]", b"{", b"[" * 100_000):
+        assert await answering(200, content).ask("/balance") is None
+        assert await answering(200, content).overview(None, with_lines=True) is None
+    assert await answering(200, b'{"banks": []}').ask("/balance") == b'{"banks": []}'
+    assert await answering(409, b'{"detail": "It is open."}').order("/clearing", Window) == Conflict("It is open.")
+
+
+async def test_the_cache_is_told_how_long_its_caller_waits() -> None:
+    heads: list[httpx.Headers] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        heads.append(request.headers)
+        return httpx.Response(200, json={})
+
+    transport = httpx.MockTransport(answer)
+    client = httpx.AsyncClient(base_url="http://cache", transport=transport, timeout=0.25)
+    await CacheClient(client, transport, 0, 1).ask("/balance")
+    assert heads[0]["request-timeout"] == "250ms"
+
+
+async def test_a_capped_payment_waits_for_an_answer_that_can_be_read(
+    start: Start,  # noqa: F811
+    cache: Cache,  # noqa: F811
+) -> None:
+    """The api goes on, and asks again."""
+    posting = await start()
+    cache.refuses = lambda body: {"one": body} if len(cache.asked) < 3 else {}  # type: ignore[dict-item]
+    assert accepted(await posting.post(pay(), None, 20)).transaction.amount == 100
+    assert len(cache.asked) == 3
