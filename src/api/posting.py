@@ -405,7 +405,7 @@ class Posting:
         elif isinstance(error, TRY_AGAIN) or commits.is_outdated(error):
             self._beside(batch.pending, self._try_again(batch))
         elif isinstance(error, (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)):
-            await self._single_out(connection, batch, error)
+            await self._single_out(batch, error)
         else:
             database.report(log, "a commit failed", error, **batch.names())
             self._answer(batch.pending, unrecorded(error))
@@ -469,18 +469,32 @@ class Posting:
             await asyncio.sleep(RETRY_SECONDS / 10)  # whatever stopped it may still be there
         self._go_again(batch.id, remaining)
 
-    async def _single_out(self, connection: Connection, batch: Batch, error: Exception) -> None:
-        """The database refuses what an operation says, which its checks should have: that one alone fails."""
+    async def _single_out(self, batch: Batch, error: Exception) -> None:
+        """The database rejects an operation that our checks should have rejected: only that operation fails.
+
+        Each half of the batch is a batch of its own, until the operation is alone. So a batch of 512 takes some
+        twenty commits, while the others in the lane wait.
+        """
         if len(batch.pending) == 1:
             log.error("the database refuses an operation: %s", database.reason(error), extra=batch.names())
+            self._failed.append(batch.id)
             self._answer(batch.pending, INTERNAL)
             return
-        for pending in batch.pending:
-            pending.replaces = batch.id
+        middle = len(batch.pending) // 2
+        for half in (batch.pending[:middle], batch.pending[middle:]):
+            for pending in half:
+                pending.replaces = batch.id
             if batch.epoch is None:
-                await self._tell_and_commit(connection, [pending])
-            elif reservation := await self._reserve([pending]):
+                await self._commit_half(half)
+            elif reservation := await self._reserve(half):
                 await self._commit_reserved(self._capped, reservation)
+
+    async def _commit_half(self, half: Sequence[Pending]) -> None:
+        """Commit it over the lane's connection, which may be another one since the half before."""
+        if connection := await self._connection(self._free):
+            await self._tell_and_commit(connection, half)
+        else:
+            self._answer(half, DATABASE_AWAY)
 
     async def settled(self) -> None:
         """Wait until no commit's outcome is unknown, for a while: after that only the database knows."""
