@@ -6,11 +6,11 @@ from typing import Annotated
 from litestar import MediaType, Response, get, post
 from litestar.di import NamedDependency
 from litestar.exceptions import ServiceUnavailableException
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 
 from cache.flush import OutdatedError
 from cache.keeper import Keeper, NotServingError, Service, as_of
-from polka import database, positions
+from polka import database, duration, positions
 from polka.database import Pool
 from polka.messages import Asked, Held, PolicyToFollow, Reserved, Told
 from polka.positions import PAGE_MAX, Account, Accounts, Bank, Banks, Position, with_pending
@@ -18,6 +18,8 @@ from polka.positions import PAGE_MAX, Account, Accounts, Bank, Banks, Position, 
 After = Annotated[str, QueryParameter()]
 Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_MAX)]
 RETRY_SECONDS = 0.01
+ANSWER_SECONDS = 5.0
+"""What an answer may take at most, whatever the caller says."""
 
 BANK_NAMES = "SELECT name FROM banks WHERE name > $1 ORDER BY name LIMIT $2"
 
@@ -74,17 +76,23 @@ async def list_accounts(
     account: Annotated[str | None, QueryParameter()] = None,
     after: After = "",
     limit: Limit = 100,
+    patience: Annotated[str, HeaderParameter(name="Request-Timeout")] = "",
 ) -> Response[bytes]:
     """A page of accounts: balance and flush from one snapshot of the database, and what memory has on top.
 
-    Given only when memory is at that same flush: otherwise a batch would count twice, or not at all.
+    Given only when memory is at that same flush: otherwise a batch would count twice, or not at all. Past the caller's
+    time there is no answer.
     """
-    while True:
-        page = await positions.accounts(pool, bank, account, after, limit)
-        service = serving(keeper)
-        if page.as_of.flush == service.ledger.flush:
-            return as_json(with_memory(service, page, account, after))
-        await asyncio.sleep(RETRY_SECONDS)
+    try:
+        async with asyncio.timeout(min(duration.seconds(patience) or ANSWER_SECONDS, ANSWER_SECONDS)):
+            while True:
+                page = await positions.accounts(pool, bank, account, after, limit)
+                while (service := serving(keeper)).ledger.flush < page.as_of.flush:
+                    await asyncio.sleep(RETRY_SECONDS)  # memory has that flush in a moment
+                if page.as_of.flush == service.ledger.flush:
+                    return as_json(with_memory(service, page, account, after))
+    except TimeoutError:
+        raise ServiceUnavailableException("Memory and the database were at no flush together.") from None
 
 
 def serving(keeper: Keeper) -> Service:
