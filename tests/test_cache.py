@@ -17,6 +17,7 @@ import pytest
 
 from committed import account_held, commit, held, new_id, tell, transfer
 from exposed import page, read, value
+from locks import until_waiting
 from polka import audit, database, seed
 from services import CACHE_TOKEN, KEY, Service, Services, bearer, cache_client, client, wait_for
 from waiting import WAIT_SECONDS
@@ -168,11 +169,11 @@ async def test_a_tombstone_waits_for_a_commit_in_flight(services: Services, conn
     """No clock decides: a slow commit may arrive after any deadline."""
     cache = services.cache(**QUICK, POLKA_PENDING_SECONDS="0.3").ready()
     batch = new_id()
-    tell(cache.url, batch, transfer(100))
     slow = await asyncpg.connect(services.database_url)
     transaction = slow.transaction()
     await transaction.start()
     await slow.execute("INSERT INTO batches (id, size, payload) VALUES ($1, 1, $2)", batch, json.dumps(transfer(100)))
+    tell(cache.url, batch, transfer(100))
     blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%void%'"
     async with asyncio.timeout(WAIT_SECONDS):
         while not await connection.fetchval(blocked):
@@ -196,8 +197,8 @@ async def test_a_batch_posted_by_a_flush_that_memory_has_not_stays_pending(
     """A tombstone finds it posted before the cache has absorbed that flush."""
     cache = services.cache(**QUICK, POLKA_PENDING_SECONDS="0.3").ready()
     batch = new_id()
-    tell(cache.url, batch, transfer(100))
     await connection.execute(POSTED, batch, json.dumps(transfer(100)))
+    tell(cache.url, batch, transfer(100))
     found = 'polka_tombstones_total{state="posted"}'
     await until("a tombstone finds it", lambda: found in page(cache.metrics_url))
     assert held(cache.url, "bank1") == (0, -100)
@@ -211,9 +212,8 @@ async def test_a_batch_posted_by_a_flush_that_memory_has_is_pending_no_more(
     await commit(connection, transfer(7))
     await until("memory has the first flush", lambda: held(cache.url, "bank1") == (-7, 0))
     batch = new_id()
-    tell(cache.url, batch, transfer(100))
-    assert held(cache.url, "bank1") == (-7, -100)
     await connection.execute(POSTED, batch, json.dumps(transfer(100)))
+    assert tell(cache.url, batch, transfer(100))["pending"] == 1
     await until("a tombstone finds it", lambda: held(cache.url, "bank1") == (-7, 0))
     assert tell(cache.url, batch, transfer(100))["pending"] == 0
 
@@ -281,6 +281,41 @@ async def test_of_two_caches_the_outdated_one_writes_nothing_and_ends(
     assert await connection.fetchval("SELECT number FROM flush") == flush + 1
     assert await state(connection, late) == "posted"
     await clean_audit(services.database_url, second)
+
+
+async def test_a_cache_that_was_frozen_in_a_flush_leaves_its_successor_alone(
+    services: Services, connection: asyncpg.Connection
+) -> None:
+    """Postgres ends the session of a flush that waits for its cache; thawed, the cache would start anew."""
+    first = services.cache(**QUICK).ready()
+    holder = await asyncpg.connect(services.database_url)
+    await holder.execute("BEGIN; SELECT FROM flush FOR UPDATE")
+    await commit(connection, transfer(1))
+    await until_waiting(services.database_url)
+    with first.frozen():
+        await holder.close()
+        second = services.another_cache(**QUICK).ready()
+        epoch = await connection.fetchval("SELECT number FROM epoch")
+    assert first.ended() == 75
+    assert "Another cache has taken over" in first.log.read_text()
+    assert await connection.fetchval("SELECT number FROM epoch") == epoch
+    assert second.is_ready()
+    assert held(second.url, "bank1") == (-1, 0)
+    await clean_audit(services.database_url, second)
+
+
+async def test_a_page_of_accounts_that_memory_cannot_give_is_given_up_with_its_caller(
+    services: Services, connection: asyncpg.Connection
+) -> None:
+    """Another cache has posted, and this one does not know yet that it is outdated."""
+    outdated = services.cache(**SLOW).ready()
+    second = services.another_cache(**QUICK).ready()
+    await commit(connection, transfer(1))
+    await until("it is posted", lambda: held(second.url, "bank1") == (-1, 0))
+    patience = {"Request-Timeout": "100ms"}
+    for headers in (patience, {"Request-Timeout": "1h"}, {}):
+        assert cache_client.get(f"{outdated.url}/balance/bank1/accounts", headers=headers).status_code == 503
+    assert cache_client.get(f"{second.url}/balance/bank1/accounts", headers=patience).status_code == 200
 
 
 async def test_a_flush_checks_the_epoch_it_was_begun_under(services: Services, connection: asyncpg.Connection) -> None:
@@ -520,9 +555,10 @@ async def test_a_flush_that_takes_too_long_is_tried_with_less(
     services: Services, connection: asyncpg.Connection
 ) -> None:
     await connection.execute(SLOW_ROWS)
+    settings = {"POLKA_FLUSH_PAYMENTS_MAX": "300", "POLKA_FLUSH_TIMEOUT_SECONDS": "3"}  # all at once would take 6 s
     for n in range(1, 301):
         await commit(connection, [("bank1", f"A{n}", "USD", -1), ("bank2", f"B{n}", "USD", 1)])
-    cache = services.cache(**QUICK, POLKA_FLUSH_TIMEOUT_SECONDS="0.5").ready()
+    cache = services.cache(**QUICK, **settings).ready()
     assert held(cache.url, "bank1") == (-300, 0)
     await clean_audit(services.database_url, cache)
 

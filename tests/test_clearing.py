@@ -6,12 +6,16 @@ import io
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
-from committed import held
+from committed import commit, held, transfer
 from conftest import execute
 from front_door import fetch, refused
 from proof import prove
@@ -245,6 +249,44 @@ def test_without_a_cache_nothing_is_done_and_that_is_said(cleared: Cleared) -> N
     assert [window["state"] for window in cleared.get()["windows"]] == ["open", "closed"]
     cleared.cache.restart()
     assert cleared.settle(1).json()["state"] == "settled"
+
+
+SLOW_FLUSHES = """
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END $$;
+CREATE TRIGGER slow BEFORE UPDATE ON flush FOR EACH STATEMENT EXECUTE FUNCTION slow();
+"""
+
+
+@contextmanager
+def under_load(database_url: str) -> Iterator[None]:
+    """Commit some batches a second: more than the slow flushes can post one by one."""
+    is_over = threading.Event()
+
+    async def commit_on() -> None:
+        connection = await asyncpg.connect(database_url)
+        while not is_over.is_set():
+            await commit(connection, transfer(1))
+            await asyncio.sleep(0.2)
+        await connection.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(commit_on()))
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("payments_max", ["5000", "1"], ids=["each flush is slow", "each flush leaves a batch"])
+def test_a_window_is_closed_and_settled_while_flushes_take_all_the_time(services: Services, payments_max: str) -> None:
+    cleared = Cleared(services, POLKA_FLUSH_SECONDS="0.1", POLKA_FLUSH_PAYMENTS_MAX=payments_max)
+    asyncio.run(execute(services.database_url, SLOW_FLUSHES))
+    with under_load(services.database_url):
+        wait_for("payments are posted", lambda: held(cleared.cache.url, "bank1")[0] < 0)
+        closed = wait_for("it is closed", lambda: (response := cleared.close(1)).is_success and response).json()
+        settled = wait_for("it is settled", lambda: (response := cleared.settle(1)).is_success and response).json()
+    assert (closed["state"], settled["state"]) == ("closed", "settled")
 
 
 @pytest.mark.parametrize("step", ["close", "settle"])

@@ -21,6 +21,7 @@ from polka.money import AMOUNT_MAX
 from polka.transactions import FEES, POLKA, Entry
 from polka.windows import SETTLED_BY_POLKA, SETTLEMENT
 
+EPOCH = "SELECT number FROM epoch"
 RAISE = "SELECT polka_raise_epoch()"
 HOLD = """
 SELECT epoch.number, windows.id AS window, now() AS at, flush.policy AS followed, polka_settled_policy() AS policy,
@@ -30,6 +31,7 @@ FROM epoch, windows, flush WHERE epoch.id = 1 AND windows.state = 'open' FOR SHA
 BALANCES = "SELECT bank, currency, balance FROM balances"
 FLUSH_NUMBER = "SELECT number FROM flush"
 DONE = "SELECT id, coalesce(flush, 0) AS flush FROM batches WHERE id >= $1 AND state IN ('posted', 'void')"
+NEWEST_UNPOSTED = "SELECT id FROM batches WHERE state = 'unposted' ORDER BY id DESC LIMIT 1"
 ASIDE = "SELECT id, payload FROM batches WHERE state = 'aside'"
 
 
@@ -146,11 +148,28 @@ class Flushed(msgspec.Struct, frozen=True):
     is_last: bool
 
 
-async def raise_epoch(connection: Connection) -> int:
+async def raise_epoch(connection: Connection, own: int | None = None) -> int:
     """Become the one cache that may write and reserve; waits for a flush of a predecessor, and commits under its
-    reservations, that still run."""
-    epoch: int = await connection.fetchval(RAISE)
+    reservations, that still run.
+
+    A cache that has served before gives its `own` epoch, and raises no other one: it would oust its successor.
+
+    Raises:
+        OutdatedError: another cache has raised the epoch since.
+    """
+    async with connection.transaction(isolation="read_committed"):
+        if own is not None and await connection.fetchval(EPOCH) != own:
+            raise OutdatedError
+        epoch: int = await connection.fetchval(RAISE)
+        if own is not None and epoch != own + 1:
+            raise OutdatedError
     return epoch
+
+
+async def newest_unposted(connection: Connection) -> UUID | None:
+    """The newest batch that is committed and not posted."""
+    newest: UUID | None = await connection.fetchval(NEWEST_UNPOSTED)
+    return newest
 
 
 async def read_ledger(connection: Connection, remember_from: UUID) -> Ledger:

@@ -1,8 +1,9 @@
 """Keeps the ledger: raises the epoch, reads, flushes each second, and starts anew after any doubt.
 
 There is one path into service, taken by a first start and after each failed flush alike: forget the memory,
-raise the epoch, read the balances, post what was committed. So it is exercised every day. Windows are closed and
-settled between two flushes, over the same connection: what fails there is a doubt like any other.
+raise the epoch, read the balances, post what was committed. So it is exercised every day. A cache that starts anew
+raises the epoch only if it is still its own. Windows are closed and settled between two flushes, over the same
+connection: what fails there is a doubt like any other.
 """
 
 import asyncio
@@ -87,6 +88,7 @@ class Keeper:
         self.service: Service | None = None
         self._settings = settings
         self._pool = pool
+        self._epoch: int | None = None
         self._payments_max = settings.flush_payments_max
         self._flushed_at = time.monotonic()
         metrics.PENDING.set_function(lambda: len(self.service.ledger.pending) if self.service else 0)
@@ -136,7 +138,7 @@ class Keeper:
     async def _start(self, connection: Connection) -> Service:
         seconds = self._settings.flush_timeout_seconds
         with database.bounded(connection, seconds):
-            epoch = await flush.raise_epoch(connection)
+            epoch = await self._raise_epoch(connection)
             ledger = await flush.read_ledger(connection, first_id_at(self.oldest_milliseconds()))
             liquidity = await flush.catch_up(connection, epoch)
             followed = await windows.follow(connection, epoch, self._settings.clearing_schedule)
@@ -145,6 +147,15 @@ class Keeper:
         service = Service(epoch, ledger, liquidity, datetime.now(UTC), schedule, followed.unsettled)
         await self._flush(connection, service)
         return service
+
+    async def _raise_epoch(self, connection: Connection) -> int:
+        try:
+            self._epoch = await flush.raise_epoch(connection, self._epoch)
+        except database.ERRORS as error:
+            if not database.failed_for_sure(error):
+                self._epoch = None  # it may be raised: a higher one does not show that another cache has taken over
+            raise
+        return self._epoch
 
     async def _adopt(self, connection: Connection, epoch: int) -> None:
         """Take into the open window what a Polka without windows has posted: no later cache of its kind will."""
@@ -156,7 +167,7 @@ class Keeper:
     async def _flush(self, connection: Connection, service: Service) -> None:
         """Post all that was committed when it began, and follow the policy that was in force before.
 
-        What was decided under an older one has ended by then, and so is posted.
+        Payments that were decided under an older one have ended by then, and so are posted.
         """
         with database.bounded(connection, self._settings.flush_timeout_seconds):
             policy = await bank_terms.newest(connection, service.ledger.policy)
@@ -165,6 +176,8 @@ class Keeper:
             service.ledger.follow(policy)
 
     async def _post(self, connection: Connection, service: Service) -> None:
+        """Post all that was committed when it began. Batches that are committed meanwhile do not keep it going."""
+        newest: UUID | None = None
         while True:
             began = time.perf_counter()
             with database.bounded(connection, self._settings.flush_timeout_seconds):
@@ -174,9 +187,12 @@ class Keeper:
             metrics.FLUSH_BATCHES.observe(len(flushed.posted))
             traces.flushed(flushed.number, (batch.id for batch in flushed.posted), seconds)
             absorb(service, flushed)
-            if flushed.is_last:
+            if flushed.is_last or has_passed(flushed, newest):
                 self._flushed_at = time.monotonic()
                 return
+            if newest is None:
+                with database.bounded(connection, self._settings.flush_timeout_seconds):
+                    newest = await flush.newest_unposted(connection)
             self._payments_max = min(self._settings.flush_payments_max, self._payments_max * 2)
 
     async def _flush_some(self, connection: Connection, service: Service) -> Flushed:
@@ -205,20 +221,19 @@ class Keeper:
             service.unsettled.popleft()
 
     async def _follow_orders(self, connection: Connection, service: Service, until: float) -> None:
-        """Do what is asked for, one after the other, until it is time for the next flush."""
+        """Do what is asked for, one order after the other, until it is time for the next flush.
+
+        The orders that are queued by now are done first, however late the flush has become.
+        """
+        for _ in range(service.orders.qsize()):
+            await follow_order(connection, service.orders.get_nowait())
         while (seconds := until - time.monotonic()) > 0:
             try:
                 async with asyncio.timeout(seconds):
                     order = await service.orders.get()
             except TimeoutError:
                 return
-            try:
-                result = await order.work(connection)
-            except BaseException as error:
-                order.fail(error)
-                raise
-            if not order.outcome.done():
-                order.outcome.set_result(result)
+            await follow_order(connection, order)
 
     async def close(self, window: int) -> Window | Conflict:
         """Close the window, with all that is committed by now in it.
@@ -264,8 +279,13 @@ class Keeper:
             OutdatedError: another cache has taken over.
         """
         service = self._serving()
+
+        async def work(connection: Connection) -> None:
+            if service.ledger.policy.version < policy:  # else an order before this one has followed it
+                await self._flush(connection, service)
+
         if service.ledger.policy.version < policy:
-            await ordered(service, lambda connection: self._flush(connection, service))
+            await ordered(service, work)
         return service
 
     def _serving(self) -> Service:
@@ -344,6 +364,16 @@ async def ordered(service: Service, work: Callable[[Connection], Awaitable[T]]) 
     return result
 
 
+async def follow_order(connection: Connection, order: Order) -> None:
+    try:
+        result = await order.work(connection)
+    except BaseException as error:
+        order.fail(error)
+        raise
+    if not order.outcome.done():
+        order.outcome.set_result(result)
+
+
 def forgo_orders(service: Service) -> None:
     """Say of what was not begun that it was not."""
     while not service.orders.empty():
@@ -353,6 +383,11 @@ def forgo_orders(service: Service) -> None:
 def next_batch(service: Service) -> tuple[int, UUID]:
     """The number of the next flush, and a new id, for a batch that the cache itself posts."""
     return service.ledger.flush + 1, UUID(str(uuid_utils.uuid7()))
+
+
+def has_passed(flushed: Flushed, newest: UUID | None) -> bool:
+    """Whether the flush has posted this batch, and so all older ones: a flush takes the oldest."""
+    return newest is not None and any(batch.id >= newest for batch in (*flushed.posted, *flushed.aside))
 
 
 def absorb(service: Service, flushed: Flushed) -> None:
