@@ -139,8 +139,8 @@ async def test_room_stays_reserved_while_a_slow_commit_may_still_come(
     policy = await cap(connection)
     cache = services.cache(**QUICK, **SOON).ready()
     batch = new_id()
-    assert is_reserved(cache, policy, CAP, batch)
     transaction = await commit_slowly(slow, CAP, batch)
+    assert is_reserved(cache, policy, CAP, batch)
     await until_waiting(database_url)
     assert not is_reserved(cache, policy, 1)
     await transaction.commit()
@@ -155,12 +155,12 @@ async def test_room_stays_reserved_until_memory_has_the_flush_that_posted_it(
     policy = await cap(connection)
     cache = services.cache(**QUICK, **SOON).ready()
     batch = new_id()
-    assert is_reserved(cache, policy, CAP, batch)
     await connection.execute(
         "INSERT INTO batches (id, size, payload, state, flush, posted_at) VALUES ($1, 1, $2, 'posted', 1, now())",
         batch,
         json.dumps(transfer(CAP)),
     )
+    assert is_reserved(cache, policy, CAP, batch)
     found = 'polka_tombstones_total{state="posted"}'
     await until("a tombstone finds it", lambda: found in page(cache.metrics_url))
     assert not is_reserved(cache, policy, 1)
