@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
+from math import floor
 from typing import Any
 
 import asyncpg
@@ -20,7 +21,7 @@ from test_currencies import RECORDED, store, today
 
 ACROSS = {"currency": "EUR", "receiver_currency": "USD"}
 GOT = {
-    "receiver_amount": 1396,  # 1396.5: half to even
+    "receiver_amount": 1396,  # 1396.5
     "receiver_currency": "USD",
     "rate": "1.1172",
     "rate_date": "2026-10-30",
@@ -90,7 +91,7 @@ def test_the_same_currency_is_a_payment_like_any_other(
         ({"receiver_currency": "KWD"}, 422, "no_rate", "receiver_currency"),
         ({"currency": "KWD", "receiver_currency": "EUR"}, 422, "no_rate", "currency"),
         ({"amount": AMOUNT_MAX, "currency": "EUR"}, 422, "amount_too_large", "amount"),
-        ({"amount": 100, "currency": "IDR"}, 422, "amount_too_small", "amount"),
+        ({"amount": 20_275, "currency": "IDR"}, 422, "amount_too_small", "amount"),
     ],
 )
 def test_what_cannot_be_paid_across_currencies_names_the_field(
@@ -229,7 +230,7 @@ def test_amounts_of_all_sizes_are_what_the_exact_rate_says(polka: Running) -> No
             results = bulk(polka.url, items).json()["results"]
             for amount, result in zip(amounts, results, strict=True):
                 exact = amount * rates[target] / rates[source] * Fraction(10) ** (digits[target] - digits[source])
-                assert result["transaction"]["receiver_amount"] == round(exact), (amount, source, target)
+                assert result["transaction"]["receiver_amount"] == floor(exact), (amount, source, target)
 
 
 def test_many_at_once_are_converted_one_by_one(polka: Running, key: str) -> None:
@@ -331,6 +332,61 @@ VALUES (gen_random_uuid(), gen_random_uuid(), 'bank1', 'A1', 'bank2', 'B1', 100,
 """As they were before there were payments across currencies."""
 
 
+def test_payments_of_an_older_polka_keep_their_rounding(services: Services) -> None:
+    """An older api rounds half to even, before the upgrade and beside newer apis. It may also change newer payments."""
+    asyncio.run(execute(services.database_url, f"{OLD_BATCH_ROW}; {OLD_ROW}"))
+    services.cache(POLKA_AUDIT_SECONDS="1").ready()
+    api = services.api().ready()
+    made = send(api, payment(1252, **ACROSS)).json()
+    assert made["receiver_amount"] == 1398
+    for id in (OLD_ID, made["id"]):
+        url = f"{api.url}/transaction/{id}"
+        assert client.patch(url, json={"receiver": {"account": "B2"}}).is_success
+        assert client.delete(url).json()["receiver_amount"] == (1399 if id == OLD_ID else 1398)
+    wait_for("all is posted", lambda: not fetch(services.database_url, UNPOSTED))
+    prove(services.database_url, services.cache_url)
+    (flush,) = fetch(services.database_url, "SELECT number FROM flush")
+    proved = f"SELECT faults FROM audit_runs WHERE flush >= {flush[0]}"
+    assert wait_for("the background audit is there", lambda: fetch(services.database_url, proved)) == [(0,)]
+    asyncio.run(execute(services.database_url, f"UPDATE transactions SET rounded_down = true WHERE id = '{OLD_ID}'"))
+    found = asyncio.run(audit.audit(services.database_url)).differences
+    assert len(found["A receiver gets what the stored rates say, rounded down"]) == 3, "each version of it"
+
+
+OLD_ID, OLD_BATCH = (f"01900000-0000-7000-8000-00000000000{digit}" for digit in "12")
+OLD_ROW = f"""
+INSERT INTO transactions (id, batch, sender_bank, sender_account, receiver_bank, receiver_account, amount, currency,
+                          receiver_amount, receiver_currency, rate, rate_date, rate_version, booked_version)
+VALUES ('{OLD_ID}', '{OLD_BATCH}', 'bank1', 'A1', 'bank2', 'B1', 1252, 'EUR', 1399, 'USD', 1.1172, '2026-10-30', 1, 1)
+"""  # 1398.7
+OLD_BATCH_ROW = f"""
+INSERT INTO batches (id, size, policy, payload) VALUES ('{OLD_BATCH}', 1, 0, '[
+    ["bank1", "A1", "EUR", -1252], ["polka", "conversion", "EUR", 1252],
+    ["polka", "conversion", "USD", -1399], ["bank2", "B1", "USD", 1399]
+]')
+"""
+
+
+def test_small_conversions_pump_nothing_out_of_polka(polka: Running, banks: tuple[str, str, str]) -> None:
+    """12,159 IDR are half of a penny. Rounded to the nearest they would be a whole one, 5,000 times a second."""
+    a = banks[0]
+
+    def pay(amount: int, source: str, target: str, times: int) -> list[dict[str, Any]]:
+        body = payment(amount, a, a, currency=source, receiver_currency=target)
+        results: list[dict[str, Any]] = []
+        for first in range(0, times, 1_000):
+            results += bulk(polka.url, [body] * min(1_000, times - first), "each").json()["results"]
+        return results
+
+    assert {one["problem"]["code"] for one in pay(12_159, "IDR", "GBP", 5_000)} == {"amount_too_small"}
+    smallest = next(n for n in range(24_316, 24_400) if pay(n, "IDR", "GBP", 1)[0]["status"] == 201)
+    assert {one["transaction"]["receiver_amount"] for one in pay(smallest, "IDR", "GBP", 5_000)} == {1}
+    back = pay(5_001, "GBP", "IDR", 1)[0]["transaction"]["receiver_amount"]
+    assert back <= 5_001 * smallest
+    wait_for("all is posted", lambda: not fetch(polka.database_url, UNPOSTED))
+    assert held(polka, a) == {"IDR": back - 5_001 * smallest, "GBP": 0}
+
+
 FALSEHOODS = {
     "a rate changed": (
         "UPDATE rates SET rate = rate + 0.0001 WHERE currency = 'USD'",
@@ -338,11 +394,11 @@ FALSEHOODS = {
     ),
     "a rate changed so much that the amount is another": (
         "UPDATE rates SET rate = 1.2 WHERE currency = 'USD'",
-        "A receiver gets what the stored rates say, rounded half to even",
+        "A receiver gets what the stored rates say, rounded down",
     ),
     "rates that are gone": (
         "DELETE FROM rates",
-        "A receiver gets what the stored rates say, rounded half to even",
+        "A receiver gets what the stored rates say, rounded down",
     ),
     "rates of another day": (
         "UPDATE transactions SET rate_date = rate_date - 1",
@@ -353,11 +409,15 @@ FALSEHOODS = {
         "A payment shows the rate of the stored rates, in ten digits",
     ),
     "rounded up": (
-        "UPDATE transactions SET receiver_amount = 1397",
-        "A receiver gets what the stored rates say, rounded half to even",
+        "UPDATE transactions SET receiver_amount = 1399",
+        "A receiver gets what the stored rates say, rounded down",
+    ),
+    "rounded half to even, as by an older Polka": (
+        "UPDATE transactions SET rounded_down = NULL",
+        "A receiver gets what the stored rates say, rounded down",
     ),
     "more than was booked": (
-        "UPDATE transactions SET receiver_amount = 1397",
+        "UPDATE transactions SET receiver_amount = 1399",
         "A batch's entries are those of its transactions, or of its settlement",
     ),
     "another currency": (
@@ -370,8 +430,8 @@ FALSEHOODS = {
         "An account's balance is the sum of its entries",
     ),
     "an old version's amount": (
-        "UPDATE transaction_history SET receiver_amount = 1397",
-        "A receiver gets what the stored rates say, rounded half to even",
+        "UPDATE transaction_history SET receiver_amount = 1399",
+        "A receiver gets what the stored rates say, rounded down",
     ),
 }
 
@@ -382,7 +442,8 @@ def converted(make_database: Callable[[], str], tmp_path_factory: pytest.TempPat
     services = Services(make_database(), tmp_path_factory.mktemp("converted"))
     services.cache().ready()
     api = services.api().ready()
-    made = send(api, payment(1250, **ACROSS)).json()
+    made = send(api, payment(1252, **ACROSS)).json()
+    assert made["receiver_amount"] == 1398  # 1398.7
     client.patch(f"{api.url}/transaction/{made['id']}", json={"receiver": {"account": "B2"}})
     wait_for("all is posted", lambda: not fetch(services.database_url, UNPOSTED))
     services.stop()

@@ -61,10 +61,10 @@ def test_what_is_no_date_is_refused(polka: Running, text: str) -> None:
 @pytest.mark.parametrize(
     ("amount", "source", "target", "converted", "rate"),
     [
-        (1250, "EUR", "USD", 1396, "1.1172"),  # 1396.5: half to even
-        (1250, "USD", "JPY", 1966, "157.2502685"),
-        (100_000, "JPY", "USD", 63_593, "0.006359289617"),
-        (100, "IDR", "EUR", 0, "0.00004932141136"),
+        (1250, "EUR", "USD", 1396, "1.1172"),  # 1396.5
+        (1250, "USD", "JPY", 1965, "157.2502685"),  # 1965.63
+        (100_000, "JPY", "USD", 63_592, "0.006359289617"),  # 63592.9
+        (20_276, "IDR", "EUR", 1, "0.00004932141136"),
         (777, "GBP", "GBP", 777, "1"),
         (AMOUNT_MAX, "USD", "EUR", 895_094_880_057_286, "0.8950948801"),
     ],
@@ -94,6 +94,7 @@ def test_an_amount_is_converted_by_way_of_the_euro(
         ({"to": "QQQ"}, 422, "unknown_currency", "to"),
         ({"to": "KWD"}, 422, "no_rate", "to"),
         ({"from": "EUR", "to": "USD", "amount": AMOUNT_MAX}, 422, "amount_too_large", "amount"),
+        ({"from": "IDR", "amount": 20_275}, 422, "amount_too_small", "amount"),
     ],
 )
 def test_what_cannot_be_converted_names_the_field(

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,14 @@ import spammer
 from conftest import Running, execute
 from door import Answer, Loss, door, problem
 from exposed import value
-from polka import api_keys, database
+from polka import api_keys, database, ecb, rate_sets
 from polka.demo import free_port
 from polka.keys import NewKey, Scope
+from polka.rates import convert
 from proof import prove
 from services import KEY, Services, client, wait_for
 from spammer.metrics import Spammed
-from spammer.plan import Plan, Tickets, plan, read_currencies
+from spammer.plan import AMOUNT_ACROSS_MIN, Plan, Tickets, plan, read_currencies
 from spammer.tally import ACCEPTED, Tally, progress, rounded, summary
 from waiting import WAIT_SECONDS
 
@@ -93,14 +95,17 @@ def test_currencies_change_nothing_else_of_a_payment(seed: int, number: int, ske
     assert other["currency"] in ("EUR", "JPY", "USD")
     if "receiver_currency" in other:
         assert other["receiver_currency"] in {"EUR", "JPY", "USD"} - {other["currency"]}
-        assert other["amount"] == max(one["amount"], 10_000)
+        assert other["amount"] == max(one["amount"], 100_000)
     else:
         assert other["amount"] == one["amount"]
 
 
 def test_no_payment_across_currencies_is_so_small_that_it_may_come_to_nothing() -> None:
     amounts = [plan(1, BANKS, 50, 0, ["USD", "IDR"], 1).payment(number)["amount"] for number in range(2_000)]
-    assert min(amounts) == 10_000 > min(plan(1, BANKS, 50, 0).payment(number)["amount"] for number in range(2_000))
+    assert min(amounts) == AMOUNT_ACROSS_MIN > min(plan(1, BANKS, 50, 0).payment(n)["amount"] for n in range(2_000))
+    rates = ecb.read(files("polka").joinpath(rate_sets.RECORDED).read_bytes())
+    currencies = ["EUR", *rates.of_euro]
+    assert all(convert(AMOUNT_ACROSS_MIN, a, b, rates.rate(a, b)) for a in currencies for b in currencies)
 
 
 @pytest.mark.parametrize("across", [0, 0.25, 1])

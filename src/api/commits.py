@@ -27,10 +27,11 @@ row AS MATERIALIZED (
 ), rows AS (
     INSERT INTO transactions (id, batch, sender_bank, sender_account, receiver_bank, receiver_account,
                               amount, currency, reference, receiver_amount, receiver_currency, rate, rate_date,
-                              rate_version, fee, booked_version)
+                              rate_version, fee, booked_version, rounded_down)
     SELECT id, $1, sender_bank, sender_account, receiver_bank, receiver_account, amount, currency, reference,
            receiver_amount, receiver_currency, rate, rate_date, rate_version, fee,
-           CASE WHEN receiver_amount IS NOT NULL OR fee > 0 THEN 1 END
+           CASE WHEN receiver_amount IS NOT NULL OR fee > 0 THEN 1 END,
+           CASE WHEN receiver_amount IS NOT NULL THEN true END
     FROM row
 )
 """

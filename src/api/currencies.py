@@ -52,8 +52,8 @@ class Money(msgspec.Struct, frozen=True):
 class Conversion(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     """What an amount comes to, and by which rates.
 
-    `rate` is what one unit (not minor unit) of the one currency is in the other, in ten digits at most: `to` comes of
-    the exact rate, and is rounded once.
+    `rate` is what one unit (not minor unit) of the one currency is in the other, in ten digits at most. `to` is
+    computed from the exact rate and rounded down.
     """
 
     from_: Money

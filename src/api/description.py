@@ -44,7 +44,7 @@ TRANSACTION_EXAMPLE = {
 }
 ACROSS_EXAMPLE = TRANSACTION_EXAMPLE | {
     "fee": 26,
-    "receiver_amount": 1966,
+    "receiver_amount": 1965,
     "receiver_currency": "JPY",
     "rate": "157.2502685",
     "rate_date": "2026-10-30",
@@ -343,7 +343,7 @@ ROUTES: dict[tuple[str, str], Described] = {
                 Conversion,
                 {
                     "from": {"amount": 1250, "currency": "USD"},
-                    "to": {"amount": 1966, "currency": "JPY"},
+                    "to": {"amount": 1965, "currency": "JPY"},
                     "rate": "157.2502685",
                     "date": "2026-10-30",
                     "version": 1,

@@ -60,11 +60,7 @@ class Exchange:
         if self._newest.stored is None:
             return NO_RATES
         sides = ("currency", payment.currency), ("receiver_currency", str(payment.receiver_currency))
-        received = quote(self._newest.stored, self._newest.today, self._settings, payment.amount, *sides)
-        if isinstance(received, Converted) and not received.amount:
-            detail = f"amount: comes to less than half of the smallest unit of {received.currency}."
-            return Refused(Refusal.AMOUNT_TOO_SMALL, detail, "amount")
-        return received
+        return quote(self._newest.stored, self._newest.today, self._settings, payment.amount, *sides)
 
     async def run(self) -> None:
         """Follow the rates until cancelled."""
@@ -88,7 +84,7 @@ NO_RATES = Refused(Refusal.RATES_STALE, "There are no rates yet.")
 def quote(
     stored: StoredRates, today: date, settings: Settings, amount: int, source: Side, target: Side
 ) -> Converted | Refused:
-    """What an amount of one currency comes to in another by the newest rates, these; little may come to 0."""
+    """What an amount of one currency comes to in another by these rates, the newest."""
     for field, currency in (source, target):
         if not stored.rates.has(currency):
             return Refused(
@@ -99,6 +95,9 @@ def quote(
         detail = f"The newest rates are of {stored.rates.date}, more than {limit} days ago."
         return Refused(Refusal.RATES_STALE, detail)
     found = converted(amount, source[1], target[1], stored)
+    if not found.amount:
+        detail = f"amount: comes to less than the smallest unit of {found.currency}."
+        return Refused(Refusal.AMOUNT_TOO_SMALL, detail, "amount")
     if found.amount > AMOUNT_MAX:
         detail = f"amount: comes to {found.amount} {found.currency}, more than {AMOUNT_MAX}."
         return Refused(Refusal.AMOUNT_TOO_LARGE, detail, "amount")

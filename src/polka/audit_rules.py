@@ -160,15 +160,17 @@ TOTALS = f"""
 """
 UNPOSTED = f"SELECT bank, account, currency, amount FROM ({PAYLOADS}) payloads WHERE state = 'unposted'"
 UNITS = ", ".join(f"('{currency}', {10**exponent})" for currency, exponent in EXPONENTS.items())
-# What each payment across currencies is worth by the rates that it names, exactly: `worth` divided by `unit`.
+# What each payment across currencies is worth by the rates that it names, exactly: `worth` divided by `unit`. Amounts
+# and rates are those of its first version, so each version is rounded as the payment's row says.
 WORTHS = f"""
     WITH units (currency, units) AS (VALUES {UNITS}), of_euro AS (
         SELECT date, version, currency, rate FROM rates UNION ALL SELECT date, version, '{EURO}', 1 FROM rate_sets
     )
     SELECT concat_ws(' ', made.id, made.version) AS subject, made.receiver_amount, made.rate,
-           source.rate AS source_rate, target.rate AS target_rate,
+           payment.rounded_down, source.rate AS source_rate, target.rate AS target_rate,
            made.amount * target.rate * target_units.units AS worth, source.rate * source_units.units AS unit
     FROM transaction_versions made
+    LEFT JOIN transactions payment ON payment.id = made.id
     LEFT JOIN units source_units ON source_units.currency = made.currency
     LEFT JOIN units target_units ON target_units.currency = made.receiver_currency
     LEFT JOIN of_euro source
@@ -245,10 +247,12 @@ CHECKS = {
         LEFT JOIN transaction_versions next ON next.id = old.id AND next.version = old.version + 1
         WHERE next.batch IS DISTINCT FROM old.reversal_batch
     """,
-    "A receiver gets what the stored rates say, rounded half to even": f"""
+    "A receiver gets what the stored rates say, rounded down": f"""
         SELECT subject, coalesce(expected, 0) AS expected, receiver_amount AS found FROM ({WORTHS}) worths,
         LATERAL (SELECT div(2 * worth + unit, 2 * unit) AS up, mod(2 * worth + unit, 2 * unit) = 0 AS is_tie) halves,
-        LATERAL (SELECT CASE WHEN is_tie AND mod(up, 2) = 1 THEN up - 1 ELSE up END AS expected) rounded
+        LATERAL (SELECT CASE
+            WHEN rounded_down THEN div(worth, unit) WHEN is_tie AND mod(up, 2) = 1 THEN up - 1 ELSE up
+        END AS expected) rounded
         WHERE expected IS DISTINCT FROM receiver_amount
     """,
     "A payment shows the rate of the stored rates, in ten digits": f"""

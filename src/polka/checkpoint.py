@@ -37,7 +37,7 @@ CHECKS_OF_A_STEP = (
     "A batch has as many versions of transactions as its row says",
     "A batch's entries are those of its transactions, or of its settlement",
     "A version is reversed in the batch of the next",
-    "A receiver gets what the stored rates say, rounded half to even",
+    "A receiver gets what the stored rates say, rounded down",
     "A payment shows the rate of the stored rates, in ten digits",
     "A payment's fee is that of its sender's terms, rounded half to even",
     "A batch is in a window if it is posted, and in none if it is not",

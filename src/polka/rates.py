@@ -1,6 +1,6 @@
 """Exchange rates: the reference rates of one day, when they will do, and what an amount comes to by them.
 
-Pure. Rates are decimals and fractions, and an amount is rounded once, half to even.
+Pure. Rates are decimals and fractions. An amount is rounded once, down: no sequence of conversions gains anything.
 """
 
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from datetime import date, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from enum import Enum
 from fractions import Fraction
+from math import floor
 
 import msgspec
 
@@ -133,8 +134,8 @@ def converted(amount: int, source: str, target: str, stored: StoredRates) -> Con
 
 
 def convert(amount: int, source: str, target: str, rate: Fraction) -> int:
-    """The amount, in minor units of `source`, in those of `target`, rounded once, half to even."""
-    return round(amount * rate * Fraction(10) ** (EXPONENTS[target] - EXPONENTS[source]))
+    """The amount, in minor units of `source`, in whole ones of `target`: the floor of the exact amount."""
+    return floor(amount * rate * Fraction(10) ** (EXPONENTS[target] - EXPONENTS[source]))
 
 
 def shown(rate: Fraction) -> str:

@@ -175,6 +175,8 @@ class Transaction(SQLModel, table=True):
     `booked_version` is the version again,
     where there are more entries than the sender's and the receiver's: a Polka that knows only of those two (the one of
     before, while an upgrade rolls out) leaves it behind, and so cannot change such a payment.
+    `rounded_down` is true if the receiver's amount was rounded down. It is null if an older version of Polka converted
+    the amount, rounding half to even.
     """
 
     __tablename__ = "transactions"
@@ -215,6 +217,7 @@ class Transaction(SQLModel, table=True):
     rate_version: int | None = Field(sa_column=Column(Integer))
     fee: int | None = Field(sa_column=Column(BigInteger))
     booked_version: int | None = Field(sa_column=Column(Integer))
+    rounded_down: bool | None = Field(sa_column=Column(Boolean))
 
 
 class OldVersion(SQLModel, table=True):

@@ -10,7 +10,7 @@ from typing import Any
 from polka.money import is_currency
 
 AMOUNT_MIN, AMOUNT_MAX = 1, 1_000_000
-AMOUNT_ACROSS_MIN = 10_000
+AMOUNT_ACROSS_MIN = 100_000
 """Minor units: comes to something in each currency of which there is a rate."""
 
 
