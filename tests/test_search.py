@@ -421,6 +421,21 @@ async def test_a_page_reads_a_bounded_number_of_a_million_rows(million: str, sta
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(
+    "wanted",
+    [{"account": "HOT"}, {"reference": "hot"}, {"bank": "hot"}, {"account": "HOT", "bank": "hot"}, {"currency": "USD"}],
+    ids=str,
+)
+async def test_a_bank_learns_nothing_of_what_others_have(million: str, wanted: Row) -> None:
+    """The bank `rare` has one payment. Half a million of others match."""
+    async with searching(million) as pool:
+        page = await search.find(pool, Search(**wanted, amount_min=6_000), "rare")
+        assert page == search.Page([], None)
+        rows, _ = await reads(pool, Search(**wanted, amount_min=6_000), "rare")
+        assert rows <= 10, "it reads the bank's own payments"
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("way", WAYS)
 async def test_one_match_among_a_million_is_found_by_going_on(million: str, way: str) -> None:
     wanted, visible_to = WAYS[way]
