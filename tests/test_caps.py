@@ -1,5 +1,8 @@
 """Net debit caps through the front door: what is refused, what is reserved, and what waits while nobody can check."""
 
+import asyncio
+import json
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,9 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from conftest import Running
+from conftest import Running, execute
 from front_door import fetch, post, refused
 from services import client, payment, wait_for
+from test_keys import key_of_bank, send
 from test_terms import changed
 
 CAP = 1_000
@@ -98,6 +102,40 @@ def test_a_deletion_takes_no_more_from_the_receiver_than_its_cap(polka: Running,
     posted(polka, capped, -300)
     assert client.delete(url).json()["status"] == "deleted"
     posted(polka, capped, -1_000)
+
+
+def test_a_sender_sees_no_figure_of_a_capped_receiver(polka: Running, capped: str, key: str) -> None:
+    """When it deletes and when it amends, at once, replayed, and in what older versions stored. Operators see them."""
+    headers = {**key_of_bank(polka.url, "bank2"), "Idempotency-Key": key}
+    made = pay(polka, 700, "bank2", capped).json()
+    posted(polka, capped, 700)
+    assert pay(polka, 1_100, capped).status_code == 201
+    posted(polka, capped, -400)
+    for method, body in (("DELETE", None), ("PATCH", {"receiver": {"bank": "bank3"}})):
+        answers = []
+        for api in polka.apis:
+            headers["Idempotency-Key"] = f"{key} {method}"
+            answers.append(send(method, f"{api.url}/transaction/{made['id']}", headers, body))
+            answers.append(send("GET", f"{api.url}/transaction?idempotency_key={key}%20{method}", headers))
+        for answer in answers:
+            problem = refused(answer, 409, "cap_exceeded")
+            assert problem["detail"] == f"{capped} may not owe that much in USD."
+            assert "overdraft" not in problem
+    assert over(client.delete(f"{polka.url}/transaction/{made['id']}"))["balance"] == -400
+
+
+def test_a_stored_refusal_of_an_older_version_shows_no_figure_to_others(polka: Running, key: str) -> None:
+    """It has the figures in its text, also as one item of many."""
+    overdraft = {"bank": "bank3", "currency": "USD", "cap": 1234, "balance": -5678, "pending": 0}
+    stored = {"refusal": "CAP_EXCEEDED", "detail": "1234 -5678", "field": None, "items": None, "overdraft": overdraft}
+    one, many = json.dumps(stored), json.dumps([stored])
+    insert = "INSERT INTO idempotency_keys (caller, key, fingerprint, refusal, items) VALUES"
+    rows = f"('bank2', '{key} one', '', '{one}', NULL), ('bank2', '{key} many', '', NULL, '{many}')"
+    asyncio.run(execute(polka.database_url, f"{insert} {rows}"))
+    for name in ("one", "many"):
+        answer = send("GET", f"{polka.url}/transaction?idempotency_key={key}%20{name}", key_of_bank(polka.url, "bank2"))
+        assert "cap_exceeded" in answer.text
+        assert not re.search("1234|5678|overdraft", answer.text)
 
 
 def test_an_amendment_lowers_no_balance_below_a_cap(polka: Running, capped: str) -> None:

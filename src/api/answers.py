@@ -13,6 +13,7 @@ from api.posting import DATABASE_AWAY
 from api.problems import RefusedError
 from api.refusals import Problem, Refused, problem
 from polka import database, positions
+from polka.keys import Caller
 from polka.transactions import Transaction
 
 log = logging.getLogger(__name__)
@@ -48,13 +49,13 @@ async def certain(work: Awaitable[Outcome]) -> Outcome:
         return problems.FAILED
 
 
-def encode(outcome: Outcome, status: int) -> Answer:
+def encode(outcome: Outcome, status: int, caller: Caller) -> Answer:
     """With this status if it is a yes about one transaction; about many: 201 if all are accepted, else 207."""
     if isinstance(outcome, Refused):
-        return problems.encode(outcome)
+        return problems.encode(outcome, caller)
     result = outcome.result
     if isinstance(result, list):
-        done = bulk_result(result)
+        done = bulk_result(result, caller)
         status = 201 if all(item.problem is None for item in done.results) else 207
         body, headers = positions.encode(done), [JSON]
     else:
@@ -65,13 +66,13 @@ def encode(outcome: Outcome, status: int) -> Answer:
     return status, headers, body
 
 
-def bulk_result(results: Results) -> BulkResult:
-    return BulkResult([item_result(item) for item in results])
+def bulk_result(results: Results, caller: Caller) -> BulkResult:
+    return BulkResult([item_result(item, caller) for item in results])
 
 
-def item_result(item: Transaction | Refused) -> ItemResult:
+def item_result(item: Transaction | Refused, caller: Caller) -> ItemResult:
     if isinstance(item, Refused):
-        return ItemResult(item.refusal.value.status, problem=problem(item))
+        return ItemResult(item.refusal.value.status, problem=problem(item, caller))
     return ItemResult(201, transaction=item)
 
 

@@ -9,7 +9,7 @@ from litestar import Request, Response, post
 from litestar.di import NamedDependency
 
 from api import problems
-from api.access import Needs
+from api.access import Needs, caller_of
 from api.answers import as_response, certain, count, encode
 from api.batches import Outcome
 from api.limits import Limits
@@ -41,7 +41,7 @@ async def post_transactions(
     """
     outcome = await certain(pay_many(request, payments, limits))
     count("bulk", outcome)
-    return as_response(encode(outcome, 201))
+    return as_response(encode(outcome, 201, caller_of(request)))
 
 
 async def pay_many(request: Request[Any, Any, Any], payments: Payments, limits: Limits) -> Outcome:

@@ -10,7 +10,7 @@ from litestar.params import FromPath
 from msgspec import UNSET
 
 from api import problems
-from api.access import Needs
+from api.access import Needs, caller_of
 from api.answers import as_response, certain, count, encode
 from api.batches import Outcome
 from api.operations import Change, fingerprint_of
@@ -49,7 +49,7 @@ async def delete_transaction(
 
     outcome = await certain(work())
     count("deletion", outcome)
-    return as_response(encode(outcome, 200))
+    return as_response(encode(outcome, 200, caller_of(request)))
 
 
 @patch("/transaction/{transaction_id:str}", guards=[Needs(Scope.TRANSACTIONS_WRITE)], opt={OWN_QUERY: True})
@@ -73,7 +73,7 @@ async def amend_transaction(
 
     outcome = await certain(work())
     count("amendment", outcome)
-    return as_response(encode(outcome, 200))
+    return as_response(encode(outcome, 200, caller_of(request)))
 
 
 async def change(

@@ -130,7 +130,7 @@ def kinds_of(body: Any) -> tuple[Any, ...]:
 
 
 def example(refusal: Refusal) -> Any:
-    return msgspec.to_builtins(problem(Refused(refusal, refusal.value.title + ".")))
+    return msgspec.to_builtins(problem(Refused(refusal, refusal.value.title + "."), None))
 
 
 SCALAR = "scalar-1.46.4.js.gz"

@@ -40,7 +40,7 @@ class Payments:
         """The answer to a `POST /transaction` that has not been read yet."""
         outcome = await certain(self._pay(scope, receive))
         count("payment", outcome)
-        return encode(outcome, 201)
+        return encode(outcome, 201, scope["caller"])
 
     async def _pay(self, scope: Any, receive: Receive) -> Outcome:
         head = read_head(scope, self.request_timeout_seconds)

@@ -18,6 +18,7 @@ from litestar.types import ExceptionHandlersMap
 from api.refusals import RETRY_AFTER_SECONDS, Refusal, Refused, problem
 from polka import database, positions
 from polka.bounds import BODY_BYTES_MAX
+from polka.keys import Caller
 from polka.logs import log_failed_request
 from polka.problem import MEDIA_TYPE
 
@@ -78,9 +79,9 @@ def explain_fact(fact: str, place: str) -> tuple[str, str | None]:
     return f"{place or 'body'}: {fact[0].lower()}{fact[1:]}.", place or None
 
 
-def encode(refused: Refused) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Status, headers and body, as ASGI sends them."""
-    document = problem(refused)
+def encode(refused: Refused, caller: Caller | None = None) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body as ASGI sends them, with what this caller may see."""
+    document = problem(refused, caller)
     body = positions.encode(document)
     headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
     if (seconds := RETRY_AFTER_SECONDS.get(refused.refusal)) is not None:
@@ -89,14 +90,15 @@ def encode(refused: Refused) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     return document.status, headers, body
 
 
-def answer(refused: Refused, headers: Mapping[str, str] | None = None) -> Response[bytes]:
-    status, own, body = encode(refused)
+def answer(refused: Refused, headers: Mapping[str, str] | None = None, caller: Caller | None = None) -> Response[bytes]:
+    status, own, body = encode(refused, caller)
     fields = {name.decode(): value.decode() for name, value in own if name != b"content-type"}
     return Response(body, status_code=status, media_type=MEDIA_TYPE, headers={**fields, **(headers or {})})
 
 
-def on_refused(_: Request[Any, Any, Any], error: RefusedError) -> Response[bytes]:
-    return answer(error.refused)
+def on_refused(request: Request[Any, Any, Any], error: RefusedError) -> Response[bytes]:
+    scope: Any = request.scope
+    return answer(error.refused, caller=scope.get("caller"))
 
 
 def on_validation(_: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from polka import problem as edge
+from polka.keys import Caller
 from polka.messages import Overdraft
 from polka.problem import Kind
 
@@ -110,23 +111,28 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def cap_exceeded(over: Overdraft) -> Refused:
-    return Refused(
-        Refusal.CAP_EXCEEDED,
+    return Refused(Refusal.CAP_EXCEEDED, cap_detail(over, with_figures=False), overdraft=over)
+
+
+def cap_detail(over: Overdraft, with_figures: bool) -> str:
+    if not with_figures:
+        return f"{over.bank} may not owe that much in {over.currency}."
+    return (
         f"{over.bank} may owe {over.cap} {over.currency} at most: "
-        f"its balance is {over.balance}, and {over.pending} is pending.",
-        overdraft=over,
+        f"its balance is {over.balance}, and {over.pending} is pending."
     )
 
 
-def problem(refused: Refused) -> Problem:
-    kind = refused.refusal.value
+def problem(refused: Refused, caller: Caller | None) -> Problem:
+    """The refusal as this caller may see it; None is a caller who is not known.
+
+    Only the bank itself and operators see a bank's figures. A payment may be refused because of another bank's cap.
+    """
+    kind, detail, over = refused.refusal.value, refused.detail, refused.overdraft
+    if over:
+        with_figures = caller is not None and caller.acts_for(over.bank)
+        detail = cap_detail(over, with_figures)  # an older Polka stored the figures in the detail
+        over = over if with_figures else None
     return Problem(
-        kind.type,
-        kind.title,
-        kind.status,
-        kind.code,
-        refused.detail,
-        refused.field,
-        refused.items,
-        refused.overdraft,
+        kind.type, kind.title, kind.status, kind.code, detail, refused.field, refused.items, over
     )

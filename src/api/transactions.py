@@ -37,7 +37,9 @@ SELECT t.*, b.posted_at, b.window_id FROM (
 """
 VERSIONS = """
 SELECT v.*, b.posted_at, b.window_id FROM transaction_versions v JOIN batches b ON b.id = v.batch
-WHERE v.id = $1 ORDER BY version DESC
+WHERE v.id = $1 AND ($2::text IS NULL OR $2 IN (v.sender_bank, v.receiver_bank)) AND EXISTS (
+    SELECT FROM transactions t WHERE t.id = $1 AND ($2::text IS NULL OR $2 IN (t.sender_bank, t.receiver_bank))
+) ORDER BY version DESC
 """
 POSTED = "SELECT posted_at, window_id FROM batches WHERE id = $1::uuid"
 
@@ -57,14 +59,14 @@ async def find_transaction(
 ) -> Response[bytes]:
     """The latest transaction; with `idempotency_key`, what became of the caller's request that bore it."""
     if idempotency_key is not None:
-        return await find_answer(pool, (caller.name, idempotency_key))
+        return await find_answer(pool, (caller.name, idempotency_key), caller)
     row = await (pool.fetchrow(LATEST_OF_BANK, caller.bank) if caller.bank else pool.fetchrow(LATEST))
     if row is None:
         refuse(Refusal.NOT_FOUND, "There is no transaction yet.")
     return as_json(transaction_of(row))
 
 
-async def find_answer(pool: Pool, key: Key) -> Response[bytes]:
+async def find_answer(pool: Pool, key: Key, caller: Caller) -> Response[bytes]:
     """The first answer of the key, with what is known by now of the batch's posting."""
     known = await commits.answers(pool, [key])
     if not known:
@@ -76,7 +78,7 @@ async def find_answer(pool: Pool, key: Key) -> Response[bytes]:
             posted_at, window = await pool.fetchrow(POSTED, transaction.batch)
             return as_json(msgspec.structs.replace(transaction, posted_at=posted_at, window=window))
         case results:
-            return Response(answers.to_json(answers.bulk_result(results)), media_type=MediaType.JSON)
+            return Response(answers.to_json(answers.bulk_result(results, caller)), media_type=MediaType.JSON)
 
 
 @get("/transaction/{transaction_id:str}", guards=[Needs(Scope.TRANSACTIONS_READ)])
@@ -95,14 +97,10 @@ async def get_history(
 ) -> History:
     """All versions of a payment, who replaced each of them, when and why; a bank sees those that it took part in."""
     found = read_id(transaction_id)
-    rows = await pool.fetch(VERSIONS, found) if found else []
-    if not rows or not sees(caller, rows[0]):
+    rows = await pool.fetch(VERSIONS, found, caller.bank) if found else []
+    if not rows:
         raise RefusedError(no_transaction(transaction_id))
-    return History(transaction_of(rows[0]), [old_version_of(row) for row in rows[1:] if sees(caller, row)])
-
-
-def sees(caller: Caller, row: asyncpg.Record) -> bool:
-    return caller.sees(row["sender_bank"], row["receiver_bank"])
+    return History(transaction_of(rows[0]), [old_version_of(row) for row in rows[1:]])
 
 
 async def read_transaction(pool: Pool, transaction_id: str, caller: Caller) -> Transaction | None:

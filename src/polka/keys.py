@@ -50,9 +50,6 @@ class Caller(msgspec.Struct, frozen=True):
         """Whether the caller may send, amend and delete as this bank, and see all that it has."""
         return self.bank is None or self.bank == bank
 
-    def sees(self, sender_bank: str, receiver_bank: str) -> bool:
-        return self.bank is None or self.bank in (sender_bank, receiver_bank)
-
 
 def caller_of(id: str, bank: str | None, scopes: Iterable[str]) -> Caller:
     """The caller of a stored key. What its row gives a bank's key beyond a bank's scopes does not count."""
