@@ -15,10 +15,11 @@ from litestar.params import JSONBody
 
 from api.access import Access
 from api.health import hello
+from api.key_uses import open_key_uses
 from api.keyring import open_keyring
 from api.limits import Limits
 from api.settings import Settings
-from polka import server, settings
+from polka import database, server, settings
 from polka.drain import Drain
 from polka.instrumentation import Instrumented
 from polka.processes import Process
@@ -35,9 +36,14 @@ async def do_nothing(data: JSONBody[dict[str, Any]]) -> dict[str, str]:
 async def app() -> AsyncIterator[Service]:
     chosen = settings.read(Settings, os.environ)
     litestar = Litestar(route_handlers=[do_nothing, hello], logging_config=None)
-    async with open_keyring(chosen) as keyring, litestar.lifespan():
+    async with (
+        database.pool(chosen.database_url, "no-op", 1, chosen.commit_timeout_seconds) as pool,
+        open_keyring(chosen, pool) as keyring,
+        open_key_uses(pool) as uses,
+        litestar.lifespan(),
+    ):
         limits = Limits(chosen.rate_per_second, chosen.rate_burst)
-        answering = Instrumented(Access(litestar, keyring, limits, chosen.cache_token))
+        answering = Instrumented(Access(litestar, keyring, uses, limits, chosen.cache_token))
         yield Service(answering, Drain(chosen.drain_seconds), lambda: None)
 
 

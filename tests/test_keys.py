@@ -27,21 +27,26 @@ from test_commands import polka as command
 from waiting import WAIT_SECONDS
 from wire import Wire
 
-SEND, READ, BANKS, OPERATE = Scope
-KINDS = ["no key", "an unknown key", "a revoked key"]
+SEND, READ, BANKS, OPERATE, KEYS = Scope
+KINDS = ["no key", "an unknown key", "a revoked key", "an expired key"]
 KINDS += [f"{owner}'s {scope.value}" for owner in ("bank1", "polka") for scope in Scope]
 
 
-async def insert(url: str, key: str, bank: str | None, *scopes: Scope, revoked: bool = False) -> None:
-    """Straight into the table: no check of what such a key may have, and nobody is told."""
+async def insert(url: str, key: str, bank: str | None, *scopes: Scope, **now: bool) -> None:
+    """Straight into the table: no check of what such a key may have, and nobody is told.
+
+    `now` names the columns that have the present time: `revoked_at`, `expires_at`.
+    """
     connection = await asyncpg.connect(url)
     await connection.execute(
-        "INSERT INTO api_keys (id, hash, name, bank, scopes, revoked_at) VALUES ($1, $2, 'x', $3, $4, $5)",
+        "INSERT INTO api_keys (id, hash, name, bank, scopes, revoked_at, expires_at) "
+        "VALUES ($1, $2, 'x', $3, $4, CASE WHEN $5 THEN now() END, CASE WHEN $6 THEN now() END)",
         uuid_utils.uuid7(),
         keys.hash_of(key.encode()),
         bank,
         [scope.value for scope in scopes],
-        await connection.fetchval("SELECT now()") if revoked else None,
+        now.get("revoked_at", False),
+        now.get("expires_at", False),
     )
     await connection.close()
 
@@ -56,8 +61,9 @@ def headers(polka: Running) -> dict[str, dict[str, str]]:
         owner, _, scope = kind.partition("'s ")
         if scope:
             asyncio.run(insert(polka.database_url, key, None if owner == "polka" else owner, Scope(scope)))
-        elif kind == "a revoked key":
-            asyncio.run(insert(polka.database_url, key, None, *Scope, revoked=True))
+        elif kind != "an unknown key":
+            column = "revoked_at" if kind == "a revoked key" else "expires_at"
+            asyncio.run(insert(polka.database_url, key, None, *Scope, **{column: True}))
     return made
 
 
@@ -141,9 +147,9 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/currencies"): (READ, at("/currencies"), None, 200, 200),
     ("GET", "/rates"): (READ, at("/rates"), None, 200, 200),
     ("GET", "/convert"): (READ, at("/convert?from=EUR&to=USD&amount=1"), None, 200, 200),
-    ("POST", "/keys"): (OPERATE, at("/keys"), lambda: {"name": "new"}, 201, 403),
+    ("POST", "/keys"): (KEYS, at("/keys"), lambda: {"name": "new", "scopes": ["keys:write"]}, 201, 403),
     ("GET", "/keys"): (OPERATE, at("/keys"), None, 200, 403),
-    ("DELETE", "/keys/{key_id:str}"): (OPERATE, of_key, None, 200, 403),
+    ("DELETE", "/keys/{key_id:str}"): (KEYS, of_key, None, 200, 403),
     ("GET", "/drills"): (OPERATE, at("/drills"), None, 404, 403),
     ("POST", "/drills"): (OPERATE, at("/drills"), lambda: {"target": "cache"}, 404, 403),
     ("GET", "/console"): (None, at("/console"), None, 200, 200),
@@ -184,6 +190,20 @@ OTHERS: dict[tuple[str, str], Row] = {
         lambda: [payment(), payment(sender="bank3")],
         201,
         422,
+    ),
+    ("POST", "a key with more scopes"): (
+        KEYS,
+        at("/keys"),
+        lambda: {"name": "new", "scopes": ["keys:write", "operate"]},
+        403,
+        403,
+    ),
+    ("POST", "a key of a bank"): (
+        KEYS,
+        at("/keys"),
+        lambda: {"name": "new", "bank": "bank1", "scopes": ["transactions:read"]},
+        403,
+        403,
     ),
     ("GET", "what is nowhere"): (READ, at("/nothing"), None, 404, 404),
     ("GET", "the schema"): (None, at("/schema/openapi.json"), None, 200, 200),
@@ -227,11 +247,13 @@ def test_a_refused_caller_is_told_how_to_ask_and_not_whether_the_key_ever_was(
     assert send("GET", url, {"Authorization": "Basic cG9sa2E6cG9sa2E="}).headers["www-authenticate"] == (
         'Bearer realm="polka"'
     )
-    unknown, revoked = (send("GET", url, headers[kind]) for kind in ("an unknown key", "a revoked key"))
+    unknown = send("GET", url, headers["an unknown key"])
     assert unknown.headers["www-authenticate"] == 'Bearer realm="polka", error="invalid_token"'
-    assert unknown.content == revoked.content
     own = {"date": "", "x-request-id": ""}
-    assert {**unknown.headers, **own} == {**revoked.headers, **own}
+    for kind in ("a revoked key", "an expired key"):
+        answer = send("GET", url, headers[kind])
+        assert answer.content == unknown.content
+        assert {**answer.headers, **own} == {**unknown.headers, **own}
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
@@ -258,7 +280,7 @@ def test_a_key_is_told_once_and_only_its_hash_is_kept(polka: Running) -> None:
     key = made.pop("key")
     assert keys.PREFIX + bytes.fromhex(key.removeprefix("polka_")).hex() == key
     listed = all_keys(polka.url)
-    assert listed[-1] == made | {"revoked_at": None}
+    assert listed[-1] == made | {"revoked_at": None, "last_used_at": None}
     assert key.removeprefix("polka_") not in str(fetch(polka.database_url, "SELECT * FROM api_keys"))
 
 
@@ -288,6 +310,9 @@ def all_keys(url: str) -> list[dict[str, Any]]:
         ({"name": "x\n"}, 400, "invalid", "name"),
         ({}, 400, "invalid", "name"),
         ({"name": "x", "key": "polka_mine"}, 400, "invalid", "key"),
+        ({"name": "x", "expires_at": "2026-01-31T12:00:00Z"}, 400, "invalid", "expires_at"),
+        ({"name": "x", "expires_at": "2099-01-31T12:00:00"}, 400, "invalid", "expires_at"),
+        ({"name": "x", "expires_at": "tomorrow"}, 400, "invalid", "expires_at"),
     ],
 )
 def test_a_key_that_cannot_be_made(polka: Running, body: Any, status: int, code: str, field: str) -> None:
@@ -313,6 +338,8 @@ def test_keys_are_made_listed_and_revoked_from_the_command_line(polka: Running) 
     assert key.removeprefix("polka_") not in made.stderr
     banks = send("GET", f"{polka.url}/banks", bearer(key)).json()["banks"]
     assert [bank["name"] for bank in banks] == ["bank7"]
+    until = command("keys", "create", "--name=until", "--expires-at=2099-01-31T12:00:00Z", **database)
+    assert "until 2099-01-31 12:00. Shown this once" in until.stderr
     (line,) = [line for line in command("keys", "list", **database).stdout.splitlines() if "from a terminal" in line]
     assert "bank7" in line
     assert "transactions:read" in line

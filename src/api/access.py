@@ -11,6 +11,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Receive, Send
 
 from api import problems, sessions
+from api.key_uses import KeyUses
 from api.keyring import Keyring
 from api.limits import Limits
 from api.problems import RefusedError
@@ -21,6 +22,8 @@ from polka.keys import Caller, Scope
 OPEN = re.compile(r"/(hello|health|metrics|schema)(/|\Z)|/console(/|/[\w-]+\.\w+)?\Z")
 """What needs no key: the console's files say nothing of what it shows."""
 EVENTS = "/console/events"
+READING = ("GET", "HEAD", "OPTIONS")
+"""Methods that record nothing."""
 
 EVERYBODY = Caller("everybody", None, frozenset(Scope))
 """The caller where no keys are asked for (POLKA_NO_AUTH)."""
@@ -41,9 +44,12 @@ KEYS_UNREADABLE = Refused(Refusal.DATABASE_AWAY, "The key could not be checked: 
 class Access:
     """Lets requests pass that bear a known key, as `scope["caller"]`. Without a keyring everybody is an operator."""
 
-    def __init__(self, app: ASGIApp, keyring: Keyring | None, limits: Limits, secret: str | None) -> None:
+    def __init__(
+        self, app: ASGIApp, keyring: Keyring | None, uses: KeyUses, limits: Limits, secret: str | None
+    ) -> None:
         self._app = app
         self._keyring = keyring
+        self._uses = uses
         self._limits = limits
         self._secret = secret  # which signs sessions of the console
 
@@ -62,7 +68,7 @@ class Access:
         else:
             key = keys.bearer_token(scope["headers"])
             found = self._in_session(scope, self._keyring) if key is None else self._keyring.find(key)
-            if found is None:
+            if found is None or (self._keyring.is_outdated and scope["method"] not in READING):
                 if key is None:
                     return NO_KEY
                 if not await self._keyring.look():
@@ -71,6 +77,7 @@ class Access:
             if found is None:
                 return UNKNOWN_KEY
             caller = found
+            self._uses.note(caller.id)
         scope["caller"] = caller
         return self._limits.take(caller.share, 1, time.monotonic_ns())
 

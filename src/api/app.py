@@ -35,6 +35,7 @@ from api.access import Access
 from api.banks import KnownBanks
 from api.exchange import open_exchange
 from api.feed import Feed
+from api.key_uses import open_key_uses
 from api.keyring import open_keyring
 from api.limits import Limits
 from api.payments import FastLane, Payments
@@ -106,7 +107,8 @@ async def app() -> AsyncIterator[Service]:
         cache_client.connect(chosen) as cache,
         policies.open_policies(pool) as policy,
         posting.open_posting(chosen, cache, policy) as poster,
-        open_keyring(chosen) as keyring,
+        open_keyring(chosen, pool) as keyring,
+        open_key_uses(pool) as key_uses,
         open_exchange(chosen, pool) as exchange,
         background(watch_loop()),
     ):
@@ -149,5 +151,5 @@ async def app() -> AsyncIterator[Service]:
             background(feed.run()),
             background(readiness.run()),
         ):
-            answering = Access(FastLane(litestar, paying), keyring, limits, chosen.cache_token)
+            answering = Access(FastLane(litestar, paying), keyring, key_uses, limits, chosen.cache_token)
             yield Service(Instrumented(traced(answering)), drain, readiness.obstacle)

@@ -9,13 +9,13 @@ from litestar import Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from api.access import Needs
-from api.problems import refuse
+from api.access import EVERYBODY, UNKNOWN_KEY, Needs
+from api.problems import RefusedError, refuse
 from api.refusals import Refusal
 from polka import api_keys
-from polka.api_keys import ApiKey
+from polka.api_keys import ApiKey, NotMade
 from polka.database import Pool
-from polka.keys import NewKey, Scope
+from polka.keys import Caller, NewKey, Scope
 from polka.positions import PAGE_MAX
 
 
@@ -28,6 +28,7 @@ class MadeKey(msgspec.Struct, frozen=True):
     bank: str | None
     scopes: list[str]
     created_at: datetime
+    expires_at: datetime | None
 
 
 class ApiKeys(msgspec.Struct, frozen=True):
@@ -37,16 +38,31 @@ class ApiKeys(msgspec.Struct, frozen=True):
     next: str | None
 
 
-@post("/keys", guards=[Needs(Scope.OPERATE)])
-async def create_key(data: JSONBody[NewKey], pool: NamedDependency[Pool]) -> Response[MadeKey]:
-    """Make a key. It is told this once; only its hash is kept."""
+@post("/keys", guards=[Needs(Scope.KEYS_WRITE)])
+async def create_key(
+    data: JSONBody[NewKey], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
+) -> Response[MadeKey]:
+    """Make a key. It is told this once; only its hash is kept.
+
+    It has no scope that your own key does not have, and does not outlive it.
+    """
     if refused := data.refused_scopes():
         refuse(Refusal.INVALID, f"scopes: a bank's key cannot have {refused[0]}.", "scopes")
+    if beyond := data.beyond(caller):
+        field, reason = beyond
+        refuse(Refusal.FORBIDDEN, f"{field}: {reason}.", field)
     key = api_keys.new_key()
-    made = await api_keys.create(pool, key, data)
-    if made is None:
-        refuse(Refusal.UNKNOWN_BANK, f"bank: there is no bank {data.bank}.", "bank")
-    told = MadeKey(key, made.id, made.name, made.bank, made.scopes, made.created_at)
+    made = await api_keys.create(pool, key, data, None if caller is EVERYBODY else UUID(caller.id))
+    match made:
+        case NotMade.UNKNOWN_BANK:
+            refuse(Refusal.UNKNOWN_BANK, f"bank: there is no bank {data.bank}.", "bank")
+        case NotMade.EXPIRED:
+            refuse(Refusal.INVALID, "expires_at: must be in the future.", "expires_at")
+        case NotMade.MAKER_NOT_IN_FORCE:
+            raise RefusedError(UNKNOWN_KEY)
+        case NotMade.TAKEN:
+            raise RuntimeError("a new random key is there already")
+    told = MadeKey(key, made.id, made.name, made.bank, made.scopes, made.created_at, made.expires_at)
     return Response(told, status_code=201, headers={"Cache-Control": "no-store"})
 
 
@@ -63,7 +79,7 @@ async def list_keys(
     return ApiKeys(page, page[-1].id if len(page) == limit else None)
 
 
-@delete("/keys/{key_id:str}", status_code=200, guards=[Needs(Scope.OPERATE)])
+@delete("/keys/{key_id:str}", status_code=200, guards=[Needs(Scope.KEYS_WRITE)])
 async def revoke_key(key_id: FromPath[str], pool: NamedDependency[Pool]) -> ApiKey:
     """Have a key refused, by every api within a second. One that was revoked before stays so."""
     try:

@@ -133,6 +133,4 @@ def problem(refused: Refused, caller: Caller | None) -> Problem:
         with_figures = caller is not None and caller.acts_for(over.bank)
         detail = cap_detail(over, with_figures)  # an older Polka stored the figures in the detail
         over = over if with_figures else None
-    return Problem(
-        kind.type, kind.title, kind.status, kind.code, detail, refused.field, refused.items, over
-    )
+    return Problem(kind.type, kind.title, kind.status, kind.code, detail, refused.field, refused.items, over)

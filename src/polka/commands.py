@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from polka import __version__, api_keys, audit, database, demo, duration, logs, migrate, postgres, seed, server, spam
-from polka.api_keys import ApiKey
+from polka.api_keys import ApiKey, NotMade
 from polka.audit import Audit
 from polka.console_key import console_key, console_url
 from polka.database import Connection
@@ -252,6 +253,7 @@ def keys_group() -> None:
     show_default=True,
     help="What it may do; may be repeated.",
 )
+@click.option("--expires-at", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]), help="As 2027-01-31T12:00:00Z.")
 @click.option(
     "--key",
     default=lambda: os.environ.get("POLKA_NEW_KEY"),
@@ -259,31 +261,44 @@ def keys_group() -> None:
     help="A key made elsewhere, which is not printed: polka_ and 40 hexadecimal digits.",
 )
 @needed_database_option
-def run_keys_create(name: str, bank: str | None, scopes: tuple[str, ...], key: str | None, database_url: str) -> None:
+def run_keys_create(
+    name: str,
+    bank: str | None,
+    scopes: tuple[str, ...],
+    expires_at: datetime | None,
+    key: str | None,
+    database_url: str,
+) -> None:
     """Make a key and print it: only its hash is kept. One made elsewhere is stored once, however often it is given."""
     if not is_bank_name(name):
         raise Failure("A key's name is 1 to 64 letters, digits, spaces, dots, hyphens or underscores.")
-    new = NewKey(name, bank, tuple(Scope(scope) for scope in scopes))
+    new = NewKey(name, bank, tuple(Scope(scope) for scope in scopes), expires_at)
     if refused := new.refused_scopes():
         raise Failure(f"A bank's key cannot have the scope {refused[0]}.")
     if key is not None and not is_key(key):
         raise Failure("A key, in --key or POLKA_NEW_KEY, is polka_ and 40 hexadecimal digits in lower case.")
     stored = key or api_keys.new_key()
     made = run(with_database(database_url, lambda connection: api_keys.create(connection, stored, new)))
-    if made and key:
-        say(f"{described(made)}.")
-    elif made:
-        click.echo(f"{described(made)}. Shown this once:", err=True)
-        click.echo(stored)
-    elif key and (found := run(with_database(database_url, lambda connection: api_keys.find(connection, stored)))):
+    if made is NotMade.UNKNOWN_BANK:
+        raise Failure(f"There is no bank {bank}.")
+    if made is NotMade.EXPIRED:
+        raise Failure("--expires-at: must be in the future.")
+    if isinstance(made, NotMade):
+        found = run(with_database(database_url, lambda connection: api_keys.find(connection, stored)))
+        if found is None:
+            raise Failure("The key was not made.")
         state = "It was revoked, and stays so" if found.revoked_at else "It was there before, and stays as it is"
         say(f"{described(found)}. {state}.")
+    elif key:
+        say(f"{described(made)}.")
     else:
-        raise Failure(f"There is no bank {bank}.")
+        click.echo(f"{described(made)}. Shown this once:", err=True)
+        click.echo(stored)
 
 
 def described(key: ApiKey) -> str:
-    return f"Key {key.id} for {key.bank or 'operators'}: {', '.join(key.scopes)}"
+    expires = f", until {key.expires_at:%Y-%m-%d %H:%M}" if key.expires_at else ""
+    return f"Key {key.id} for {key.bank or 'operators'}: {', '.join(key.scopes)}{expires}"
 
 
 @keys_group.command("list")
@@ -580,9 +595,10 @@ def show(running: Running) -> None:
 def show_keys(keys: Iterable[ApiKey]) -> None:
     rows = []
     for key in keys:
-        made, revoked = (f"{at:%Y-%m-%d %H:%M}" if at else "-" for at in (key.created_at, key.revoked_at))
-        rows.append((key.id, key.name, key.bank or "-", " ".join(key.scopes), made, revoked))
-    show_table(("id", "name", "bank", "scopes", "made", "revoked"), rows)
+        times = (key.created_at, key.expires_at, key.last_used_at, key.revoked_at)
+        shown = (f"{at:%Y-%m-%d %H:%M}" if at else "-" for at in times)
+        rows.append((key.id, key.name, key.bank or "-", " ".join(key.scopes), *shown))
+    show_table(("id", "name", "bank", "scopes", "made", "expires", "last used", "revoked"), rows)
 
 
 def show_table(names: Iterable[str], rows: Iterable[Iterable[str]]) -> None:

@@ -17,6 +17,7 @@ import httpx
 import msgspec
 
 from polka import api_keys, database
+from polka.api_keys import NotMade
 from polka.control import Answer
 from polka.database import Connection
 from polka.drills import Drill, Drills, Findings, Payment, Record, Step, Target, balances, compare, differences
@@ -202,7 +203,7 @@ class Drilling:
         scopes = (Scope.TRANSACTIONS_WRITE, Scope.TRANSACTIONS_READ, Scope.BANKS_WRITE)
         async with database.session(self.ground.database_url) as connection:
             made = await api_keys.create(connection, key, NewKey(self.name, scopes=scopes))
-        if made is None:
+        if isinstance(made, NotMade):
             raise Failure("The key of the drill could not be made.")
         try:
             yield key

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable
+from datetime import datetime
 from enum import Enum
 from typing import Annotated
 
@@ -22,6 +23,7 @@ class Scope(Enum):
     TRANSACTIONS_READ = "transactions:read"
     BANKS_WRITE = "banks:write"
     OPERATE = "operate"
+    KEYS_WRITE = "keys:write"
 
 
 BANK_SCOPES = frozenset({Scope.TRANSACTIONS_WRITE, Scope.TRANSACTIONS_READ})
@@ -35,6 +37,7 @@ class Caller(msgspec.Struct, frozen=True):
     id: str
     bank: str | None
     scopes: frozenset[Scope]
+    expires_at: datetime | None = None
 
     @property
     def name(self) -> str:
@@ -51,23 +54,37 @@ class Caller(msgspec.Struct, frozen=True):
         return self.bank is None or self.bank == bank
 
 
-def caller_of(id: str, bank: str | None, scopes: Iterable[str]) -> Caller:
+def caller_of(id: str, bank: str | None, scopes: Iterable[str], expires_at: datetime | None = None) -> Caller:
     """The caller of a stored key. What its row gives a bank's key beyond a bank's scopes does not count."""
     given = set(scopes)  # it may hold a scope that only a newer Polka knows
     granted = frozenset(scope for scope in Scope if scope.value in given)
-    return Caller(id, bank, granted if bank is None else granted & BANK_SCOPES)
+    return Caller(id, bank, granted if bank is None else granted & BANK_SCOPES, expires_at)
 
 
 class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A key to be made: with a bank it acts for that bank alone, without one for Polka's operators."""
+    """A key to be made: with a bank it acts for that bank alone, without one for Polka's operators.
+
+    It is refused from `expires_at` on. Without that time it does not expire.
+    """
 
     name: Annotated[str, msgspec.Meta(pattern=BANK_NAME, description="For people, to tell keys apart.")]
     bank: BankName | None = None
     scopes: Annotated[tuple[Scope, ...], msgspec.Meta(min_length=1, max_length=len(Scope))] = DEFAULT_SCOPES
+    expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
     def refused_scopes(self) -> list[str]:
         """Those that a bank's key cannot have."""
         return sorted(scope.value for scope in self.scopes if self.bank is not None and scope not in BANK_SCOPES)
+
+    def beyond(self, maker: Caller) -> tuple[str, str] | None:
+        """The field that would give more than the maker's own key has, and why; None if it gives no more."""
+        if lacking := sorted(scope.value for scope in self.scopes if scope not in maker.scopes):
+            return "scopes", f"your key does not have {lacking[0]}"
+        if maker.bank is not None and self.bank != maker.bank:
+            return "bank", f"your key acts for {maker.bank} alone"
+        if maker.expires_at and not (self.expires_at and self.expires_at <= maker.expires_at):
+            return "expires_at", f"must not be later than {maker.expires_at.isoformat()}, when your key expires"
+        return None
 
 
 def key_of(random: bytes) -> str:

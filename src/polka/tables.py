@@ -277,7 +277,7 @@ class IdempotencyKey(SQLModel, table=True):
 class ApiKey(SQLModel, table=True):
     """Who may call the api: a bank's key acts for that bank alone, one without a bank for Polka's operators.
 
-    Only a hash of the key is here. Keys are revoked, never deleted.
+    Only a hash of the key is here. Keys are revoked, never deleted. `last_used_at` is exact to about a minute.
     """
 
     __tablename__ = "api_keys"
@@ -295,6 +295,8 @@ class ApiKey(SQLModel, table=True):
     scopes: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
     created_at: datetime = Field(sa_column=now())
     revoked_at: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
+    expires_at: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
+    last_used_at: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
 
 
 class RateSet(SQLModel, table=True):
