@@ -1,6 +1,9 @@
 """Payments across currencies: what each side gets, by which rates, what is booked, and what becomes of it later."""
 
 import asyncio
+import os
+import signal
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
@@ -11,6 +14,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from api.exchange import TRUSTED_SECONDS
 from conftest import Running, execute
 from front_door import NOT_POSTED, everything, fetch, post, refused
 from polka import audit
@@ -211,6 +215,16 @@ def test_new_rates_are_in_force_within_seconds(services: Services) -> None:
         seconds=10,
     )
     assert (made["receiver_amount"], made["rate_date"], made["rate_version"]) == (1250, str(today()), 1)
+
+
+def test_an_api_that_was_not_scheduled_for_long_converts_at_once(services: Services) -> None:
+    """Its rates are old, and it reads them again before it refuses."""
+    api = services.api().ready()
+    os.kill(api.process.pid, signal.SIGSTOP)
+    time.sleep(TRUSTED_SECONDS + 1)
+    os.kill(api.process.pid, signal.SIGCONT)
+    assert send(api, payment(1250, **ACROSS)).status_code == 201
+    assert bulk(api.url, [payment(1250, **ACROSS)]).status_code == 201
 
 
 def bulk(url: str, items: list[Any], mode: str = "atomic", key: str | None = None) -> Any:

@@ -1,7 +1,7 @@
 """Many payments in one request: `POST /transactions`, all or nothing, or each by itself."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -68,8 +68,10 @@ async def pay_many(request: Request[Any, Any, Any], payments: Payments, limits: 
     )
 
 
-async def check_items(payments: Payments, caller: Caller, items: Iterable[Payment | Refused]) -> list[Pay | Refused]:
+async def check_items(payments: Payments, caller: Caller, items: Sequence[Payment | Refused]) -> list[Pay | Refused]:
     checked: list[Pay | Refused] = []
+    if payments.exchange.is_outdated and any(isinstance(item, Payment) and item.crosses for item in items):
+        await payments.exchange.refresh()
     for item in items:
         if isinstance(item, Refused):
             checked.append(item)

@@ -49,18 +49,30 @@ class Exchange:
         self._settings = settings
         self._pool = pool
         self._newest: InForce | None = None
-        self._looked_at = 0.0
+        self._looked_at = -TRUSTED_SECONDS
+        self._refreshing: asyncio.Task[None] | None = None
 
     def convert(self, payment: Payment) -> Converted | Refused | None:
         """What the receiver gets; None where that is simply the amount."""
         if not payment.crosses:
             return None
-        if self._newest is None or time.monotonic() > self._looked_at + TRUSTED_SECONDS:
+        if self._newest is None or self.is_outdated:
             return DATABASE_AWAY
         if self._newest.stored is None:
             return NO_RATES
         sides = ("currency", payment.currency), ("receiver_currency", str(payment.receiver_currency))
         return quote(self._newest.stored, self._newest.today, self._settings, payment.amount, *sides)
+
+    async def refresh(self) -> None:
+        """Look at the rates now. All who ask at once wait for one look."""
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.create_task(self.look())
+        await asyncio.shield(self._refreshing)
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the last look is too old, say because this process was not scheduled for a while."""
+        return time.monotonic() > self._looked_at + TRUSTED_SECONDS
 
     async def run(self) -> None:
         """Follow the rates until cancelled."""

@@ -47,6 +47,8 @@ class Payments:
         payment = read_payment(await read_body(receive))
         if no := check(payment, head.caller):
             return no
+        if payment.crosses and self.exchange.is_outdated:
+            await head.in_time(self.exchange.refresh())
         converted = self.exchange.convert(payment)
         if isinstance(converted, Refused):
             return await self._refuse_conversion(payment, head, converted)
