@@ -94,7 +94,9 @@ class Keyring:
             look = self._next_look
             self._wanted.set()
             await asyncio.wait({look}, timeout=LOOK_SECONDS)
-            if look.done() and look.result():
+            if not look.done():
+                return False
+            if look.result():
                 return True
         return False
 
