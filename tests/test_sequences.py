@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
+from math import floor
 from typing import Any, TypeVar
 
 import asyncpg
@@ -129,7 +130,8 @@ class Plain:
 
     def worth(self, amount: int, source: str, target: str) -> int:
         euros = Fraction(amount, 10 ** DIGITS[source]) / Fraction(self.rates.get(source, 1))
-        return nearest(euros * Fraction(self.rates.get(target, 1)) * 10 ** DIGITS[target])
+        worth: int = floor(euros * Fraction(self.rates.get(target, 1)) * 10 ** DIGITS[target])
+        return worth
 
     def fee(self, bank: str, currency: str, amount: int) -> int:
         fee = self.agreed.get((bank, currency))
