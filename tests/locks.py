@@ -20,15 +20,15 @@ async def until_waiting(url: str, sessions: int = 1) -> None:
 
 
 class Locked:
-    """While the block runs, whoever would write to the table waits."""
+    """While the block runs, whoever would write to the table waits; with `ACCESS EXCLUSIVE` readers, too."""
 
-    def __init__(self, url: str, table: str) -> None:
+    def __init__(self, url: str, table: str, mode: str = "SHARE") -> None:
         self._runner = asyncio.Runner()
-        self._url, self._table = url, table
+        self._url, self._table, self._mode = url, table, mode
 
     def __enter__(self) -> None:
         self._connection = self._runner.run(asyncpg.connect(self._url))
-        self._runner.run(self._connection.execute(f"BEGIN; LOCK TABLE {self._table} IN SHARE MODE"))
+        self._runner.run(self._connection.execute(f"BEGIN; LOCK TABLE {self._table} IN {self._mode} MODE"))
 
     def __exit__(self, *_: object) -> None:
         self._runner.run(self._connection.close())

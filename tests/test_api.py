@@ -234,11 +234,6 @@ def test_an_unknown_parameter_of_what_is_read_is_refused(polka: Running, path: s
     assert refused(client.get(polka.url + path), 400, "invalid")["field"] == field
 
 
-def test_what_needs_no_key_minds_no_parameters(polka: Running) -> None:
-    for path in ("/hello", "/schema/openapi.json"):
-        assert client.get(f"{polka.url}{path}?x=1").status_code == 200, path
-
-
 @pytest.mark.parametrize(
     ("path", "fact"),
     [

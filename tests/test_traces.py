@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import httpx
 import pytest
 
 from collector import CollectedSpan, Collector, collecting
@@ -95,8 +96,16 @@ def test_a_payment_is_traced_from_its_client_to_the_flush_that_posts_it(traced: 
     assert heard.parent == reserve.id
     assert len(collector.named("POST /transaction")) == 2, "what its client does not trace is traced"
     assert not collector.named("GET /health/ready")
+    stranger = secrets.token_hex(16)
+    head = {"traceparent": f"00-{stranger}-{own}-{SAMPLED}", "X-Forwarded-For": "127.0.0.1"}
+    for key in ("", "Bearer polka_" + "f" * 40, "Bearer x"):
+        bearing = {**head, "Authorization": key} if key else head
+        for path, status in (("/hello", 200), ("/schema", 200), ("/transaction", 401)):
+            assert httpx.get(traced.api.url + path, headers=bearing, trust_env=False).status_code == status
+    assert httpx.get(f"{traced.cache.url}/balance", headers=head, trust_env=False).status_code == 401
     trace, _, _ = pay(traced, bank="bank3", status=409)
     refused = wait_for("the refused request's span", lambda: collector.of_trace(trace))[0]
+    assert not collector.of_trace(stranger), "only a known caller decides that a request is traced"
     assert refused.attributes["http.response.status_code"] == 409
 
 
@@ -121,7 +130,7 @@ import sys
 import api.app, cache.app
 from polka import traces
 with traces.opened("api"):
-    assert traces.traced(api.app) is api.app and traces.current() is None and traces.headers() == {}
+    assert traces.traced(api.app, bool) is api.app and traces.current() is None and traces.headers() == {}
 print(sorted(name for name in sys.modules if name.startswith("opentelemetry")))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={})

@@ -1,5 +1,6 @@
 """Who may do what: every request is a known caller's within its limits, and each route says which scope it needs."""
 
+import asyncio
 import re
 import time
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from api.limits import Limits
 from api.problems import RefusedError
 from api.refusals import Refusal, Refused
 from polka import keys
+from polka.headers import RepeatedError, fields_of
 from polka.keys import Caller, Scope
 
 OPEN = re.compile(r"/(hello|health|metrics|schema)(/|\Z)|/console(/|/[\w-]+\.\w+)?\Z")
@@ -42,7 +44,11 @@ KEYS_UNREADABLE = Refused(Refusal.DATABASE_AWAY, "The key could not be checked: 
 
 
 class Access:
-    """Lets requests pass that bear a known key, as `scope["caller"]`. Without a keyring everybody is an operator."""
+    """Lets requests with a known key pass. Without a keyring everybody is an operator.
+
+    What is known of a request by then is in its scope: `caller`, `keyring`, `fields` (its headers by name), and
+    `arrived`, when its head was complete, in the event loop's time.
+    """
 
     def __init__(
         self, app: ASGIApp, keyring: Keyring | None, uses: KeyUses, limits: Limits, secret: str | None
@@ -54,19 +60,33 @@ class Access:
         self._secret = secret  # which signs sessions of the console
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not OPEN.match(scope["path"]) and (refused := await self._admit(scope)):
-            status, headers, body = problems.encode(refused)
-            await send({"type": "http.response.start", "status": status, "headers": headers})
-            await send({"type": "http.response.body", "body": body, "more_body": False})
+        if refused := await self._refusal(scope):
+            await problems.send_answer(problems.encode(refused), send)
             return
         await self._app(scope, receive, send)
+
+    def knows(self, scope: Any) -> bool:
+        """Whether the request has the key of a known caller."""
+        if self._keyring is None:
+            return True
+        key = keys.bearer_token(dict(scope["headers"]))
+        return key is not None and self._keyring.find(key) is not None
+
+    async def _refusal(self, scope: Any) -> Refused | None:
+        scope["arrived"] = asyncio.get_running_loop().time()
+        scope["keyring"] = self._keyring
+        try:
+            scope["fields"] = fields_of(scope["headers"])
+        except RepeatedError as error:
+            return Refused(Refusal.INVALID, str(error), error.name)
+        return None if OPEN.match(scope["path"]) else await self._admit(scope)
 
     async def _admit(self, scope: Any) -> Refused | None:
         """Why the request may not pass, the same for a key that never was and for a revoked one."""
         if self._keyring is None:
             caller = EVERYBODY
         else:
-            key = keys.bearer_token(scope["headers"])
+            key = keys.bearer_token(scope["fields"])
             found = self._in_session(scope, self._keyring) if key is None else self._keyring.find(key)
             if found is None or (self._keyring.is_outdated and scope["method"] not in READING):
                 if key is None:

@@ -33,6 +33,7 @@ from api import (
 )
 from api.access import Access
 from api.banks import KnownBanks
+from api.deadlines import Deadlines
 from api.exchange import open_exchange
 from api.feed import Feed
 from api.key_uses import open_key_uses
@@ -46,6 +47,7 @@ from polka import bounds, database, settings
 from polka.background import background
 from polka.drain import Drain
 from polka.instrumentation import Instrumented
+from polka.methods import Methods
 from polka.metrics import show_pool, watch_loop
 from polka.server import Service
 from polka.traces import traced
@@ -99,10 +101,14 @@ async def app() -> AsyncIterator[Service]:
     settings.check_token(chosen.cache_token, chosen.no_auth)
     await database.check(chosen.database_url, chosen.allow_lossy_database)
     async with (
-        database.pool(chosen.database_url, "api", chosen.database_pool_size, chosen.commit_timeout_seconds) as pool,
+        database.pool(
+            *(chosen.database_url, "api", chosen.database_pool_size, chosen.commit_timeout_seconds),
+            waiting_max=chosen.queue_reads_max,
+        ) as pool,
         database.pool(
             *(chosen.database_url, "api search", chosen.search_pool_size, chosen.commit_timeout_seconds),
             search.SESSION,
+            chosen.queue_reads_max,
         ) as search_pool,
         cache_client.connect(chosen) as cache,
         policies.open_policies(pool) as policy,
@@ -125,6 +131,7 @@ async def app() -> AsyncIterator[Service]:
         litestar = Litestar(
             route_handlers=ROUTES,
             guards=[queries.check_query],
+            middleware=[Deadlines(chosen.request_timeout_seconds)],
             exception_handlers=problems.HANDLERS,
             dependencies={
                 "pool": Provide(lambda: pool, sync_to_thread=False),
@@ -151,5 +158,5 @@ async def app() -> AsyncIterator[Service]:
             background(feed.run()),
             background(readiness.run()),
         ):
-            answering = Access(FastLane(litestar, paying), keyring, key_uses, limits, chosen.cache_token)
-            yield Service(Instrumented(traced(answering)), drain, readiness.obstacle)
+            answering = Access(FastLane(Methods(litestar), paying), keyring, key_uses, limits, chosen.cache_token)
+            yield Service(Instrumented(traced(answering, answering.knows)), drain, readiness.obstacle)

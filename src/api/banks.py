@@ -3,19 +3,20 @@
 import asyncio
 import contextlib
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import msgspec
-from litestar import MediaType, Response, get, post
+from litestar import MediaType, Request, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import FromPath, QueryParameter
 
 from api.access import Needs
 from api.cache_client import CacheClient
 from api.policies import Policies
 from api.problems import refuse
 from api.refusals import Refusal
+from api.requests import read_json
 from polka import database, positions
 from polka.database import Pool
 from polka.keys import Caller, Scope
@@ -88,8 +89,9 @@ async def list_banks(
 
 
 @post("/banks", guards=[Needs(Scope.BANKS_WRITE)])
-async def open_bank(data: JSONBody[NewBank], pool: NamedDependency[Pool]) -> Response[NewBank]:
+async def open_bank(request: Request[Any, Any, Any], pool: NamedDependency[Pool]) -> Response[NewBank]:
     """Open a bank. Its accounts open with their first payments."""
+    data = await read_json(request, decode)
     if data.name == POLKA:
         refuse(Refusal.CONFLICT, f"name: {POLKA} is Polka's own name.", "name")
     statement = "INSERT INTO banks (name) VALUES ($1) ON CONFLICT DO NOTHING RETURNING name"
@@ -163,3 +165,6 @@ async def bank_with_terms(cache: CacheClient, pool: Pool, policies: Policies, na
 
 def as_json(body: bytes) -> Response[bytes]:
     return Response(body, media_type=MediaType.JSON)
+
+
+decode = msgspec.json.Decoder(NewBank).decode

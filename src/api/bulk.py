@@ -16,9 +16,8 @@ from api.limits import Limits
 from api.operations import Bulk, Pay, fingerprint_of, items_refused
 from api.payments import Payments, check
 from api.problems import RefusedError
-from api.queries import OWN_QUERY
 from api.refusals import Refusal, Refused
-from api.requests import read_body, read_head
+from api.requests import OWN_HEAD, read_body, read_head
 from polka import bounds
 from polka.keys import Caller, Scope
 from polka.transactions import Payment
@@ -30,7 +29,7 @@ MODES = ("atomic", "each")
 MESSAGE_PACK = ("application/msgpack", "application/vnd.msgpack", "application/x-msgpack")
 
 
-@post(PATH, guards=[Needs(Scope.TRANSACTIONS_WRITE)], opt={OWN_QUERY: True})
+@post(PATH, guards=[Needs(Scope.TRANSACTIONS_WRITE)], opt=OWN_HEAD)
 async def post_transactions(
     request: Request[Any, Any, Any], payments: NamedDependency[Payments], limits: NamedDependency[Limits]
 ) -> Response[bytes]:
@@ -49,7 +48,7 @@ async def pay_many(request: Request[Any, Any, Any], payments: Payments, limits: 
     mode = head.parameters.get("mode", MODES[0])
     if mode not in MODES:
         problems.refuse(Refusal.INVALID, f"mode: must be {' or '.join(MODES)}.", "mode")
-    body = await read_body(request.receive, BODY_BYTES_MAX)
+    body = await read_body(head, request.receive, BODY_BYTES_MAX)
     items = read_items(body, MESSAGE_PACK_FORM if head.content_type in MESSAGE_PACK else JSON_FORM)
     if no := limits.take(head.caller.share, len(items) - 1, time.monotonic_ns()):  # one is taken with the request
         return no
@@ -122,23 +121,16 @@ def read_items(body: bytes, form: Form) -> list[Payment | Refused]:
     try:
         items = [*form.all(body)]
     except msgspec.ValidationError:
-        items = [read_item(item, form) for item in read_raw(body, form)]
-    except ValueError as error:
+        items = [read_item(item, form) for item in problems.read(form.raw, body, form.name)]
+    except problems.UNREADABLE as error:
         raise RefusedError(problems.explain(error, form.name)) from None
     if not 0 < len(items) <= ITEMS_MAX:
         problems.refuse(Refusal.INVALID, f"body: must have 1 to {ITEMS_MAX:,} payments, not {len(items):,}.")
     return items
 
 
-def read_raw(body: bytes, form: Form) -> list[msgspec.Raw]:
-    try:
-        return form.raw(body)
-    except ValueError as error:
-        raise RefusedError(problems.explain(error, form.name)) from None
-
-
 def read_item(item: msgspec.Raw, form: Form) -> Payment | Refused:
     try:
         return form.one(item)
-    except ValueError as error:
+    except problems.UNREADABLE as error:
         return problems.explain(error, form.name)

@@ -16,9 +16,8 @@ from api.batches import Outcome
 from api.operations import Change, fingerprint_of
 from api.payments import Payments, check
 from api.problems import RefusedError
-from api.queries import OWN_QUERY
 from api.refusals import Refusal, Refused
-from api.requests import Head, read_body, read_head
+from api.requests import OWN_HEAD, Head, read_body, read_head
 from api.transactions import no_transaction, read_transaction
 from polka.database import Pool
 from polka.keys import Scope
@@ -33,7 +32,7 @@ FIXED = ("amount", "currency", "receiver_currency")
     "/transaction/{transaction_id:str}",
     status_code=200,
     guards=[Needs(Scope.TRANSACTIONS_WRITE)],
-    opt={OWN_QUERY: True},
+    opt=OWN_HEAD,
 )
 async def delete_transaction(
     request: Request[Any, Any, Any],
@@ -52,7 +51,7 @@ async def delete_transaction(
     return as_response(encode(outcome, 200, caller_of(request)))
 
 
-@patch("/transaction/{transaction_id:str}", guards=[Needs(Scope.TRANSACTIONS_WRITE)], opt={OWN_QUERY: True})
+@patch("/transaction/{transaction_id:str}", guards=[Needs(Scope.TRANSACTIONS_WRITE)], opt=OWN_HEAD)
 async def amend_transaction(
     request: Request[Any, Any, Any],
     transaction_id: FromPath[str],
@@ -63,7 +62,7 @@ async def amend_transaction(
 
     async def work() -> Outcome:
         head = head_of(request, payments)
-        amendment = read_amendment(await read_body(request.receive))
+        amendment = read_amendment(await read_body(head, request.receive))
 
         async def amend(transaction: Transaction) -> Transaction | Refused:
             new = amended(transaction, amendment)
@@ -120,7 +119,7 @@ def head_of(request: Request[Any, Any, Any], payments: Payments) -> Head:
 def read_amendment(body: bytes) -> Amendment:
     try:
         amendment = decode(body)
-    except ValueError as error:
+    except problems.UNREADABLE as error:
         refused = problems.explain(error)
         if refused.field in FIXED:
             detail = f"{refused.field}: cannot be amended; delete the payment, and send another."

@@ -16,9 +16,9 @@ from litestar.params import FromPath, QueryParameter
 
 from api.access import Needs
 from api.cache_client import CacheClient, Silence
-from api.problems import RefusedError, explain, refuse
+from api.problems import RefusedError, refuse
 from api.refusals import Refusal, Refused
-from api.requests import read_body
+from api.requests import read_json
 from polka import clearing
 from polka.database import Pool
 from polka.keys import Caller, Scope
@@ -36,10 +36,7 @@ async def close_window(request: Request[Any, Any, Any], cache: NamedDependency[C
 
     One that is closed stays as it is, and is the answer: so a call may be repeated.
     """
-    try:
-        to_close = decode(await read_body(request.receive))
-    except ValueError as error:
-        raise RefusedError(explain(error)) from None
+    to_close = await read_json(request, decode)
     return await ordered(cache, "/clearing", "closed", to_close)
 
 

@@ -241,11 +241,14 @@ CHANGES = (
     Refusal.BANK_SUSPENDED,
     *CAPPED,
 )
-READS = (Refusal.DATABASE_AWAY,)
-SAVES = (Refusal.MALFORMED, Refusal.TOO_LARGE, Refusal.OUTCOME_UNKNOWN)
-CLEARS = (Refusal.CONFLICT, Refusal.CACHE_AWAY, Refusal.OUTCOME_UNKNOWN)
+READS = (Refusal.DATABASE_AWAY, Refusal.OVERLOADED)
+BEGUN = (Refusal.OVERLOADED, Refusal.OUTCOME_UNKNOWN, Refusal.OUTCOME_UNKNOWN_IN_TIME)
+SAVES = (Refusal.MALFORMED, Refusal.TOO_LARGE, *BEGUN)
+CLEARS = (Refusal.CONFLICT, Refusal.CACHE_AWAY, *BEGUN)
 DRILLS = (Refusal.NOT_FOUND, Refusal.CONTROL_AWAY)
-WAITS = ("Idempotency-Key", "Request-Timeout", "timeout")
+KEYED = ("Idempotency-Key",)
+WAITS = ("Request-Timeout", "timeout")
+"""The parameters of all routes."""
 
 ROUTES: dict[tuple[str, str], Described] = {
     ("GET", "/hello"): Described({200: (dict[str, str], {"hello": "polka"})}),
@@ -253,7 +256,7 @@ ROUTES: dict[tuple[str, str], Described] = {
         {201: (Transaction, ACROSS_EXAMPLE)},
         (Payment, PAYMENT_EXAMPLE | {"receiver_currency": "JPY"}),
         PAYS_ACROSS,
-        WAITS,
+        KEYED,
     ),
     ("GET", "/transaction"): Described(
         {200: ((Transaction, BulkResult), TRANSACTION_EXAMPLE)},
@@ -266,10 +269,10 @@ ROUTES: dict[tuple[str, str], Described] = {
         {200: (Transaction, AMENDED_EXAMPLE)},
         (Amendment, AMENDMENT_EXAMPLE),
         (*CHANGES, *PAYS),
-        (*WAITS, "If-Match", "reason"),
+        (*KEYED, "If-Match", "reason"),
     ),
     ("DELETE", "/transaction/{transaction_id}"): Described(
-        {200: (Transaction, DELETED_EXAMPLE)}, None, CHANGES, (*WAITS, "If-Match", "reason")
+        {200: (Transaction, DELETED_EXAMPLE)}, None, CHANGES, (*KEYED, "If-Match", "reason")
     ),
     ("GET", "/transaction/{transaction_id}/history"): Described(
         {200: (History, None)}, refusals=(*READS, Refusal.NOT_FOUND)
@@ -284,7 +287,7 @@ ROUTES: dict[tuple[str, str], Described] = {
         },
         (list[Payment], [PAYMENT_EXAMPLE]),
         (*WRITES, Refusal.ITEMS_REFUSED, Refusal.RATES_STALE, *CAPPED),
-        (*WAITS, "mode"),
+        (*KEYED, "mode"),
         message_pack=True,
     ),
     ("GET", "/banks"): Described({200: (Banks, {"banks": [BANK_EXAMPLE], "next": None})}, refusals=READS),
@@ -297,8 +300,7 @@ ROUTES: dict[tuple[str, str], Described] = {
     ("PATCH", "/banks/{name}"): Described(
         {200: (BankWithTerms, BANK_WITH_TERMS_EXAMPLE)},
         (TermsPatch, TERMS_EXAMPLE),
-        (*SAVES, Refusal.NOT_FOUND, Refusal.TIMEOUT),
-        ("Request-Timeout", "timeout"),
+        (*SAVES, Refusal.NOT_FOUND),
     ),
     ("GET", "/banks/{name}/accounts"): Described({200: (Accounts, None)}, refusals=(*READS, Refusal.NOT_FOUND)),
     ("GET", "/clearing"): Described(
@@ -359,16 +361,14 @@ ROUTES: dict[tuple[str, str], Described] = {
         (*SAVES, Refusal.UNKNOWN_BANK),
     ),
     ("GET", "/keys"): Described({200: (ApiKeys, None)}, refusals=READS),
-    ("DELETE", "/keys/{key_id}"): Described(
-        {200: (ApiKey, None)}, refusals=(Refusal.NOT_FOUND, Refusal.OUTCOME_UNKNOWN)
-    ),
+    ("DELETE", "/keys/{key_id}"): Described({200: (ApiKey, None)}, refusals=(Refusal.NOT_FOUND, *BEGUN)),
     ("GET", "/drills"): Described(
         {200: (Drills, {"targets": TARGETS_EXAMPLE, "running": None, "results": [DRILL_EXAMPLE]})}, refusals=DRILLS
     ),
     ("POST", "/drills"): Described(
         {202: (Drills, {"targets": TARGETS_EXAMPLE, "running": DRILL_RUNS_EXAMPLE, "results": []})},
         (DrillToStart, {"target": "cache"}),
-        (*DRILLS, Refusal.CONFLICT, Refusal.MALFORMED, Refusal.TOO_LARGE),
+        (*DRILLS, Refusal.CONFLICT, Refusal.MALFORMED, Refusal.TOO_LARGE, Refusal.OUTCOME_UNKNOWN_IN_TIME),
     ),
 }
 REFUSED_ANYWHERE = (
@@ -377,7 +377,9 @@ REFUSED_ANYWHERE = (
     Refusal.SLOW,
     Refusal.URL_TOO_LONG,
     Refusal.HEADERS_TOO_LARGE,
+    Refusal.UNSUPPORTED_ENCODING,
     Refusal.OVERLOADED,
+    Refusal.TIMEOUT,
     Refusal.INTERNAL,
 )
 REFUSED_WITH_KEY = (Refusal.UNAUTHORIZED, Refusal.FORBIDDEN, Refusal.RATE_LIMITED, Refusal.DATABASE_AWAY)

@@ -11,9 +11,9 @@ from litestar.di import NamedDependency
 
 from api.access import Needs
 from api.local import only_from_this_site
-from api.problems import RefusedError, explain, refuse
+from api.problems import refuse
 from api.refusals import Refusal
-from api.requests import read_body
+from api.requests import read_json
 from api.settings import Settings
 from polka import control
 from polka.control import Answer
@@ -34,18 +34,11 @@ async def start_drill(request: Request[Any, Any, Any], settings: NamedDependency
     `polka up` starts the process again. The drill pays before, meanwhile and after, and compares what it was told
     with what is stored. One runs at a time.
     """
-    target = await read_target(request)
-    answer = await ask(settings, target)
+    order = await read_json(request, decode)
+    answer = await ask(settings, order.target)
     if answer.refused:
         refuse(Refusal.CONFLICT, answer.refused)
     return answer.drills
-
-
-async def read_target(request: Request[Any, Any, Any]) -> Target:
-    try:
-        return decode(await read_body(request.receive)).target
-    except ValueError as error:
-        raise RefusedError(explain(error)) from None
 
 
 async def ask(settings: Settings, target: Target | None = None) -> Answer:

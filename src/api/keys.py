@@ -1,17 +1,18 @@
 """API keys for operators: making one, seeing which there are, revoking one (`/keys…`)."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import Response, delete, get, post
+from litestar import Request, Response, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import FromPath, QueryParameter
 
 from api.access import EVERYBODY, UNKNOWN_KEY, Needs
 from api.problems import RefusedError, refuse
 from api.refusals import Refusal
+from api.requests import read_json
 from polka import api_keys
 from polka.api_keys import ApiKey, NotMade
 from polka.database import Pool
@@ -40,12 +41,13 @@ class ApiKeys(msgspec.Struct, frozen=True):
 
 @post("/keys", guards=[Needs(Scope.KEYS_WRITE)])
 async def create_key(
-    data: JSONBody[NewKey], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
+    request: Request[Any, Any, Any], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
 ) -> Response[MadeKey]:
     """Make a key. It is told this once; only its hash is kept.
 
     It has no scope that your own key does not have, and does not outlive it.
     """
+    data = await read_json(request, decode)
     if refused := data.refused_scopes():
         refuse(Refusal.INVALID, f"scopes: a bank's key cannot have {refused[0]}.", "scopes")
     if beyond := data.beyond(caller):
@@ -89,3 +91,6 @@ async def revoke_key(key_id: FromPath[str], pool: NamedDependency[Pool]) -> ApiK
     if revoked is None:
         refuse(Refusal.NOT_FOUND, "There is no key with this id.")
     return revoked
+
+
+decode = msgspec.json.Decoder(NewKey).decode

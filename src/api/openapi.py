@@ -5,19 +5,19 @@ come from msgspec, which is what checks them.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
 import msgspec
 from litestar import Request, Response, Router, get
-from litestar.config.response_cache import CACHE_FOREVER
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.routes import HTTPRoute
 
 from api.access import Needs
-from api.description import PARAMETERS, REFUSED_ANYWHERE, REFUSED_WITH_KEY, ROUTES, Described
+from api.description import PARAMETERS, REFUSED_ANYWHERE, REFUSED_WITH_KEY, ROUTES, WAITS, Described
 from api.refusals import Problem, Refusal, Refused, problem
 from polka import __version__
 
@@ -80,7 +80,7 @@ def describe(
     needs = [guard.scope.value for guard in guards if isinstance(guard, Needs)]
     parts: dict[str, Any] = {
         "parameters": ecma(operation.get("parameters", []))
-        + [{"name": name, "required": False} | PARAMETERS[name] for name in route.parameters],
+        + [{"name": name, "required": False} | PARAMETERS[name] for name in (*route.parameters, *WAITS)],
         "responses": responses(route, kinds, is_open=not needs),
         "security": [{BEARER: []}] if needs else [],
     }
@@ -169,11 +169,15 @@ class ScalarPage(OpenAPIRenderPlugin):
         return PAGE.encode()
 
 
-@get("/scalar.js", include_in_schema=False, sync_to_thread=False, cache=CACHE_FOREVER)
+@get("/scalar.js", include_in_schema=False, sync_to_thread=False)
 def scalar() -> Response[bytes]:
-    script = files("api").joinpath("static", SCALAR).read_bytes()
     headers = {"Content-Encoding": "gzip", "Cache-Control": "max-age=86400"}
-    return Response(script, media_type="text/javascript", headers=headers)
+    return Response(script(), media_type="text/javascript", headers=headers)
+
+
+@cache
+def script() -> bytes:
+    return files("api").joinpath("static", SCALAR).read_bytes()
 
 
 def only_from_here(response: Response[Any]) -> Response[Any]:

@@ -15,10 +15,9 @@ from api.batches import Outcome
 from api.exchange import Exchange
 from api.operations import Pay, fingerprint_of
 from api.posting import Posting
-from api.problems import FORMS, RefusedError
-from api.queries import OWN_QUERY
+from api.problems import FORMS
 from api.refusals import Refusal, Refused
-from api.requests import Head, read_body, read_head
+from api.requests import OWN_HEAD, Head, read_body, read_head
 from polka.instrumentation import REQUESTS
 from polka.keys import Caller, Scope
 from polka.money import is_currency
@@ -44,7 +43,7 @@ class Payments:
 
     async def _pay(self, scope: Any, receive: Receive) -> Outcome:
         head = read_head(scope, self.request_timeout_seconds)
-        payment = read_payment(await read_body(receive))
+        payment = problems.read(decode, await read_body(head, receive))
         if no := check(payment, head.caller):
             return no
         if payment.crosses and self.exchange.is_outdated:
@@ -100,17 +99,10 @@ def unknown_currency(field: str, code: str) -> Refused:
     return Refused(Refusal.UNKNOWN_CURRENCY, f"{field}: ISO 4217 has no currency {code} with minor units.", field)
 
 
-def read_payment(body: bytes) -> Payment:
-    try:
-        return decode(body)
-    except ValueError as error:
-        raise RefusedError(problems.explain(error)) from None
-
-
 decode = msgspec.json.Decoder(Payment).decode
 
 
-@post("/transaction", guards=[Needs(Scope.TRANSACTIONS_WRITE)], opt={OWN_QUERY: True})
+@post("/transaction", guards=[Needs(Scope.TRANSACTIONS_WRITE)], opt=OWN_HEAD)
 async def post_transaction(request: Request[Any, Any, Any], payments: NamedDependency[Payments]) -> Response[bytes]:
     """Make a payment: 201 once it is durable."""
     return as_response(await payments.answer(request.scope, request.receive))
@@ -132,8 +124,7 @@ class FastLane:
             return
         scope["path_template"] = "/transaction"
         if refused := lacking(scope["caller"], Scope.TRANSACTIONS_WRITE):
-            status, headers, body = problems.encode(refused)
+            answer = problems.encode(refused)
         else:
-            status, headers, body = await self._payments.answer(scope, receive)
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+            answer = await self._payments.answer(scope, receive)
+        await problems.send_answer(answer, send)

@@ -97,6 +97,8 @@ class Posting:
         decided = operation.under(policy)
         if isinstance(decided, (Refused, list)):
             return await self._refuse_by_policy(operation, key, timeout_seconds)
+        if timeout_seconds <= 0:
+            return TIMEOUT
         lane = self._lane_of(decided, policy)
         if not lane.has_room(operation):
             return OVERLOADED
@@ -129,6 +131,8 @@ class Posting:
 
     async def _refuse_all(self, refused: Sequence[tuple[Key | None, str, No]], timeout_seconds: float) -> list[Outcome]:
         """The same for many operations, of which a bulk request may be one whose items are all refused."""
+        if timeout_seconds <= 0:
+            return [TIMEOUT] * len(refused)
         keyed = [
             (key, fingerprint, [item.stored() for item in no] if isinstance(no, list) else no)
             for key, fingerprint, no in refused

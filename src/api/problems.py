@@ -2,8 +2,8 @@
 
 import logging
 import re
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 from litestar import Request, Response
@@ -13,7 +13,7 @@ from litestar.exceptions import (
     NotFoundException,
     ValidationException,
 )
-from litestar.types import ExceptionHandlersMap
+from litestar.types import ExceptionHandlersMap, Send
 
 from api.refusals import RETRY_AFTER_SECONDS, Refusal, Refused, problem
 from polka import database, positions
@@ -23,6 +23,8 @@ from polka.logs import log_failed_request
 from polka.problem import MEDIA_TYPE
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 FAILED = Refused(Refusal.INTERNAL, "The request failed; the log of this api says why.")
 DATABASE_AWAY = Refused(Refusal.DATABASE_AWAY, "Nothing could be read; try again.")
@@ -60,8 +62,26 @@ def too_large(bytes_max: int) -> Refused:
     return Refused(Refusal.TOO_LARGE, f"The body of this request has at most {bytes_max} bytes.")
 
 
-def explain(error: ValueError, form: str = "JSON") -> Refused:
-    """A body that could not be decoded: which field, and what is wrong with it."""
+UNREADABLE = (ValueError, RecursionError)
+"""What decoding a body may raise."""
+
+
+def read(decode: Callable[[bytes], T], body: bytes, form: str = "JSON") -> T:
+    """The body, decoded.
+
+    Raises:
+        RefusedError: it cannot be read, or is not valid.
+    """
+    try:
+        return decode(body)
+    except UNREADABLE as error:
+        raise RefusedError(explain(error, form)) from None
+
+
+def explain(error: Exception, form: str = "JSON") -> Refused:
+    """Why a body could not be decoded: which field, and what is wrong with it."""
+    if isinstance(error, RecursionError):
+        return Refused(Refusal.MALFORMED, "The body is nested too deeply.")
     if not isinstance(error, msgspec.ValidationError):
         return Refused(Refusal.MALFORMED, f"The body is not valid {form}: {error}.")
     fact, _, place = str(error).partition(" - at `$")
@@ -88,6 +108,13 @@ def encode(refused: Refused, caller: Caller | None = None) -> tuple[int, list[tu
         headers.append((b"retry-after", str(seconds).encode()))
     headers += [(name.encode(), value.encode()) for name, value in refused.headers]
     return document.status, headers, body
+
+
+async def send_answer(answer: tuple[int, list[tuple[bytes, bytes]], bytes], send: Send) -> None:
+    """Send a status, headers and a body."""
+    status, headers, body = answer
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def answer(refused: Refused, headers: Mapping[str, str] | None = None, caller: Caller | None = None) -> Response[bytes]:

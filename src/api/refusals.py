@@ -25,6 +25,7 @@ class Refusal(Enum):
     URL_TOO_LONG = edge.URL_TOO_LONG
     HEADERS_TOO_LARGE = edge.HEADERS_TOO_LARGE
     SLOW = edge.SLOW
+    UNSUPPORTED_ENCODING = Kind(415, "unsupported_encoding", "The body has a content encoding that is not supported")
     STALE_VERSION = Kind(412, "stale_version", "The payment is in another version")
     KEY_REUSED = Kind(422, "key_reused", "The idempotency key belongs to another request")
     SAME_ACCOUNT = Kind(422, "same_account", "Sender and receiver are the same account")

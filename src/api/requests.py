@@ -1,24 +1,31 @@
-"""What a request that writes says beside its payments: idempotency key, patience, the version that it speaks of."""
+"""Reading a request: its deadline, its idempotency key, the version that it means, and its body."""
 
 import asyncio
 import re
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
+from litestar import Request
 from litestar.types import Receive
 
+from api import problems
+from api.access import UNKNOWN_KEY
+from api.keyring import Keyring
 from api.operations import Key
 from api.posting import TIMEOUT
 from api.problems import RefusedError, refuse, too_large
-from api.refusals import Refusal
+from api.refusals import Refusal, Refused
 from polka import duration
 from polka.bounds import BODY_BYTES_MAX, TIMEOUT_SECONDS_MAX
+from polka.headers import Fields
 from polka.keys import Caller
 
 T = TypeVar("T")
 
+OWN_HEAD = {"reads_its_head": True}
+"""The option of a route that calls `read_head` itself: it knows its parameters, and keeps its deadline."""
 KEY_LENGTH_MAX = 255
 ETAG = re.compile(r'"(\d{1,9})"')
 
@@ -26,10 +33,11 @@ ETAG = re.compile(r'"(\d{1,9})"')
 class Head(msgspec.Struct):
     """`if_match` is the version that the payment must be in; `parameters` are those of the query but for `timeout`.
 
-    `deadline`, in the event loop's time, is when the caller stops waiting.
+    `deadline`, in the event loop's time, is when the caller stops waiting. `keyring` is None where no keys are needed.
     """
 
     caller: Caller
+    keyring: Keyring | None
     deadline: float
     key: Key | None = None
     if_match: int | None = None
@@ -63,33 +71,66 @@ def read_head(scope: Any, timeout_seconds: float, parameters: Collection[str] = 
     Raises:
         RefusedError: one of them is not as it must be, or unknown.
     """
-    head = Head(scope["caller"], now() + timeout_seconds)
-    for name, value in scope["headers"]:
-        if name == b"idempotency-key":
-            if head.key:
-                refuse(Refusal.INVALID, "Idempotency-Key: is given more than once.", "Idempotency-Key")
-            head.key = (head.caller.name, read_key(value))
-        elif name == b"content-type":
-            head.content_type = value.decode("latin-1").partition(";")[0].strip().lower()
-        elif name == b"request-timeout":
-            head.deadline = now() + read_timeout(value.decode("latin-1"), "Request-Timeout")
-        elif name == b"if-match":
-            head.if_match = read_version(value.decode("latin-1"))
+    fields = scope["fields"]
+    check_encoding(fields)
+    head = Head(scope["caller"], scope["keyring"], read_deadline(scope, timeout_seconds))
+    if (key := fields.get(b"idempotency-key")) is not None:
+        head.key = (head.caller.name, read_key(key))
+    if (content_type := fields.get(b"content-type")) is not None:
+        head.content_type = content_type.decode("latin-1").partition(";")[0].strip().lower()
+    if (version := fields.get(b"if-match")) is not None:
+        head.if_match = read_version(version.decode("latin-1"))
     if scope["query_string"]:
         read_query(head, scope["query_string"], parameters)
     return head
 
 
+def read_deadline(scope: Any, timeout_seconds: float) -> float:
+    """When the caller stops waiting: so many seconds after the request's head, if the request says nothing else.
+
+    `timeout` in the query counts before `Request-Timeout` in the head.
+
+    Raises:
+        RefusedError: one of the two is invalid.
+    """
+    if (header := scope["fields"].get(b"request-timeout")) is not None:
+        timeout_seconds = read_timeout(header.decode("latin-1"), "Request-Timeout")
+    if scope["query_string"] and (values := query_of(scope["query_string"]).get("timeout")):
+        timeout_seconds = read_timeout(values[0], "timeout")
+    deadline: float = scope["arrived"] + timeout_seconds
+    return deadline
+
+
+def check_encoding(fields: Fields) -> None:
+    """See that the body comes as it is.
+
+    Raises:
+        RefusedError: it is compressed.
+    """
+    encoding = fields.get(b"content-encoding")
+    if encoding is not None and encoding.strip().lower() not in (b"", b"identity"):
+        raise RefusedError(
+            Refused(
+                Refusal.UNSUPPORTED_ENCODING,
+                "Content-Encoding: must be identity, because Polka reads no compressed bodies.",
+                "Content-Encoding",
+                headers=(("accept-encoding", "identity"),),
+            )
+        )
+
+
+def query_of(query: bytes) -> dict[str, list[str]]:
+    return parse_qs(query.decode("latin-1"), keep_blank_values=True)
+
+
 def read_query(head: Head, query: bytes, parameters: Collection[str]) -> None:
-    for parameter, values in parse_qs(query.decode("latin-1"), keep_blank_values=True).items():
+    for parameter, values in query_of(query).items():
+        if parameter != "timeout" and parameter not in parameters:
+            refuse(Refusal.INVALID, f"{parameter}: is not a parameter here.", parameter)
         if len(values) > 1:
             refuse(Refusal.INVALID, f"{parameter}: is given more than once.", parameter)
-        if parameter == "timeout":
-            head.deadline = now() + read_timeout(values[0], "timeout")
-        elif parameter in parameters:
+        if parameter != "timeout":
             head.parameters = head.parameters | {parameter: values[0]}
-        else:
-            refuse(Refusal.INVALID, f"{parameter}: is not a parameter here.", parameter)
 
 
 def read_key(value: bytes) -> str:
@@ -123,11 +164,23 @@ def read_version(text: str) -> int | None:
     return int(found[1])
 
 
-async def read_body(receive: Receive, bytes_max: int = BODY_BYTES_MAX) -> bytes:
+async def read_json(request: Request[Any, Any, Any], decode: Callable[[bytes], T]) -> T:
+    """The body of a request that has a deadline already (see `deadlines`).
+
+    Raises:
+        RefusedError: it cannot be read, or is not valid.
+    """
+    scope: Any = request.scope
+    head = Head(scope["caller"], scope["keyring"], scope["deadline"])
+    return problems.read(decode, await read_body(head, request.receive))
+
+
+async def read_body(head: Head, receive: Receive, bytes_max: int = BODY_BYTES_MAX) -> bytes:
     """The whole body, which is mostly one message.
 
     Raises:
-        RefusedError: it is larger than that, or the client left.
+        RefusedError: it is larger than that, or the client left, or it came too late: past the deadline, or when the
+            caller's key was revoked.
     """
     body: bytes = b""
     while True:
@@ -138,4 +191,9 @@ async def read_body(receive: Receive, bytes_max: int = BODY_BYTES_MAX) -> bytes:
         if len(body) > bytes_max:
             raise RefusedError(too_large(bytes_max))
         if not message["more_body"]:
-            return body
+            break
+    if now() >= head.deadline:
+        raise RefusedError(TIMEOUT)
+    if head.keyring is not None and head.keyring.with_id(head.caller.id) is None:
+        raise RefusedError(UNKNOWN_KEY)
+    return body

@@ -47,6 +47,10 @@ class Settings(Struct, frozen=True):
     search_pool_size: Annotated[
         Count, Meta(description="Connections of one process for searches: long ones hold no other read up.")
     ] = 2
+    queue_reads_max: Annotated[
+        Count,
+        Meta(description="Reads that wait for a connection of either pool, at most; more are refused as `overloaded`."),
+    ] = 256
     rates_age_limit_days: Annotated[
         int,
         Meta(ge=1, le=36_500, description="Nothing is converted by exchange rates that are older than this many days."),

@@ -10,14 +10,14 @@ from litestar import Request, Response, patch
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
+from api import problems
 from api.access import Needs
 from api.banks import KnownBanks, as_json, bank_with_terms, need
 from api.cache_client import CacheClient
 from api.policies import Policies
-from api.problems import RefusedError, explain, explain_fact, refuse
-from api.queries import OWN_QUERY
+from api.problems import RefusedError, explain_fact
 from api.refusals import Refusal, Refused
-from api.requests import read_body, read_head
+from api.requests import OWN_HEAD, read_body, read_head
 from api.settings import Settings
 from polka import bank_terms
 from polka.database import Pool
@@ -29,7 +29,7 @@ RETRY_SECONDS = 0.1
 FOLLOW_SECONDS = 2.0
 
 
-@patch("/banks/{name:str}", guards=[Needs(Scope.BANKS_WRITE)], opt={OWN_QUERY: True})
+@patch("/banks/{name:str}", guards=[Needs(Scope.BANKS_WRITE)], opt=OWN_HEAD)
 async def change_terms(
     request: Request[Any, Any, Any],
     name: FromPath[str],
@@ -46,8 +46,8 @@ async def change_terms(
     What changes nothing makes no new version. While the cache is away, payments that need a cap checked wait for it.
     """
     head = read_head(request.scope, settings.request_timeout_seconds)
-    await need(caller, known_banks, name)
-    change = read_patch(await read_body(request.receive))
+    await head.in_time(need(caller, known_banks, name))
+    change = problems.read(decode, await read_body(head, request.receive))
     await change_in_time(pool, name, change, caller.name, head.deadline)
     await have_followed(cache, await policies.read(pool), head.seconds_left)
     return as_json(await bank_with_terms(cache, pool, policies, name))
@@ -80,15 +80,6 @@ async def have_followed(cache: CacheClient, policy: Policy, seconds: float) -> N
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(min(seconds, FOLLOW_SECONDS)):
             await cache.order("/policy", PolicyToFollow, PolicyToFollow(policy.version))
-
-
-def read_patch(body: bytes) -> dict[str, Any]:
-    try:
-        return decode(body)
-    except RecursionError:
-        refuse(Refusal.MALFORMED, "The body is nested too deeply.")
-    except ValueError as error:
-        raise RefusedError(explain(error)) from None
 
 
 def terms_after(terms: Terms, change: dict[str, Any]) -> Terms:

@@ -1,4 +1,4 @@
-"""The cache answers whoever has its token; without one only whoever asks how it is."""
+"""The cache answers requests with its token."""
 
 import hmac
 import re
@@ -8,32 +8,45 @@ import msgspec
 from litestar.types import ASGIApp, Receive, Send
 
 from polka import keys
+from polka.headers import Fields, RepeatedError, fields_of
 
 OPEN = re.compile(r"/(health|metrics)(/|\Z)")
 """What needs no token."""
 
-BODY = msgspec.json.encode({"detail": "This needs the cache's token."})
-HEADERS = [
-    (b"content-type", b"application/json"),
-    (b"content-length", str(len(BODY)).encode()),
-    (b"www-authenticate", b'Bearer realm="polka cache"'),
-]
+CHALLENGE = (b"www-authenticate", b'Bearer realm="polka cache"')
 
 
 class Access:
-    """Lets requests pass that bear the token."""
+    """Lets requests with the token pass, or all requests if there is no token."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    def __init__(self, app: ASGIApp, token: str | None) -> None:
         self._app = app
-        self._token = token.encode()
+        self._token = token.encode() if token else None
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not OPEN.match(scope["path"]) and not self._has_token(scope):
-            await send({"type": "http.response.start", "status": 401, "headers": HEADERS})
-            await send({"type": "http.response.body", "body": BODY, "more_body": False})
+        try:
+            fields = fields_of(scope["headers"])
+        except RepeatedError as error:
+            await refuse(send, 400, str(error))
+            return
+        if not OPEN.match(scope["path"]) and not self._has_token(fields):
+            await refuse(send, 401, "This needs the cache's token.", CHALLENGE)
             return
         await self._app(scope, receive, send)
 
-    def _has_token(self, scope: Any) -> bool:
-        given = keys.bearer_token(scope["headers"])
+    def knows(self, scope: Any) -> bool:
+        """Whether the request has the token."""
+        return self._has_token(dict(scope["headers"]))
+
+    def _has_token(self, fields: Fields) -> bool:
+        if self._token is None:
+            return True
+        given = keys.bearer_token(fields)
         return given is not None and hmac.compare_digest(given, self._token)
+
+
+async def refuse(send: Send, status: int, detail: str, *headers: tuple[bytes, bytes]) -> None:
+    body = msgspec.json.encode({"detail": detail})
+    own = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": [*own, *headers]})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

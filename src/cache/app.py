@@ -13,6 +13,7 @@ from litestar.di import Provide
 from cache import balances, clearing, liquidity, overview, schedule
 from cache.access import Access
 from cache.auditing import audit_ledger
+from cache.bodies import BodyRequest
 from cache.flush import OutdatedError
 from cache.keeper import Keeper
 from cache.liquidity import show_liquidity, thin_liquidity
@@ -28,6 +29,7 @@ from polka.drain import Drain
 from polka.failure import OutdatedFailure
 from polka.instrumentation import Instrumented
 from polka.logs import log_failed_request
+from polka.methods import Methods
 from polka.metrics import show_pool, watch_loop
 from polka.server import Service
 from polka.traces import traced
@@ -80,6 +82,7 @@ async def app() -> AsyncIterator[Service]:
                         overview.get_overview,
                     ],
                     logging_config=None,
+                    request_class=BodyRequest,
                     exception_handlers={500: on_failure},
                     dependencies={
                         "keeper": Provide(lambda: keeper, sync_to_thread=False),
@@ -89,8 +92,9 @@ async def app() -> AsyncIterator[Service]:
                     openapi_config=None,
                 )
                 async with litestar.lifespan():
-                    guarded = Access(litestar, chosen.cache_token) if chosen.cache_token else litestar
-                    yield Service(Instrumented(traced(guarded)), Drain(chosen.drain_seconds), partial(obstacle, keeper))
+                    access = Access(Methods(litestar), chosen.cache_token)
+                    app = Instrumented(traced(access, access.knows))
+                    yield Service(app, Drain(chosen.drain_seconds), partial(obstacle, keeper))
     except OutdatedError:
         raise OutdatedFailure("Another cache has taken over; this one has written nothing since, and ends.") from None
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import msgspec
 
+from polka.headers import Fields
 from polka.transactions import BANK_NAME, POLKA, BankName
 
 PREFIX = "polka_"
@@ -102,9 +103,9 @@ def hash_of(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
 
 
-def bearer_token(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+def bearer_token(fields: Fields) -> bytes | None:
     """The token of `Authorization: Bearer …` (RFC 6750); None where there is no such header."""
-    for name, value in headers:
-        if name == b"authorization":
-            return value[7:].strip() if value[:7].lower() == b"bearer " else None
-    return None
+    value = fields.get(b"authorization")
+    if value is None or value[:7].lower() != b"bearer ":
+        return None
+    return value[7:].strip()

@@ -14,6 +14,7 @@ from litestar.di import NamedDependency, Provide
 from prometheus_client import CONTENT_TYPE_LATEST, disable_created_metrics, generate_latest
 
 from polka.logs import log_failed_request
+from polka.methods import Methods
 
 log = logging.getLogger(__name__)
 
@@ -62,10 +63,10 @@ def ready(obstacle: NamedDependency[Obstacle]) -> Response[dict[str, str]]:
     return Response({"status": "ready"})
 
 
-def app(obstacle: Obstacle) -> Litestar:
+def app(obstacle: Obstacle) -> Methods:
     """The app of the second port."""
     page = Page()
-    return Litestar(
+    litestar = Litestar(
         route_handlers=[metrics, live, ready],
         dependencies={
             "page": Provide(lambda: page, sync_to_thread=False),
@@ -75,6 +76,7 @@ def app(obstacle: Obstacle) -> Litestar:
         logging_config=None,
         openapi_config=None,
     )
+    return Methods(litestar)
 
 
 def on_failure(_: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:

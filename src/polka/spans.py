@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -87,16 +87,16 @@ class Spans:
         span = get_current_span()
         return span if span.is_recording() else None
 
-    def of_requests(self, app: ASGIApp) -> ASGIApp:
+    def of_requests(self, app: ASGIApp, knows: Callable[[Any], bool]) -> ASGIApp:
         async def traced(scope: Any, receive: Receive, send: Send) -> None:
             async def send_and_note(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     note_answer(span, scope, message["status"])
                 await send(message)
 
-            head = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
             attributes = {"http.request.method": scope["method"], "polka.request": request_id.get("")}
-            span = self._tracer.start_span(scope["method"], propagate.extract(head), SpanKind.SERVER, attributes)
+            parent = parent_of(scope) if knows(scope) else ROOT
+            span = self._tracer.start_span(scope["method"], parent, SpanKind.SERVER, attributes)
             with running(span):
                 await app(scope, receive, send_and_note)
 
@@ -156,6 +156,11 @@ class Spans:
             self._tracer.start_span(
                 "flush", ROOT, links=links, start_time=began, attributes={"polka.flush": number}
             ).end()
+
+
+def parent_of(scope: Any) -> Context:
+    """The context that a request's head names (W3C Trace Context)."""
+    return propagate.extract({name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]})
 
 
 @contextmanager

@@ -4,9 +4,9 @@ While they are off nothing of OpenTelemetry is imported, and each function here 
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 from litestar.types import ASGIApp
@@ -79,9 +79,12 @@ def opened(service: str) -> Iterator[None]:
         spans = None
 
 
-def traced(app: ASGIApp) -> ASGIApp:
-    """The app, with a span for each of its requests if traces are on."""
-    return spans.of_requests(app) if spans else app
+def traced(app: ASGIApp, knows: Callable[[Any], bool]) -> ASGIApp:
+    """The app, with a span for each of its requests if traces are on.
+
+    `knows` says of a request's scope whether its caller is known: only then the caller decides whether it is traced.
+    """
+    return spans.of_requests(app, knows) if spans else app
 
 
 def current() -> "Span | None":

@@ -1,0 +1,16 @@
+"""Bodies of requests to the cache."""
+
+from typing import Any
+
+from litestar import Request
+from litestar.exceptions import ClientException
+
+
+class BodyRequest(Request[Any, Any, Any]):
+    """A request whose JSON is the client's fault if it is nested too deeply."""
+
+    async def json(self) -> Any:
+        try:
+            return await super().json()
+        except RecursionError:
+            raise ClientException("The body is nested too deeply.") from None

@@ -1,0 +1,52 @@
+"""Header fields of a request, by name. A field that has one value must be there once. Pure."""
+
+from collections.abc import Iterable, Mapping
+
+SINGLE = frozenset(
+    (
+        b"authorization",
+        b"content-encoding",
+        b"content-length",
+        b"content-type",
+        b"host",
+        b"idempotency-key",
+        b"if-match",
+        b"origin",
+        b"request-timeout",
+        b"sec-fetch-site",
+        b"traceparent",
+        b"x-request-id",
+    )
+)
+"""All fields that Polka reads, but for those that are lists: `Accept` and `Cookie`."""
+
+Fields = Mapping[bytes, bytes]
+
+
+class RepeatedError(Exception):
+    """A field that has one value is there more than once."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name}: is given more than once.")
+        self.name = name
+
+
+def fields_of(headers: Iterable[tuple[bytes, bytes]]) -> Fields:
+    """The fields by name, in lower case. Of a list that is repeated the last line counts.
+
+    Raises:
+        RepeatedError: a field that has one value is repeated.
+    """
+    pairs = list(headers)
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        check_repeated([name for name, _ in pairs])
+    return fields
+
+
+def check_repeated(names: list[bytes]) -> None:
+    seen: set[bytes] = set()
+    for name in names:
+        if name in seen and name in SINGLE:
+            raise RepeatedError(name.decode().title())
+        seen.add(name)
