@@ -60,7 +60,10 @@ class Access:
         self._secret = secret  # which signs sessions of the console
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        if refused := await self._refusal(scope):
+        refused = self._read_head(scope)
+        if refused is None and not OPEN.match(scope["path"]):
+            refused = await self._admit(scope)
+        if refused is not None:
             await problems.send_answer(problems.encode(refused), send)
             return
         await self._app(scope, receive, send)
@@ -72,14 +75,14 @@ class Access:
         key = keys.bearer_token(dict(scope["headers"]))
         return key is not None and self._keyring.find(key) is not None
 
-    async def _refusal(self, scope: Any) -> Refused | None:
+    def _read_head(self, scope: Any) -> Refused | None:
         scope["arrived"] = asyncio.get_running_loop().time()
         scope["keyring"] = self._keyring
         try:
             scope["fields"] = fields_of(scope["headers"])
         except RepeatedError as error:
             return Refused(Refusal.INVALID, str(error), error.name)
-        return None if OPEN.match(scope["path"]) else await self._admit(scope)
+        return None
 
     async def _admit(self, scope: Any) -> Refused | None:
         """Why the request may not pass, the same for a key that never was and for a revoked one."""

@@ -1,6 +1,6 @@
 """Header fields of a request, by name. A field that has one value must be there once. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 SINGLE = frozenset(
     (
@@ -31,22 +31,21 @@ class RepeatedError(Exception):
         self.name = name
 
 
-def fields_of(headers: Iterable[tuple[bytes, bytes]]) -> Fields:
+def fields_of(headers: Collection[tuple[bytes, bytes]]) -> Fields:
     """The fields by name, in lower case. Of a list that is repeated the last line counts.
 
     Raises:
         RepeatedError: a field that has one value is repeated.
     """
-    pairs = list(headers)
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        check_repeated([name for name, _ in pairs])
+    fields = dict(headers)
+    if len(fields) != len(headers):
+        check_repeated(headers)
     return fields
 
 
-def check_repeated(names: list[bytes]) -> None:
+def check_repeated(headers: Iterable[tuple[bytes, bytes]]) -> None:
     seen: set[bytes] = set()
-    for name in names:
+    for name, _ in headers:
         if name in seen and name in SINGLE:
             raise RepeatedError(name.decode().title())
         seen.add(name)
