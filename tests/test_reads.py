@@ -1,11 +1,13 @@
 """Reads end: each has a deadline, a bounded queue, and a statement that ends with it."""
 
+import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
+from conftest import execute
 from front_door import fetch, refused
 from locks import Locked
 from services import Service, Services, client, payment, wait_for
@@ -60,7 +62,7 @@ def test_every_read_has_the_deadline_that_its_caller_names(services: Services) -
 
 
 def test_a_read_that_is_cut_off_ends_on_the_server_too(services: Services, api: Service) -> None:
-    assert fetch(services.database_url, SLOW) == []
+    asyncio.run(execute(services.database_url, SLOW))
     for _ in range(3):
         refused(client.get(f"{api.url}/clearing?timeout=300ms"), 504, "timeout")
     wait_for("no statement goes on", lambda: fetch(services.database_url, ACTIVE) == [(0,)])
@@ -68,7 +70,7 @@ def test_a_read_that_is_cut_off_ends_on_the_server_too(services: Services, api: 
 
 
 def test_as_many_reads_wait_as_may_and_more_are_refused_at_once(services: Services, api: Service) -> None:
-    assert fetch(services.database_url, SLOW) == []
+    asyncio.run(execute(services.database_url, SLOW))
     with ThreadPoolExecutor(8) as threads, httpx.Client(trust_env=False, headers=client.headers) as own:
         url = f"{api.url}/clearing?timeout=300s"
         waiting = [threads.submit(own.get, url, timeout=400) for _ in range(3)]
