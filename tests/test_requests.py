@@ -267,7 +267,7 @@ BODIES: list[tuple[str, str, Callable[[], Any]]] = [
     ("POST", "/keys", lambda: {"name": "late"}),
     ("POST", "/clearing", lambda: {"window": 1}),
 ]
-SCOPES = ("transactions:write", "transactions:read", "banks:write", "operate")
+SCOPES = ("transactions:write", "transactions:read", "banks:write", "operate", "keys:write")
 
 
 @pytest.mark.parametrize(("method", "path", "body"), BODIES)
