@@ -20,10 +20,9 @@ from committed import commit, transfer
 from conftest import execute
 from exposed import value
 from polka import audit_runs, audit_slices, checkpoint, database
-from polka.audit import CACHE_CHECK
+from polka.audit import CACHE_CHECK, Seen
 from polka.audit_rules import CHECKS
 from polka.audit_runs import Run
-from polka.checkpoint import Findings
 from proof import prove
 from services import Service, Services, client, payment, wait_for
 from test_across import converted  # noqa: F401  a fixture
@@ -38,8 +37,8 @@ WHERE table_schema = 'public' AND table_type = 'BASE TABLE' AND table_name NOT L
 """
 
 
-async def nothing_beside() -> Findings:
-    return {}
+async def nothing_beside() -> Seen:
+    return Seen({}, [])
 
 
 async def run(connection: asyncpg.Connection, again: int = AGAIN) -> Run:

@@ -20,7 +20,8 @@ async def list_audit_runs(
 ) -> Runs:
     """The last runs of the audit, the newest first, and how long ago the newest ended.
 
-    The cache runs it in the background; this asks the database. A run without `faults` has proved all that was posted
-    up to its flush. What it has found tells what must be and what is, in minor units, or 1 and 0 for yes and no.
+    The cache runs it in the background; this asks the database. A run without `faults` and `skipped` has proved all
+    that was posted up to its flush. What it has found tells what must be and what is, in minor units, or 1 and 0 for
+    yes and no. Checks that it could not make are in `skipped`, each with the reason.
     """
     return await audit_runs.list_runs(pool, limit)

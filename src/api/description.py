@@ -180,6 +180,7 @@ AUDIT_EXAMPLE = {
                     "found": "-1251",
                 }
             ],
+            "skipped": [],
             "verified_from": "2026-11-24T05:12:40.310552Z",
         }
     ],

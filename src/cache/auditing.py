@@ -8,9 +8,8 @@ from cache import metrics
 from cache.keeper import Keeper
 from cache.settings import Settings
 from polka import audit, audit_runs, checkpoint, database
-from polka.audit import CACHE_CHECK, Difference
+from polka.audit import CACHE_CHECK, Difference, Seen, Skipped
 from polka.audit_runs import Run
-from polka.checkpoint import Findings
 from polka.database import Connection, Pool
 
 log = logging.getLogger(__name__)
@@ -59,25 +58,32 @@ async def audit_once(settings: Settings, keeper: Keeper) -> Run:
         connection.terminate()
 
 
-async def compare_memory(connection: Connection, keeper: Keeper) -> Findings:
+async def compare_memory(connection: Connection, keeper: Keeper) -> Seen:
     """Compare what memory has posted with what is stored, some banks at a time, each at a flush that both have."""
     differences: list[Difference] = []
+    skipped: list[Skipped] = []
     after, last = "", ""
     while last is not None:
         last = await connection.fetchval(NEXT_BANK, after, BANKS_AT_ONCE - 1)
-        differences += await compare_banks(connection, keeper, after, last)
+        found = await compare_banks(connection, keeper, after, last)
+        if found is None:
+            skipped.append(Skipped(CACHE_CHECK, f"at no flush of {TRIES} were both, for banks after {after!r}"))
+        else:
+            differences += found
         after = last
-    return {CACHE_CHECK: differences} if differences else {}
+    return Seen({CACHE_CHECK: differences} if differences else {}, skipped)
 
 
-async def compare_banks(connection: Connection, keeper: Keeper, after: str, last: str | None) -> list[Difference]:
-    """Nothing while memory has another flush, or there is none: the next run looks again."""
+async def compare_banks(
+    connection: Connection, keeper: Keeper, after: str, last: str | None
+) -> list[Difference] | None:
+    """None where memory has another flush at each try, or there is none: these banks are skipped."""
     for _ in range(TRIES):
         stored = await connection.fetch(STORED, after, last)
         if keeper.service and keeper.service.ledger.flush == stored[0]["number"]:
             return audit.compare(keeper.service.ledger.posted(after, last), stored)
         await asyncio.sleep(RETRY_SECONDS)
-    return []
+    return None
 
 
 async def show_last(pool: Pool) -> None:
@@ -93,8 +99,11 @@ def show(run: Run) -> None:
     show_state(run)
     for finding in run.findings:
         log.error("audit: %s: %s is %s instead of %s", finding.check, finding.subject, finding.found, finding.expected)
+    for skipped in run.skipped:
+        log.warning("audit: %s: skipped: %s", skipped.check, skipped.reason)
 
 
 def show_state(run: Run) -> None:
     metrics.AUDIT_FAULTS.set(run.faults)
+    metrics.AUDIT_SKIPPED.set(len(run.skipped))
     metrics.AUDIT_COMPLETED.set(run.ended_at.timestamp())

@@ -62,6 +62,11 @@ AUDIT_FAULTS = Gauge(
     "polka_audit_faults", "What the last completed audit has found; 0 is clean. No number while there was none."
 )
 AUDIT_FAULTS.set(math.nan)
+AUDIT_SKIPPED = Gauge(
+    "polka_audit_skipped",
+    "Checks that the last completed audit has skipped, wholly or in part. No number while there was none.",
+)
+AUDIT_SKIPPED.set(math.nan)
 AUDIT_COMPLETED = Gauge(
     "polka_audit_completed_timestamp_seconds",
     "When the last audit was completed; 0 while there was none, no number where the cache runs none.",

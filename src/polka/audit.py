@@ -4,7 +4,7 @@ It says what differs and by how much.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -38,6 +38,24 @@ class Difference(msgspec.Struct, frozen=True):
     subject: str
     expected: int
     found: int
+
+
+Findings = Mapping[str, list[Difference]]
+"""What differs, by check; only those that have found something."""
+
+
+class Skipped(msgspec.Struct, frozen=True):
+    """A check that an audit has skipped, or a part of one, and why. It says nothing of what the check would find."""
+
+    check: str
+    reason: str
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What differs, by check, and which checks were skipped."""
+
+    findings: Findings
+    skipped: list[Skipped]
 
 
 class Audit(msgspec.Struct, frozen=True):

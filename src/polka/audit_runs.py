@@ -7,9 +7,9 @@ import asyncpg
 import msgspec
 
 from polka import audit_slices, checkpoint, database
-from polka.audit import Difference
+from polka.audit import Difference, Findings, Seen, Skipped
 from polka.audit_rules import CHECKS
-from polka.checkpoint import STEP_SECONDS, Findings, look_at
+from polka.checkpoint import STEP_SECONDS, look_at
 from polka.database import Connection, Pool
 
 FINDINGS_MAX = 100
@@ -46,8 +46,9 @@ BANKS_OF_ACCOUNTS = """
 """
 BANKS_ARE_KNOWN = "Whoever has a balance or terms is a bank, or Polka itself"
 RECORD = """
-INSERT INTO audit_runs (began_at, ended_at, flush, payments_new, payments_again, faults, findings, verified_from)
-VALUES ($1, now(), $2, $3, $4, $5, $6, $7) RETURNING *
+INSERT INTO audit_runs
+    (began_at, ended_at, flush, payments_new, payments_again, faults, findings, skipped, verified_from)
+VALUES ($1, now(), $2, $3, $4, $5, $6, $7, $8) RETURNING *
 """
 FORGET = "DELETE FROM audit_runs WHERE id < $1"
 RUNS = """
@@ -65,7 +66,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """A run of the audit, which proved all that was posted up to this flush, unless `faults` says otherwise.
+    """A run of the audit. It proved all that was posted up to this flush, unless it has `faults` or `skipped` checks.
 
     Of the payments, `payments_new` are those since the run before, and `payments_again` those that were proved again.
     Everything was proved from the first payment on since `verified_from`; null until that was done once.
@@ -78,6 +79,7 @@ class Run(msgspec.Struct, frozen=True):
     payments_again: int
     faults: int
     findings: list[Finding]
+    skipped: list[Skipped]
     verified_from: datetime | None
 
 
@@ -98,7 +100,7 @@ class Proved(msgspec.Struct, frozen=True):
     verified_from: datetime | None
 
 
-async def run(connection: Connection, payments_again: int, beside: Callable[[], Awaitable[Findings]]) -> Run:
+async def run(connection: Connection, payments_again: int, beside: Callable[[], Awaitable[Seen]]) -> Run:
     """Prove what is new, some of what is old, and what `beside` does; the run, as it is recorded.
 
     The first run proves everything, which takes as long as it takes.
@@ -108,14 +110,16 @@ async def run(connection: Connection, payments_again: int, beside: Callable[[], 
     """
     began_at = await connection.fetchval("SELECT now()")
     proved = await follow(connection, payments_again)
-    found = [proved.findings]
+    found, skipped = [proved.findings], []
     for of in audit_slices.ROWS:
-        found.append(await audit_slices.go_on(connection, of, payments_again))
+        slice_ = await audit_slices.go_on(connection, of, payments_again)
+        found.append(slice_.findings)
+        skipped += slice_.skipped
     with database.bounded(connection, STEP_SECONDS):
         found.append(await look_at(connection, {name: CHECKS[name] for name in CHECKS_OF_A_RUN}))
         found.append(await look_at(connection, {BANKS_ARE_KNOWN: CHECKS[BANKS_ARE_KNOWN]}, BANKS_OF_ACCOUNTS))
-    found.append(await beside())
-    return await record(connection, began_at, proved, merged(found))
+    seen = await beside()
+    return await record(connection, began_at, proved, merged([*found, seen.findings]), [*skipped, *seen.skipped])
 
 
 async def follow(connection: Connection, payments_again: int) -> Proved:
@@ -144,7 +148,9 @@ def merged(found: Iterable[Findings]) -> Findings:
     return {check: list(differences.values()) for check, differences in by_subject.items()}
 
 
-async def record(connection: Connection, began_at: datetime, proved: Proved, found: Findings) -> Run:
+async def record(
+    connection: Connection, began_at: datetime, proved: Proved, found: Findings, skipped: list[Skipped]
+) -> Run:
     findings = [
         Finding(check, one.subject, str(one.expected), str(one.found))
         for check, differences in found.items()
@@ -153,7 +159,7 @@ async def record(connection: Connection, began_at: datetime, proved: Proved, fou
     shown = msgspec.json.encode(findings[:FINDINGS_MAX]).decode()
     row = await connection.fetchrow(
         *(RECORD, began_at, proved.flush, proved.payments_new, proved.payments_again),
-        *(len(findings), shown, proved.verified_from),
+        *(len(findings), shown, msgspec.json.encode(skipped).decode(), proved.verified_from),
     )
     await connection.execute(FORGET, row["id"] - RUNS_KEPT)
     return run_of(row)
@@ -167,4 +173,5 @@ async def list_runs(pool: Pool, limit: int) -> Runs:
 
 def run_of(row: asyncpg.Record) -> Run:
     fields = {name: row[name] for name in Run.__struct_fields__}
-    return Run(**fields | {"findings": msgspec.json.decode(row["findings"], type=list[Finding])})
+    findings = msgspec.json.decode(row["findings"], type=list[Finding])
+    return Run(**fields | {"findings": findings, "skipped": msgspec.json.decode(row["skipped"], type=list[Skipped])})

@@ -6,12 +6,14 @@ A row that belongs to no batch is in no flush; what a window's payments net to i
 import msgspec
 
 from polka import database
+from polka.audit import Seen, Skipped
 from polka.audit_rules import CHECKS
-from polka.checkpoint import STEP_SECONDS, Findings, look_at
+from polka.checkpoint import STEP_SECONDS, look_at
 from polka.database import Connection
 
 WINDOW_PAYMENTS_MAX = 100_000
-"""The netting of a window with more payments is left to the whole audit: it takes all of them in one snapshot."""
+"""The netting of a window with more payments is skipped, and left to the whole audit: it takes all of them in one
+snapshot."""
 
 WINDOWS_MAX = 100
 """In one slice, however little is in them."""
@@ -24,6 +26,12 @@ CHECKS_OF_SLICES = {
         WHERE coalesce(batches.state, 'void') = 'void'
     """,
 }
+NETTING = "A closed window's netting is that of its payments"
+LARGE_WINDOWS = """
+SELECT id FROM windows
+WHERE id > ($1::text[])[1]::bigint AND id <= ($2::text[])[1]::bigint AND state <> 'open'
+AND (SELECT coalesce(sum(size), 0) FROM batches WHERE window_id = windows.id) > $3 ORDER BY id
+"""
 AFTER = "SELECT after FROM audit_slices WHERE of = $1"
 GO_ON = """
 INSERT INTO audit_slices (of, after) VALUES ($1, $2) ON CONFLICT (of) DO UPDATE SET after = excluded.after
@@ -108,20 +116,20 @@ ROWS = {
             SELECT * FROM window_netting WHERE window_id = ANY(ARRAY(SELECT id FROM windows))
         )
         """,
-        ("A closed window's netting is that of its payments",),
+        (NETTING,),
         ("nestloop",),
     ),
 }
 
 
-async def go_on(connection: Connection, of: str, rows_max: int) -> Findings:
+async def go_on(connection: Connection, of: str, rows_max: int) -> Seen:
     """Look at the next rows in one snapshot. It goes no further than what it has found."""
     with database.bounded(connection, STEP_SECONDS):
         async with connection.transaction(isolation="repeatable_read"):
             return await look_at_next(connection, of, rows_max)
 
 
-async def look_at_next(connection: Connection, of: str, rows_max: int) -> Findings:
+async def look_at_next(connection: Connection, of: str, rows_max: int) -> Seen:
     rows = ROWS[of]
     after = await connection.fetchval(AFTER, of) or rows.first
     end = await connection.fetchval(rows.end, after, rows_max - 1)
@@ -129,6 +137,14 @@ async def look_at_next(connection: Connection, of: str, rows_max: int) -> Findin
         await connection.execute(f"SET LOCAL enable_{join} = off")
     checks = {name: CHECKS_OF_SLICES[name] for name in rows.checks}
     findings = await look_at(connection, checks, rows.given, after, end or rows.last)
+    skipped = await large_windows(connection, after, end or rows.last) if of == "windows" else []
     if not findings:
         await connection.execute(GO_ON, of, end)
-    return findings
+    return Seen(findings, skipped)
+
+
+async def large_windows(connection: Connection, after: list[str], last: list[str]) -> list[Skipped]:
+    """The windows of the slice that are too large for one."""
+    rows = await connection.fetch(LARGE_WINDOWS, after, last, WINDOW_PAYMENTS_MAX)
+    reason = f"has more than {WINDOW_PAYMENTS_MAX:,} payments: `polka audit` proves it"
+    return [Skipped(NETTING, f"window {row['id']} {reason}") for row in rows]

@@ -20,13 +20,10 @@ import asyncpg
 import msgspec
 
 from polka import database
-from polka.audit import Difference, look
+from polka.audit import Findings, look
 from polka.audit_rules import ACCRUED, ALL_ENTRIES, CHECKS, NEW_TOTALS
 from polka.database import Connection
 from polka.transactions import POLKA
-
-Findings = Mapping[str, list[Difference]]
-"""What differs, by check; only those that have found something."""
 
 STEP_SECONDS = 60.0
 """Past it the connection is cut."""

@@ -516,6 +516,7 @@ class AuditRun(SQLModel, table=True):
     payments_again: int = Field(sa_column=Column(BigInteger, nullable=False))
     faults: int = Field(sa_column=Column(Integer, nullable=False))
     findings: list[Any] = Field(sa_column=Column(JSONB, nullable=False))
+    skipped: list[Any] = Field(sa_column=Column(JSONB, nullable=False, server_default="[]"))
     verified_from: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
 
 

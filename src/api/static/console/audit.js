@@ -27,6 +27,11 @@ export class Audit {
   }
 }
 
+function verdictOf(run) {
+  if (run.faults) return `${run.faults} faults`;
+  return run.skipped.length ? `${run.skipped.length} checks skipped` : "Clean";
+}
+
 function draw(run) {
   const place = find("audit");
   const key = run ? run.ended_at : "none";
@@ -36,12 +41,15 @@ function draw(run) {
     place.replaceChildren(make("p", "quiet", "Not run yet."));
     return;
   }
-  const verdict = make("p", run.faults ? "health bad" : "health good", run.faults ? `${run.faults} faults` : "Clean");
+  const verdict = make("p", run.faults || run.skipped.length ? "health bad" : "health good", verdictOf(run));
   const when = make("p", "quiet", `${(run.payments_new + run.payments_again).toLocaleString("en")} payments proved up to flush ${run.flush.toLocaleString("en")}, at ${since(run.ended_at)}.`);
   const findings = make("ul");
   for (const found of run.findings.slice(0, FINDINGS_SHOWN)) {
     findings.append(make("li", "", `${found.check}: ${found.subject} must be ${found.expected}, is ${found.found}`));
   }
+  for (const skipped of run.skipped.slice(0, FINDINGS_SHOWN)) {
+    findings.append(make("li", "", `${skipped.check}: ${skipped.reason}`));
+  }
   if (run.faults > FINDINGS_SHOWN) findings.append(make("li", "quiet", `and ${run.faults - FINDINGS_SHOWN} more: GET /audit`));
-  place.replaceChildren(verdict, when, ...(run.findings.length ? [findings] : []));
+  place.replaceChildren(verdict, when, ...(findings.children.length ? [findings] : []));
 }
