@@ -311,7 +311,7 @@ def test_a_connection_lost_at_the_commit_leaves_it_done_once(
 ) -> None:
     """Lost before the COMMIT, after it, or with a backend that lives on and commits later."""
     direct, services.database_url = services.database_url, wire.url
-    cleared = Cleared(services)
+    cleared = Cleared(services, POLKA_AUDIT_SECONDS="0")  # an audit commits, too
     cleared.pay(100)
     if step == "settle":
         cleared.close(1)

@@ -276,7 +276,7 @@ def test_a_connection_lost_at_the_commit_of_a_firing_leaves_it_done_once(
 
     wire.arm(fault, is_its_commit)
     services.database_url = wire.url
-    cache = services.another_cache(**scheduled.environ)
+    cache = services.another_cache(**scheduled.environ, POLKA_AUDIT_SECONDS="0")  # an audit commits, too
     assert wire.struck.wait(WAIT_SECONDS)
     if fault is Fault.DELAY:
         wire.release()
