@@ -1,15 +1,22 @@
-"""Connections to Postgres: every session is bounded in time, and a database that could lose a commit is refused."""
+"""Connections to Postgres: every session is bounded in time, and a database that could lose a commit is refused.
+
+A commit that waits for a synchronous standby is never cancelled by Polka: the server would answer as if the commit were
+replicated, with a warning alone.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypeVar
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TypeVar
 
 import asyncpg
 
+from polka import hosts
 from polka.database_errors import ERRORS as ERRORS
 from polka.database_errors import BusyError as BusyError
+from polka.database_errors import StandbyError as StandbyError
 from polka.database_errors import UnreachableError as UnreachableError
+from polka.database_errors import UnreplicatedError as UnreplicatedError
 from polka.database_errors import is_not_text as is_not_text
 from polka.database_errors import is_passing as is_passing
 from polka.database_errors import report as report
@@ -34,7 +41,6 @@ SESSION = {
     "client_connection_check_interval": "2s",
     "lock_timeout": "4s",
 }
-CONNECT_TIMEOUT_SECONDS = 5.0
 RETRY_SECONDS = 0.5
 WAITING_MAX = 1024
 """How many calls may wait for a connection of a pool."""
@@ -50,20 +56,9 @@ async def connect(
         TimeoutError: a server did not answer in time.
         asyncpg.PostgresError: the server refuses the session.
     """
-    return await _connect(
-        url,
-        server_settings={**_session(purpose, statement_timeout_seconds), **(settings or {})},
-        timeout=CONNECT_TIMEOUT_SECONDS,
+    return await hosts.connect(
+        url, server_settings={**_session(purpose, statement_timeout_seconds), **(settings or {})}
     )
-
-
-async def _connect(*arguments: Any, **options: Any) -> Connection:
-    try:
-        return await asyncpg.connect(*arguments, **options)
-    except TimeoutError:
-        raise
-    except OSError as error:
-        raise UnreachableError(str(error) or repr(error)) from error
 
 
 @asynccontextmanager
@@ -75,23 +70,37 @@ async def pool(
     settings: Mapping[str, str] | None = None,
     waiting_max: int = WAITING_MAX,
 ) -> AsyncIterator[Pool]:
-    """Sessions for reads and for what is rare."""
+    """Sessions for reads alone: one that takes too long is cancelled, which a write must never be (see `Writers`)."""
+    session = {**_session(purpose, statement_timeout_seconds), **(settings or {})}
+    async with _pool(url, size, session, statement_timeout_seconds + 1) as opened:
+        yield Pool(opened, waiting_max, statement_timeout_seconds + hosts.CONNECT_TIMEOUT_SECONDS)
 
+
+@asynccontextmanager
+async def writing_pool(url: str, purpose: str, size: int, statement_timeout_seconds: float) -> AsyncIterator[Pool]:
+    """Sessions for `Writers`."""
+    async with _pool(url, size, _session(purpose, statement_timeout_seconds), None) as opened:
+        yield Pool(opened, WAITING_MAX, statement_timeout_seconds + hosts.CONNECT_TIMEOUT_SECONDS)
+
+
+@asynccontextmanager
+async def _pool(
+    url: str, size: int, session: Mapping[str, str], command_timeout_seconds: float | None
+) -> AsyncIterator[asyncpg.Pool]:
     async def keep(_: Connection) -> None: ...
 
     opened = asyncpg.create_pool(
         url,
         min_size=0,
         max_size=size,
-        timeout=CONNECT_TIMEOUT_SECONDS,
-        command_timeout=statement_timeout_seconds + 1,
-        server_settings={**_session(purpose, statement_timeout_seconds), **(settings or {})},
+        connect=hosts.connect,
+        command_timeout=command_timeout_seconds,
+        server_settings=dict(session),
         reset=keep,
-        connect=_connect,
     )
     async with opened:
         try:
-            yield Pool(opened, waiting_max, statement_timeout_seconds + CONNECT_TIMEOUT_SECONDS)
+            yield opened
         finally:
             opened.terminate()
 
@@ -103,12 +112,59 @@ def _session(purpose: str, statement_timeout_seconds: float) -> Mapping[str, str
 
 @contextmanager
 def bounded(connection: Connection, seconds: float) -> Iterator[None]:
-    """Give what the block says to the server this long; past it the connection is cut, and the block fails."""
-    timer = asyncio.get_running_loop().call_later(seconds, connection.terminate)
+    """Give the block's statements this long; past it the connection is cut, and the block fails. See also `watched`."""
+    timer = asyncio.get_running_loop().call_later(seconds, cut, connection)
     try:
-        yield
+        with watched(connection):
+            yield
     finally:
         timer.cancel()
+
+
+@contextmanager
+def watched(connection: Connection) -> Iterator[None]:
+    """See that what the block commits is replicated, where the database waits for standbys.
+
+    The connection is cut where the block is cancelled. It is cut too when its server has become read-only: the next
+    one finds the server that is not.
+
+    Raises:
+        UnreplicatedError: the wait of a commit was cancelled.
+    """
+    warnings: list[str] = []
+
+    def hear(_: Connection, message: asyncpg.PostgresLogMessage) -> None:
+        if is_cancelled_wait(message):
+            warnings.append(str(message))
+
+    connection.add_log_listener(hear)
+    try:
+        yield
+    except (asyncio.CancelledError, TimeoutError):
+        cut(connection)  # at once: asyncpg is about to have the server cancel what it waits for
+        raise
+    except Exception as error:
+        if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+            cut(connection)
+        if not warnings:
+            raise
+    finally:
+        with suppress(asyncpg.InterfaceError):
+            connection.remove_log_listener(hear)
+    if warnings:
+        cut(connection)
+        raise UnreplicatedError(warnings[0])
+
+
+def cut(connection: Connection) -> None:
+    """Close the connection without a word to the server."""
+    with suppress(asyncpg.InterfaceError):  # a pool takes back what is cut, and then allows no use of it
+        connection.terminate()
+
+
+def is_cancelled_wait(message: asyncpg.PostgresLogMessage) -> bool:
+    """Whether the server reports a commit that did not wait for its standby to the end. Its text may be translated."""
+    return bool(message.severity_en == "WARNING" and message.server_source_function == "SyncRepWaitForLSN")
 
 
 async def check(url: str, allow_lossy: bool = False) -> str:
@@ -164,6 +220,8 @@ async def reach(url: str) -> Connection:
 
 
 def no_answer(error: Exception) -> Failure:
+    if isinstance(error, StandbyError):
+        return NotYetFailure(str(error))
     reason = str(error) or type(error).__name__
     kind = Failure if isinstance(error, ValueError) else NotYetFailure  # a url that is wrong stays so
     return kind(f"The database does not answer: {reason.splitlines()[0]}")
@@ -174,11 +232,14 @@ async def session(url: str) -> AsyncIterator[Connection]:
     """A session for a command.
 
     Raises:
-        Failure: the database does not answer.
+        Failure: the database does not answer, or may lose what was written in a failover.
     """
     connection = await reach(url)
     try:
-        yield connection
+        with watched(connection):
+            yield connection
+    except UnreplicatedError as error:
+        raise Failure(f"What was written may not be replicated: {error}") from error
     finally:
         await connection.close()
 

@@ -14,11 +14,26 @@ class UnreachableError(Exception):
     """There is no connection to the database."""
 
 
+class StandbyError(UnreachableError):
+    """A server answers, but accepts no writes."""
+
+
+class UnreplicatedError(Exception):
+    """A commit returned, but its wait for a synchronous standby was cancelled: a failover may lose it."""
+
+
 class BusyError(UnreachableError):
     """Too many requests wait for a connection of the pool. Nothing was begun."""
 
 
-ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, UnreachableError, TimeoutError)
+ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    UnreachableError,
+    UnreplicatedError,
+    TimeoutError,
+)
 """Everything that a call to the database may raise. An `OSError` is not among these: files raise it, too.
 
 An internal error of asyncpg is what it raises when the server goes down in the middle of an answer.

@@ -28,10 +28,6 @@ async def seed(database_url: str, banks: int, accounts: int, currency: str = "US
     Raises:
         Failure: the database does not answer.
     """
-    connection = await database.reach(database_url)
-    try:
-        async with connection.transaction():
-            await connection.execute(BANKS, banks)
-            await connection.execute(ACCOUNTS, banks, accounts, currency)
-    finally:
-        await connection.close()
+    async with database.session(database_url) as connection, connection.transaction():
+        await connection.execute(BANKS, banks)
+        await connection.execute(ACCOUNTS, banks, accounts, currency)
