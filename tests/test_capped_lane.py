@@ -21,6 +21,7 @@ from api.settings import Settings
 from cache import flush
 from locks import until_waiting
 from polka.transactions import Party, Payment
+from polka.writers import open_writers
 from test_posting import MARK, SLOW_COMMITS, accepted, is_commit, key, pay, stored
 from test_reservations import CAP, cap
 from waiting import WAIT_SECONDS
@@ -71,9 +72,11 @@ async def start(database_url: str, connection: asyncpg.Connection, cache: Cache)
             chosen = Settings(database_url=url, **settings)
             transport = httpx.MockTransport(cache)
             client = await stack.enter_async_context(httpx.AsyncClient(base_url="http://cache", transport=transport))
-            policies = Policies()
-            await policies.read(connection)
-            return await stack.enter_async_context(open_posting(chosen, CacheClient(client, transport, 0, 1), policies))
+            writers = await stack.enter_async_context(open_writers(url, "tests", 2, chosen.commit_timeout_seconds))
+            policies = Policies(writers)
+            await policies.read_by(connection)
+            reaching = CacheClient(client, transport, 0, 1)
+            return await stack.enter_async_context(open_posting(chosen, writers, reaching, policies))
 
         yield start
 
@@ -308,6 +311,6 @@ async def test_a_payment_that_waits_for_the_cache_is_decided_anew_once_the_cap_i
     waiting = asyncio.create_task(posting.post(pay(1), key(1), 20))
     await until(lambda: posting._capped.is_unchecked)
     await cap(connection, None)
-    await posting._policies.read(connection)
+    await posting._policies.read_by(connection)
     accepted(await waiting)
     assert cache.asked == []

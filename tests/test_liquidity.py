@@ -331,9 +331,7 @@ async def test_samples_are_thinned_with_age_and_the_newest_stays(
     for currency, times in ages.items():
         for number, age in enumerate(times):
             await samples.record(connection, {currency: Figures(0, 1, 0)}, now - age, number)
-    pool = await asyncpg.create_pool(database_url, min_size=1, max_size=1)
-    await liquidity.thin(pool)
-    await pool.close()
+    await liquidity.thin(connection)
     left = {
         (resolution, currency): [
             row["owed"]

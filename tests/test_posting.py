@@ -23,7 +23,9 @@ from api.refusals import Refusal, Refused
 from api.settings import Settings
 from locks import until_waiting
 from polka import database
+from polka.policy import Agreed, Policy, Terms
 from polka.transactions import POLKA, Party, Payment, Transaction
+from polka.writers import open_writers
 from waiting import WAIT_SECONDS
 from wire import Fault, Wire
 
@@ -46,9 +48,11 @@ async def start(database_url: str, connection: asyncpg.Connection) -> AsyncItera
             chosen = Settings(database_url=url, **settings)
             transport = httpx.MockTransport(cache)
             client = await stack.enter_async_context(httpx.AsyncClient(base_url="http://cache", transport=transport))
-            policies = Policies()
-            await policies.read(connection)
-            return await stack.enter_async_context(open_posting(chosen, CacheClient(client, transport, 0, 1), policies))
+            writers = await stack.enter_async_context(open_writers(url, "tests", 2, chosen.commit_timeout_seconds))
+            policies = Policies(writers)
+            await policies.read_by(connection)
+            reaching = CacheClient(client, transport, 0, 1)
+            return await stack.enter_async_context(open_posting(chosen, writers, reaching, policies))
 
         yield start
 
@@ -110,6 +114,17 @@ async def test_the_same_key_twice_in_one_batch_pays_once(start: Apis, connection
     assert len({accepted(outcome).transaction.id for outcome in outcomes}) == 10
     assert [accepted(outcome).replayed for outcome in outcomes].count(False) == 10
     assert len(await stored(connection)) == 10
+
+
+async def test_a_policy_that_went_back_is_followed(start: Apis, caplog: pytest.LogCaptureFixture) -> None:
+    posting = await start()
+    suspended = Agreed(Terms(suspended="sending"), 7, None)
+    posting._policies.current = Policy(7, {"bank1": suspended, "bank3": suspended})  # as known before a restore
+    accepted(await posting.post(pay(), None, 5))
+    posting._policies.current = Policy(7, {"bank3": suspended})
+    accepted(await posting.post(pay(), None, 5))
+    assert posting._policies.current == Policy(0)
+    assert caplog.messages.count("the database has lost changes of terms: version 0 is in force after 7") == 2
 
 
 def bulk() -> Bulk:

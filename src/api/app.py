@@ -51,6 +51,7 @@ from polka.methods import Methods
 from polka.metrics import show_pool, watch_loop
 from polka.server import Service
 from polka.traces import traced
+from polka.writers import open_writers
 
 ROUTES = [
     health.hello,
@@ -90,6 +91,10 @@ ROUTES = [
 ]
 
 
+WRITERS = 2
+"""Sessions of one process for what is written beside its lanes."""
+
+
 @asynccontextmanager
 async def app() -> AsyncIterator[Service]:
     """The app of one process, with its connections open and its writer at work.
@@ -110,11 +115,12 @@ async def app() -> AsyncIterator[Service]:
             search.SESSION,
             chosen.queue_reads_max,
         ) as search_pool,
+        open_writers(chosen.database_url, "api writes", WRITERS, chosen.commit_timeout_seconds) as writers,
         cache_client.connect(chosen) as cache,
-        policies.open_policies(pool) as policy,
-        posting.open_posting(chosen, cache, policy) as poster,
+        policies.open_policies(writers) as policy,
+        posting.open_posting(chosen, writers, cache, policy) as poster,
         open_keyring(chosen, pool) as keyring,
-        open_key_uses(pool) as key_uses,
+        open_key_uses(writers) as key_uses,
         open_exchange(chosen, pool) as exchange,
         background(watch_loop()),
     ):
@@ -137,6 +143,7 @@ async def app() -> AsyncIterator[Service]:
                 "pool": Provide(lambda: pool, sync_to_thread=False),
                 "search_pool": Provide(lambda: search_pool, sync_to_thread=False),
                 "search": Provide(search.Search, sync_to_thread=False),
+                "writers": Provide(lambda: writers, sync_to_thread=False),
                 "policies": Provide(lambda: policy, sync_to_thread=False),
                 "cache": Provide(lambda: cache, sync_to_thread=False),
                 "known_banks": Provide(lambda: known_banks, sync_to_thread=False),

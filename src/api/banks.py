@@ -18,11 +18,12 @@ from api.problems import refuse
 from api.refusals import Refusal
 from api.requests import read_json
 from polka import database, positions
-from polka.database import Pool
+from polka.database import Connection, Pool
 from polka.keys import Caller, Scope
 from polka.policy import Fee, Interest, MinorUnits, Suspended, TermsPatch
 from polka.positions import PAGE_MAX, AsOf, Position
 from polka.transactions import POLKA, BankName, is_bank_name
+from polka.writers import Writers
 
 After = Annotated[str, QueryParameter(description="Answer what comes behind this name.", max_length=64)]
 Limit = Annotated[int, QueryParameter(description="The most to answer.", ge=1, le=PAGE_MAX)]
@@ -30,6 +31,7 @@ Limit = Annotated[int, QueryParameter(description="The most to answer.", ge=1, l
 
 TERMS_SECONDS = 1.0
 
+OPEN = "INSERT INTO banks (name) VALUES ($1) ON CONFLICT DO NOTHING RETURNING name"
 EXISTS = "SELECT 1 FROM banks WHERE name = $1"
 
 
@@ -89,15 +91,19 @@ async def list_banks(
 
 
 @post("/banks", guards=[Needs(Scope.BANKS_WRITE)])
-async def open_bank(request: Request[Any, Any, Any], pool: NamedDependency[Pool]) -> Response[NewBank]:
+async def open_bank(request: Request[Any, Any, Any], writers: NamedDependency[Writers]) -> Response[NewBank]:
     """Open a bank. Its accounts open with their first payments."""
     data = await read_json(request, decode)
     if data.name == POLKA:
         refuse(Refusal.CONFLICT, f"name: {POLKA} is Polka's own name.", "name")
-    statement = "INSERT INTO banks (name) VALUES ($1) ON CONFLICT DO NOTHING RETURNING name"
-    if not await pool.fetchval(statement, data.name):
+    if not await writers.do(insert_bank, data.name):
         refuse(Refusal.CONFLICT, f"name: there is a bank {data.name} already.", "name")
     return Response(data, status_code=201, headers={"Location": f"/banks/{quote(data.name)}"})
+
+
+async def insert_bank(connection: Connection, name: str) -> bool:
+    """Open the bank; False if it was open before."""
+    return bool(await connection.fetchval(OPEN, name))
 
 
 @get("/banks/{name:str}", guards=[Needs(Scope.TRANSACTIONS_READ)])
@@ -157,7 +163,7 @@ async def bank_with_terms(cache: CacheClient, pool: Pool, policies: Policies, na
     held = msgspec.json.decode(await position(cache, pool, name), type=dict[str, msgspec.Raw])
     with contextlib.suppress(*database.ERRORS):
         async with asyncio.timeout(TERMS_SECONDS):
-            await policies.read(pool)
+            await policies.read()
     agreed = policies.current.agreed(name)
     terms = {field: getattr(agreed.terms, field) for field in TermsPatch.__struct_fields__}
     return msgspec.json.encode({**held, **terms, "terms_version": agreed.version, "terms_since": agreed.since})

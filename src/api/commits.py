@@ -11,7 +11,8 @@ import msgspec
 from api.batches import Batch
 from api.operations import Key, Results
 from api.refusals import Refused
-from polka.database import Connection, Pool
+from polka import barrier
+from polka.database import Connection
 from polka.rates import Converted
 from polka.transactions import Party, Transaction, across
 
@@ -105,12 +106,12 @@ ON CONFLICT DO NOTHING
 OUTDATED_EPOCH = "PK002"
 """The SQLSTATE of a commit whose reservation was made by a cache that another one has taken over from."""
 
-ANSWERS = """
+ANSWERS = barrier.after("""
 SELECT k.caller, k.key, encode(k.fingerprint, 'hex') AS fingerprint, k.refusal, k.items, v.*
 FROM unnest($1::text[], $2::text[]) AS asked (caller, key)
 JOIN idempotency_keys k USING (caller, key)
 LEFT JOIN transaction_versions v ON v.id = k.transaction AND v.version = k.version
-"""
+""")
 
 FIRST_VERSIONS = "SELECT * FROM transaction_versions WHERE id = ANY($1::uuid[]) AND version = 1"
 
@@ -145,7 +146,7 @@ async def commit(connection: Connection, batch: Batch) -> datetime:
     return at
 
 
-async def take_keys(pool: Pool, taken: Iterable[tuple[Key, str, Refused | list[Any]]]) -> None:
+async def take_keys(connection: Connection, taken: Iterable[tuple[Key, str, Refused | list[Any]]]) -> None:
     """Take keys for answers that no batch goes with: each with its fingerprint, and a refusal, or those of all items.
 
     A key that has an answer keeps it. Waits for a commit in flight that holds one of the keys.
@@ -156,7 +157,7 @@ async def take_keys(pool: Pool, taken: Iterable[tuple[Key, str, Refused | list[A
         else (*key, fingerprint, None, encode(answer))
         for key, fingerprint, answer in taken
     ]
-    await pool.execute(TAKE_KEYS, *map(list, zip(*rows, strict=True)))
+    await connection.execute(TAKE_KEYS, *map(list, zip(*rows, strict=True)))
 
 
 def is_outdated(error: Exception) -> bool:
@@ -164,31 +165,33 @@ def is_outdated(error: Exception) -> bool:
     return getattr(error, "sqlstate", None) == OUTDATED_EPOCH
 
 
-async def answers(pool: Pool, keys: Iterable[Key]) -> dict[Key, Answer]:
+async def answers(connection: Connection, keys: Iterable[Key]) -> dict[Key, Answer]:
     """The first answer of each of these keys that has one, whatever became of its transactions since."""
     asked = list(keys)
-    rows = await pool.fetch(ANSWERS, [caller for caller, _ in asked], [key for _, key in asked])
-    return {(row["caller"], row["key"]): Answer(row["fingerprint"], await first_answer(pool, row)) for row in rows}
+    rows = await connection.fetch(ANSWERS, [caller for caller, _ in asked], [key for _, key in asked])
+    return {
+        (row["caller"], row["key"]): Answer(row["fingerprint"], await first_answer(connection, row)) for row in rows
+    }
 
 
-async def first_answer(pool: Pool, row: asyncpg.Record) -> Transaction | Results | Refused:
+async def first_answer(connection: Connection, row: asyncpg.Record) -> Transaction | Results | Refused:
     if row["refusal"] is not None:
         return Refused.of(msgspec.json.decode(row["refusal"]))
     if row["items"] is not None:
-        return await results(pool, msgspec.json.decode(row["items"]))
+        return await results(connection, msgspec.json.decode(row["items"]))
     return transaction_of(row)
 
 
-async def results(pool: Pool, items: list[Any]) -> Results:
+async def results(connection: Connection, items: list[Any]) -> Results:
     """The results of a bulk request, from what its key's row keeps of them."""
-    rows = await pool.fetch(FIRST_VERSIONS, [item for item in items if isinstance(item, str)])
+    rows = await connection.fetch(FIRST_VERSIONS, [item for item in items if isinstance(item, str)])
     made = {str(row["id"]): transaction_of(row) for row in rows}
     return [made[item] if isinstance(item, str) else Refused.of(item) for item in items]
 
 
-async def versions(pool: Pool, ids: Iterable[str]) -> dict[str, int]:
+async def versions(connection: Connection, ids: Iterable[str]) -> dict[str, int]:
     """The newest version of each of these transactions."""
-    return dict(await pool.fetch(VERSIONS, list(ids)))
+    return dict(await connection.fetch(VERSIONS, list(ids)))
 
 
 def transaction_of(row: asyncpg.Record) -> Transaction:

@@ -8,7 +8,7 @@ from itertools import islice
 
 from polka import api_keys, database
 from polka.background import background
-from polka.database import Pool
+from polka.writers import Writers
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +20,9 @@ KEYS_MAX = 10_000
 
 
 @asynccontextmanager
-async def open_key_uses(pool: Pool) -> AsyncIterator["KeyUses"]:
+async def open_key_uses(writers: Writers) -> AsyncIterator["KeyUses"]:
     """Uses that are recorded once a minute, and at the end."""
-    uses = KeyUses(pool)
+    uses = KeyUses(writers)
     async with background(uses.run()):
         yield uses
     await uses.record()
@@ -31,8 +31,8 @@ async def open_key_uses(pool: Pool) -> AsyncIterator["KeyUses"]:
 class KeyUses:
     """The ids of the keys that were used since the last record. There are no more of them than keys."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, writers: Writers) -> None:
+        self._writers = writers
         self._used: set[str] = set()
         self.note = self._used.add
 
@@ -50,7 +50,7 @@ class KeyUses:
         self._used.difference_update(ids)
         try:
             async with asyncio.timeout(RECORD_TIMEOUT_SECONDS):
-                await api_keys.record_uses(self._pool, ids)
+                await self._writers.do(api_keys.record_uses, ids)
         except database.ERRORS as error:
             database.report(log, "the uses of keys could not be recorded", error)
             self._used.update(ids)

@@ -13,11 +13,13 @@ from api.access import EVERYBODY, UNKNOWN_KEY, Needs
 from api.problems import RefusedError, refuse
 from api.refusals import Refusal
 from api.requests import read_json
+from api.transactions import read_id
 from polka import api_keys
 from polka.api_keys import ApiKey, NotMade
 from polka.database import Pool
 from polka.keys import Caller, NewKey, Scope
 from polka.positions import PAGE_MAX
+from polka.writers import Writers
 
 
 class MadeKey(msgspec.Struct, frozen=True):
@@ -41,7 +43,7 @@ class ApiKeys(msgspec.Struct, frozen=True):
 
 @post("/keys", guards=[Needs(Scope.KEYS_WRITE)])
 async def create_key(
-    request: Request[Any, Any, Any], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
+    request: Request[Any, Any, Any], caller: NamedDependency[Caller], writers: NamedDependency[Writers]
 ) -> Response[MadeKey]:
     """Make a key. It is told this once; only its hash is kept.
 
@@ -54,7 +56,7 @@ async def create_key(
         field, reason = beyond
         refuse(Refusal.FORBIDDEN, f"{field}: {reason}.", field)
     key = api_keys.new_key()
-    made = await api_keys.create(pool, key, data, None if caller is EVERYBODY else UUID(caller.id))
+    made = await writers.do(api_keys.create, key, data, None if caller is EVERYBODY else UUID(caller.id))
     match made:
         case NotMade.UNKNOWN_BANK:
             refuse(Refusal.UNKNOWN_BANK, f"bank: there is no bank {data.bank}.", "bank")
@@ -82,12 +84,10 @@ async def list_keys(
 
 
 @delete("/keys/{key_id:str}", status_code=200, guards=[Needs(Scope.KEYS_WRITE)])
-async def revoke_key(key_id: FromPath[str], pool: NamedDependency[Pool]) -> ApiKey:
+async def revoke_key(key_id: FromPath[str], writers: NamedDependency[Writers]) -> ApiKey:
     """Have a key refused, by every api within a second. One that was revoked before stays so."""
-    try:
-        revoked = await api_keys.revoke(pool, UUID(key_id))
-    except ValueError:
-        revoked = None
+    found = read_id(key_id)
+    revoked = await writers.do(api_keys.revoke, found) if found else None
     if revoked is None:
         refuse(Refusal.NOT_FOUND, "There is no key with this id.")
     return revoked

@@ -6,6 +6,7 @@ The protocol is described in docs/posting.md; what must not be left out is said 
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import OrderedDict
@@ -28,10 +29,10 @@ from api.refusals import Refusal, Refused
 from api.settings import Settings
 from polka import bank_terms, batches, database, traces
 from polka.background import background
-from polka.database import Connection, Pool
+from polka.database import Connection
 from polka.messages import Reserved
-from polka.metrics import show_pool
 from polka.policy import Policy
+from polka.writers import Patience, Writers
 
 log = logging.getLogger(__name__)
 
@@ -45,31 +46,30 @@ TRY_AGAIN = (
 RETRY_SECONDS = 0.2
 ASK_AGAIN_SECONDS = 0.05
 DRAIN_SECONDS = 10.0
-SETTLING_CONNECTIONS = 2
 FREE_WAIT, CAPPED_WAIT = (metrics.QUEUE_WAIT_SECONDS.labels(lane) for lane in ("free", "capped"))
 
 
 @asynccontextmanager
-async def open_posting(settings: Settings, cache: CacheClient, policies: Policies) -> AsyncIterator["Posting"]:
-    """Writers at work, with connections of their own: no reader holds them up. At the end they settle what is open."""
-    seconds = settings.commit_timeout_seconds
-    async with database.pool(settings.database_url, "api settling", SETTLING_CONNECTIONS, seconds) as pool:
-        show_pool("api settling", pool)
-        posting = Posting(settings, pool, cache, policies)
-        async with background(posting.run()):
-            yield posting
-            await posting.settled()
+async def open_posting(
+    settings: Settings, writers: Writers, cache: CacheClient, policies: Policies
+) -> AsyncIterator["Posting"]:
+    """Lanes at work, with connections of their own: no reader holds them up. At the end they settle what is open."""
+    posting = Posting(settings, writers, cache, policies)
+    async with background(posting.run()):
+        yield posting
+        await posting.settled()
 
 
 class Posting:
     """What writes in an api process: its two lanes, and what is known of recent keys.
 
-    Whatever else is to be asked or said goes through its `pool`, beside the lanes.
+    Its `writers` ask and record the rest, beside the lanes.
     """
 
-    def __init__(self, settings: Settings, pool: Pool, cache: CacheClient, policies: Policies) -> None:
+    def __init__(self, settings: Settings, writers: Writers, cache: CacheClient, policies: Policies) -> None:
         self._settings = settings
-        self._pool = pool
+        self._writers = writers
+        self._patience = Patience(settings.commit_timeout_seconds + 1)
         self._cache = cache
         self._policies = policies
         self._free = Lane(settings, "free", "api writer")
@@ -117,8 +117,12 @@ class Posting:
 
     async def known(self, key: Key, fingerprint: str) -> Outcome | None:
         """What the key's first request was answered with, if it was: looked up ahead of a large request."""
-        answer = (await commits.answers(self._pool, [key])).get(key)
+        answer = await self.answer_of(key)
         return replay(answer, fingerprint) if answer else None
+
+    async def answer_of(self, key: Key) -> Answer | None:
+        """What the key's first request was answered with, if it was."""
+        return (await self._writers.do(commits.answers, [key])).get(key)
 
     async def refuse(self, fingerprint: str, key: Key | None, refused: Refused, timeout_seconds: float) -> Outcome:
         """Answer with this refusal, unless the key has an answer already.
@@ -138,16 +142,26 @@ class Posting:
             for key, fingerprint, no in refused
             if key
         ]
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                if keyed:
-                    await commits.take_keys(self._pool, keyed)
-                known = await commits.answers(self._pool, [key for key, _, _ in keyed]) if keyed else {}
-        except TimeoutError:
-            return [OUTCOME_UNKNOWN_IN_TIME] * len(refused)
-        except database.ERRORS as error:
-            database.report(log, "refusals could not be recorded", error)
-            return [unrecorded(error)] * len(refused)
+
+        is_begun = False
+
+        async def take_keys(connection: Connection) -> dict[Key, Answer]:
+            nonlocal is_begun
+            is_begun = True
+            await commits.take_keys(connection, keyed)
+            return await commits.answers(connection, [key for key, _, _ in keyed])
+
+        known: dict[Key, Answer] = {}
+        if keyed:
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    known = await self._writers.do(take_keys)
+            except TimeoutError:
+                return [OUTCOME_UNKNOWN_IN_TIME if is_begun else TIMEOUT] * len(refused)
+            except database.ERRORS as error:
+                database.report(log, "refusals could not be recorded", error)
+                unknown = is_begun and database.is_passing(error)
+                return [OUTCOME_UNKNOWN if unknown else unrecorded(error)] * len(refused)
         return [replay(known[key], fingerprint) if key else first_answer(no) for key, fingerprint, no in refused]
 
     async def _refuse_by_policy(self, operation: Operation, key: Key | None, timeout_seconds: float) -> Outcome:
@@ -156,7 +170,7 @@ class Posting:
         deadline = loop.time() + timeout_seconds
         try:
             async with asyncio.timeout_at(deadline):
-                policy = await self._policies.read(self._pool)
+                policy = await self._policies.read()
         except TimeoutError:
             return TIMEOUT
         except database.ERRORS as error:
@@ -337,7 +351,7 @@ class Posting:
             if reserved is not None:
                 if reserved.refused is not None:
                     return reserved
-                await self._policies.try_reading(self._pool)
+                await self._policies.try_reading()
             await asyncio.sleep(ASK_AGAIN_SECONDS)
             is_outdated = reserved is not None or self._policies.current is not wish.pending[0].policy
             if is_outdated or not any(one.waiters for one in wish.pending):
@@ -360,8 +374,7 @@ class Posting:
     async def _commit(self, connection: Connection, batch: Batch) -> None:
         began = time.perf_counter()
         try:
-            seconds = self._settings.commit_timeout_seconds + 1
-            with traces.part("commit", batch.id), database.bounded(connection, seconds):
+            with traces.part("commit", batch.id), self._patience.bounds(connection):
                 at = await commits.commit(connection, batch)
         except database.ERRORS as error:
             await self._after_failure(connection, batch, error)
@@ -434,7 +447,7 @@ class Posting:
         """Find out what became of a commit whose answer was lost."""
         while True:
             try:
-                row = await batches.settle(self._pool, batch.id)
+                row = await self._writers.do(batches.settle, batch.id)
             except database.ERRORS as error:
                 database.report(log, "a batch is not settled yet", error, **batch.names())
                 await asyncio.sleep(RETRY_SECONDS)
@@ -450,8 +463,7 @@ class Posting:
         keys = [pending.key for pending in batch.pending if pending.key]
         changes = [pending.operation.old.id for pending in batch.pending if isinstance(pending.operation, Change)]
         try:
-            versions = await commits.versions(self._pool, changes) if changes else {}
-            known = await commits.answers(self._pool, keys) if keys else {}
+            versions, known = await self._writers.do(what_became, changes, keys)
         except database.ERRORS as error:
             database.report(log, "keys could not be looked up", error, **batch.names())
             self._answer(batch.pending, unrecorded(error))
@@ -502,13 +514,23 @@ class Posting:
 
     async def settled(self) -> None:
         """Wait until no commit's outcome is unknown, for a while: after that only the database knows."""
-        for lane in self.lanes:
-            async with lane.collecting, lane.committing:
-                pass  # a commit in flight has ended
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                for lane in self.lanes:
+                    async with lane.collecting, lane.committing:
+                        pass  # a commit in flight has ended
         if self._settling:
             _, unsettled = await asyncio.wait(self._settling, timeout=DRAIN_SECONDS)
             for task in unsettled:
                 task.cancel()
+
+
+async def what_became(
+    connection: Connection, changes: Sequence[str], keys: Sequence[Key]
+) -> tuple[dict[str, int], dict[Key, Answer]]:
+    """The newest versions of payments, and the answers of keys."""
+    versions = await commits.versions(connection, changes) if changes else {}
+    return versions, await commits.answers(connection, keys) if keys else {}
 
 
 def first_answer(no: No) -> Outcome:

@@ -24,6 +24,7 @@ from polka.database import Pool
 from polka.keys import Caller, Scope
 from polka.messages import PolicyToFollow
 from polka.policy import Policy, Terms, TermsError, amended
+from polka.writers import Writers
 
 RETRY_SECONDS = 0.1
 FOLLOW_SECONDS = 2.0
@@ -36,6 +37,7 @@ async def change_terms(
     caller: NamedDependency[Caller],
     cache: NamedDependency[CacheClient],
     pool: NamedDependency[Pool],
+    writers: NamedDependency[Writers],
     known_banks: NamedDependency[KnownBanks],
     policies: NamedDependency[Policies],
     settings: NamedDependency[Settings],
@@ -48,12 +50,12 @@ async def change_terms(
     head = read_head(request.scope, settings.request_timeout_seconds)
     await head.in_time(need(caller, known_banks, name))
     change = problems.read(decode, await read_body(head, request.receive))
-    await change_in_time(pool, name, change, caller.name, head.deadline)
-    await have_followed(cache, await policies.read(pool), head.seconds_left)
+    await change_in_time(writers, name, change, caller.name, head.deadline)
+    await have_followed(cache, await policies.read(), head.seconds_left)
     return as_json(await bank_with_terms(cache, pool, policies, name))
 
 
-async def change_in_time(pool: Pool, bank: str, change: dict[str, Any], by: str, deadline: float) -> None:
+async def change_in_time(writers: Writers, bank: str, change: dict[str, Any], by: str, deadline: float) -> None:
     """Make the change as soon as commits in flight allow it: each attempt waits for them for a short while.
 
     Raises:
@@ -61,12 +63,12 @@ async def change_in_time(pool: Pool, bank: str, change: dict[str, Any], by: str,
     """
     loop = asyncio.get_running_loop()
     while True:
-        agreed = await bank_terms.of_bank(pool, bank)
+        agreed = await writers.do(bank_terms.of_bank, bank)
         terms = terms_after(agreed.terms, change)
         if terms == agreed.terms:
             return
         try:
-            if await bank_terms.change(pool, bank, agreed, terms, by):
+            if await writers.do(bank_terms.change, bank, agreed, terms, by):
                 return
         except asyncpg.LockNotAvailableError:
             pass

@@ -10,10 +10,12 @@ from litestar import MediaType, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
-from api import answers, commits
+from api import answers
 from api.access import Needs
 from api.commits import transaction_of
 from api.operations import Key
+from api.payments import Payments
+from api.posting import Posting
 from api.problems import RefusedError, refuse
 from api.refusals import Refusal, Refused
 from api.requests import KEY_LENGTH_MAX
@@ -55,23 +57,24 @@ class History(msgspec.Struct, frozen=True):
 async def find_transaction(
     caller: NamedDependency[Caller],
     pool: NamedDependency[Pool],
+    payments: NamedDependency[Payments],
     idempotency_key: Annotated[str | None, QueryParameter(max_length=KEY_LENGTH_MAX)] = None,
 ) -> Response[bytes]:
     """The latest transaction; with `idempotency_key`, what became of the caller's request that bore it."""
     if idempotency_key is not None:
-        return await find_answer(pool, (caller.name, idempotency_key), caller)
+        return await find_answer(payments.posting, pool, (caller.name, idempotency_key), caller)
     row = await (pool.fetchrow(LATEST_OF_BANK, caller.bank) if caller.bank else pool.fetchrow(LATEST))
     if row is None:
         refuse(Refusal.NOT_FOUND, "There is no transaction yet.")
     return as_json(transaction_of(row))
 
 
-async def find_answer(pool: Pool, key: Key, caller: Caller) -> Response[bytes]:
+async def find_answer(posting: Posting, pool: Pool, key: Key, caller: Caller) -> Response[bytes]:
     """The first answer of the key, with what is known by now of the batch's posting."""
-    known = await commits.answers(pool, [key])
-    if not known:
+    known = await posting.answer_of(key)
+    if known is None:
         refuse(Refusal.NOT_FOUND, "No request with this idempotency key was recorded.", "idempotency_key")
-    match known.popitem()[1].outcome:
+    match known.outcome:
         case Refused() as refused:
             raise RefusedError(refused)
         case Transaction() as transaction:

@@ -33,8 +33,12 @@ from polka.methods import Methods
 from polka.metrics import show_pool, watch_loop
 from polka.server import Service
 from polka.traces import traced
+from polka.writers import open_writers
 
 log = logging.getLogger(__name__)
+
+WRITERS = 2
+"""Sessions for what is written beside the flushes."""
 
 
 @asynccontextmanager
@@ -49,17 +53,20 @@ async def app() -> AsyncIterator[Service]:
     schedule.check(settings.variable("clearing_schedule"), chosen.clearing_schedule)
     await database.check(chosen.database_url, chosen.allow_lossy_database)
     try:
-        async with database.pool(chosen.database_url, "cache", 4, chosen.flush_timeout_seconds) as pool:
+        async with (
+            database.pool(chosen.database_url, "cache", 4, chosen.flush_timeout_seconds) as pool,
+            open_writers(chosen.database_url, "cache writes", WRITERS, chosen.flush_timeout_seconds) as writers,
+        ):
             show_pool("cache", pool)
-            keeper = Keeper(chosen, pool)
+            keeper = Keeper(chosen, writers)
             refresher = Refresher(chosen)
             watch = Watch(settings.own_name(chosen.name))
             async with (
                 background(keeper.run()),
-                background(prune_keys(chosen, pool)),
-                background(net_windows(chosen, pool)),
+                background(prune_keys(chosen, writers)),
+                background(net_windows(chosen, pool, writers)),
                 background(show_liquidity(keeper, chosen.metrics_banks_max)),
-                background(thin_liquidity(pool)),
+                background(thin_liquidity(writers)),
                 background(refresher.run()),
                 background(read_database(pool)),
                 background(audit_ledger(chosen, keeper, pool)),

@@ -25,11 +25,12 @@ from cache.schedule import Schedule
 from cache.settings import Settings
 from polka import bank_terms, batches, database, traces
 from polka.background import background
-from polka.database import Connection, Pool
+from polka.database import Connection
 from polka.liquidity import Sample
 from polka.messages import Asked, Reserved, Told
 from polka.positions import AsOf
 from polka.windows import Conflict, Window
+from polka.writers import Writers
 
 log = logging.getLogger(__name__)
 
@@ -84,10 +85,10 @@ class Service:
 class Keeper:
     """The one who changes the ledger. `service` is None while it starts, and nobody is answered then."""
 
-    def __init__(self, settings: Settings, pool: Pool) -> None:
+    def __init__(self, settings: Settings, writers: Writers) -> None:
         self.service: Service | None = None
         self._settings = settings
-        self._pool = pool
+        self._writers = writers
         self._epoch: int | None = None
         self._payments_max = settings.flush_payments_max
         self._flushed_at = time.monotonic()
@@ -305,7 +306,7 @@ class Keeper:
 
     async def _settle_batch(self, service: Service, batch: UUID) -> None:
         try:
-            row = await batches.settle(self._pool, batch)
+            row = await self._writers.do(batches.settle, batch)
         except database.ERRORS as error:
             database.report(log, "a batch is not settled yet", error, batch=str(batch))
             state, number = "unknown", 0

@@ -13,11 +13,12 @@ from cache import metrics
 from cache.balances import serving
 from cache.keeper import Keeper, Service, as_of
 from polka import database, positions
-from polka.database import Pool
+from polka.database import Connection
 from polka.exposures import Exposure, Exposures, exposure
 from polka.liquidity import KEPT, concentration, nearest
 from polka.policy import BASIS_POINTS
 from polka.positions import PAGE_MAX
+from polka.writers import Writers
 
 log = logging.getLogger(__name__)
 
@@ -84,16 +85,16 @@ def show_balances(balances: Iterable[tuple[str, str, int]]) -> None:
         metrics.BALANCES.labels(bank, currency).set(balance)
 
 
-async def thin_liquidity(pool: Pool) -> None:
+async def thin_liquidity(writers: Writers) -> None:
     """Delete samples that are old for their resolution, for ever."""
     while True:
         try:
-            await thin(pool)
+            await writers.do(thin)
         except database.ERRORS as error:
             database.report(log, "the history of liquidity could not be thinned", error)
         await asyncio.sleep(THIN_SECONDS)
 
 
-async def thin(pool: Pool) -> None:
+async def thin(connection: Connection) -> None:
     for resolution, kept in KEPT.items():
-        await pool.execute(THIN, resolution, kept)
+        await connection.execute(THIN, resolution, kept)

@@ -13,6 +13,7 @@ from cache.settings import Settings
 from polka import database
 from polka.database import Connection, Pool
 from polka.netting import Flows, Netting, movements
+from polka.writers import Writers
 
 log = logging.getLogger(__name__)
 
@@ -30,17 +31,22 @@ ON CONFLICT DO NOTHING
 IS_NETTED = "UPDATE windows SET is_netted = true WHERE id = $1"
 
 
-async def net_windows(settings: Settings, pool: Pool) -> None:
+async def net_windows(settings: Settings, pool: Pool, writers: Writers) -> None:
     """Look for closed windows without figures as often as there is a flush, for ever."""
     while True:
         try:
-            async with pool.acquire() as connection:
-                while (window := await connection.fetchval(UNNETTED)) is not None:
-                    await keep(connection, window, await net(connection, window))
-                    metrics.NETTED.inc()
+            while (window := await pool.fetchval(UNNETTED)) is not None:
+                await net_window(window, pool, writers)
+                metrics.NETTED.inc()
         except database.ERRORS as error:
             database.report(log, "netting figures could not be worked out", error)
         await asyncio.sleep(settings.flush_seconds)
+
+
+async def net_window(window: int, pool: Pool, writers: Writers) -> None:
+    async with pool.acquire() as connection:
+        figures = await net(connection, window)
+    await writers.do(keep, window, figures)
 
 
 async def net(connection: Connection, window: int) -> list[Netting]:

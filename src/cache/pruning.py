@@ -6,7 +6,8 @@ import logging
 from cache import metrics
 from cache.settings import Settings
 from polka import database
-from polka.database import Pool
+from polka.database import Connection
+from polka.writers import Writers
 
 log = logging.getLogger(__name__)
 
@@ -22,21 +23,21 @@ DELETE FROM idempotency_keys WHERE (caller, key) IN (
 """
 
 
-async def prune_keys(settings: Settings, pool: Pool) -> None:
+async def prune_keys(settings: Settings, writers: Writers) -> None:
     """Delete old keys for ever; their transactions stay."""
     seconds = settings.idempotency_key_seconds
     while True:
         try:
-            while (pruned := await prune(pool, seconds)) == KEYS_MAX:
+            while (pruned := await writers.do(prune, seconds)) == KEYS_MAX:
                 log.info("%d idempotency keys are pruned, and more are to come", pruned)
         except database.ERRORS as error:
             database.report(log, "idempotency keys could not be pruned", error)
         await asyncio.sleep(min(INTERVAL_SECONDS, seconds))
 
 
-async def prune(pool: Pool, seconds: float) -> int:
+async def prune(connection: Connection, seconds: float) -> int:
     """Delete some keys that are older, oldest first, and say how many."""
-    status: str = await pool.execute(PRUNE, seconds, KEYS_MAX)
+    status: str = await connection.execute(PRUNE, seconds, KEYS_MAX)
     pruned = int(status.removeprefix("DELETE "))
     metrics.PRUNED_KEYS.inc(pruned)
     return pruned

@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
+from polka import barrier
 from polka.database import Connection, Pool
 from polka.policy import NOTHING_AGREED, Agreed, Fee, Interest, Policy, Terms
 
@@ -17,13 +18,16 @@ OF_BANK = """
 SELECT version, in_force_from, caps, suspended, fees, interest FROM bank_terms WHERE bank = $1
 ORDER BY version DESC LIMIT 1
 """
-NEWER = """
+VERSION = "SELECT version FROM policy"
+NEWER = barrier.after("""
 SELECT policy.version AS current, latest.* FROM policy LEFT JOIN (
     SELECT DISTINCT ON (bank) * FROM bank_terms WHERE version > $1
     ORDER BY bank, version DESC
 ) latest ON true
-"""
+""")
 CHANGE = "SELECT polka_change_terms($1, $2, $3, $4, $5, $6, $7)"
+NOTHING_KNOWN = Policy(-1)
+"""No commit that was decided under it is accepted."""
 STALE_POLICY = "PK001"
 """The SQLSTATE of a commit that was decided under another version of the policy than the one in force."""
 
@@ -35,12 +39,17 @@ async def of_bank(connection: Connection | Pool, bank: str) -> Agreed:
 
 
 async def newest(connection: Connection | Pool, known: Policy) -> Policy:
-    """The policy in force, read as what is new since another version of it."""
-    rows = await connection.fetch(NEWER, known.version)
-    if rows[0]["current"] == known.version:
+    """The policy in force, read as what is new since the version that is known.
+
+    An earlier version than that is in force after a failover or a restore that lost changes. It is read as a whole.
+    """
+    version = await connection.fetchval(VERSION)
+    if version == known.version:
         return known
+    since = known if version > known.version else NOTHING_KNOWN
+    rows = await connection.fetch(NEWER, since.version)
     new = {row["bank"]: agreed_of(row) for row in rows if row["bank"] is not None}
-    return Policy(rows[0]["current"], {**known.banks, **new})
+    return Policy(rows[0]["current"], {**since.banks, **new})
 
 
 async def change(connection: Connection | Pool, bank: str, seen: Agreed, terms: Terms, by: str) -> int | None:

@@ -6,8 +6,11 @@ What that needs is imported when it is needed: it takes half of the time in whic
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polka import database, rate_sets
+from polka import barrier, database, rate_sets
 from polka.migrations import REVISION
+
+REVISION_FOUND = barrier.after("SELECT version_num FROM alembic_version")
+"""With a barrier, because nobody hears the warnings that Alembic's own commits may return with."""
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -36,11 +39,8 @@ async def migrate(url: str, allow_lossy: bool = False) -> str:
     from sqlalchemy.ext.asyncio import create_async_engine
     from sqlalchemy.pool import NullPool
 
-    connection = await database.reach(url)
-    try:
+    async with database.session(url) as connection:
         await database.check_durable(connection, allow_lossy)
-    finally:
-        await connection.close()
     engine = create_async_engine(
         "postgresql+asyncpg://", async_creator=lambda: database.connect(url, "migrate"), poolclass=NullPool
     )
@@ -48,11 +48,8 @@ async def migrate(url: str, allow_lossy: bool = False) -> str:
         await migrating.run_sync(lambda sync: command.upgrade(config(sync), "head"))
         await migrating.commit()
     await engine.dispose()
-    connection = await database.reach(url)
-    try:
-        revision = str(await database.revision_of(connection))
+    async with database.session(url) as connection:
+        revision = str(await connection.fetchval(REVISION_FOUND))
         if revision == REVISION:
             await rate_sets.store_recorded(connection)
-        return revision
-    finally:
-        await connection.close()
+    return revision
