@@ -26,7 +26,7 @@ class Wire:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        self._socket = Path(parse_qs(parts.query)["host"][0]) / ".s.PGSQL.5432"
+        self.point(url)
         self._listener = socket.create_server(("127.0.0.1", 0))
         port = self._listener.getsockname()[1]
         self.url = f"postgresql://postgres@127.0.0.1:{port}{parts.path}?sslmode=disable"
@@ -41,6 +41,10 @@ class Wire:
         self.struck = threading.Event()
         self.done = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def point(self, url: str) -> None:
+        """Connect new clients to the Postgres of this URL; those that are connected stay where they are."""
+        self._socket = Path(parse_qs(urlsplit(url).query)["host"][0]) / ".s.PGSQL.5432"
 
     def arm(self, fault: Fault, matches: Matches, then_refuse: bool = False) -> None:
         """Do this to the first message from now on that matches; `then_refuse` cuts all other connections with it."""
@@ -81,7 +85,12 @@ class Wire:
                     shut(client)
                     continue
                 server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                server.connect(str(self._socket))
+                try:
+                    server.connect(str(self._socket))
+                except OSError:
+                    shut(client)
+                    shut(server)
+                    continue
                 self._open += [client, server]
                 cut = threading.Event()
                 threading.Thread(target=self._to_server, args=(client, server, cut), daemon=True).start()
