@@ -25,6 +25,7 @@ from polka.instrumentation import Instrumented
 from polka.processes import Process
 from polka.server import Service
 from polka.up import HOST, Running, answers
+from polka.writers import open_writers
 
 
 @post("/transaction", status_code=201)
@@ -39,7 +40,8 @@ async def app() -> AsyncIterator[Service]:
     async with (
         database.pool(chosen.database_url, "no-op", 1, chosen.commit_timeout_seconds) as pool,
         open_keyring(chosen, pool) as keyring,
-        open_key_uses(pool) as uses,
+        open_writers(chosen.database_url, "no-op writes", 1, chosen.commit_timeout_seconds) as writers,
+        open_key_uses(writers) as uses,
         litestar.lifespan(),
     ):
         limits = Limits(chosen.rate_per_second, chosen.rate_burst)
