@@ -61,6 +61,21 @@ def snapshots(url: str, headers: dict[str, str] | None = None, **params: str) ->
         yield within(WAIT_SECONDS, response.iter_lines())
 
 
+def test_the_address_alone_leads_browsers_to_the_console_and_tells_programs_where_all_is(polka: Running) -> None:
+    """Without a key. A program that takes anything is none of a browser."""
+    browsers = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+    led = httpx.get(f"{polka.url}/", headers={"Accept": browsers}, trust_env=False)
+    assert (led.status_code, led.headers["location"]) == (303, "/console")
+    for accept in ("*/*", "application/json", "application/json, text/html;q=0.5"):
+        told = httpx.get(f"{polka.url}/", headers={"Accept": accept}, trust_env=False)
+        assert told.status_code == 200
+        assert told.headers["vary"] == "Accept"
+        assert told.json()["name"] == "polka"
+        for path in told.json()["links"].values():
+            assert httpx.get(f"{polka.url}{path}", trust_env=False).status_code == 200
+    refused(httpx.get(f"{polka.url}/nothing", trust_env=False), 401, "unauthorized")
+
+
 def opening(url: str, headers: dict[str, str]) -> httpx.Response:
     """The answer to whoever opens a stream, which is not read."""
     with httpx.stream(

@@ -168,6 +168,48 @@ def test_axe_finds_no_serious_problem_and_nothing_sticks_out(page: webdriver.Chr
     assert [(one["id"], [node["target"] for node in one["nodes"]]) for one in serious] == []
 
 
+LONG_BANK, LONG_ACCOUNT = "W" * 64, "W" * 34
+CUT = """
+const [name, list] = [arguments[0], document.getElementById("positions")];
+const scroll = list.closest(".scroll");
+const cells = Array.from(list.tBodies[0].rows, (row) => Array.from(row.cells));
+const payments = document.getElementById("payments").closest(".scroll");
+const first = cells.map(([cell]) => cell).find((cell) => cell.title === name);
+return {
+    bars: cells.map((row) => row[1].firstElementChild.getBoundingClientRect().width),
+    isWithin: scroll.scrollWidth <= scroll.clientWidth && payments.scrollWidth <= payments.clientWidth,
+    isCut: first.scrollWidth > first.clientWidth && getComputedStyle(first).textOverflow === "ellipsis",
+    page: document.documentElement.scrollWidth,
+};
+"""
+
+
+@pytest.mark.parametrize("width", [1280, 768, 390])
+def test_the_longest_name_is_cut_and_hides_nothing_of_other_banks(
+    page: webdriver.Chrome, polka: Running, width: int
+) -> None:
+    """Its row, and that of every other bank, has its bar and its figures in sight, and no table has to be scrolled."""
+    client.post(f"{polka.url}/banks", json={"name": LONG_BANK})
+    response = client.post(
+        f"{polka.url}/transaction",
+        json=payment(12_345_678) | {"sender": {"bank": LONG_BANK, "account": LONG_ACCOUNT}},
+    )
+    assert response.status_code == 201
+    chromium.show(page, width, 1400, "light")
+    wait_for("the bank is shown", lambda: LONG_BANK in [row[0] for row in table(page, "positions")])
+    wait_for("the payment is shown", lambda: any(LONG_ACCOUNT in row[1] for row in table(page, "payments")))
+    found = page.execute_script(CUT, LONG_BANK)
+    assert found["page"] == width
+    assert found["isWithin"]
+    assert found["isCut"]
+    assert min(found["bars"]) >= 60
+
+
+def test_a_browser_at_the_address_alone_is_led_to_the_console(page: webdriver.Chrome, polka: Running) -> None:
+    page.get(f"{polka.url}/")
+    assert page.current_url == f"{polka.url}/console"
+
+
 def test_without_a_good_key_it_asks_for_one(browser: webdriver.Chrome, page: webdriver.Chrome, polka: Running) -> None:
     page.get(f"{polka.url}/console#key=polka_{'0' * 40}")
     wait_for("it asks", lambda: "not valid" in text(page, "refused"))

@@ -120,6 +120,7 @@ def bank_body() -> dict[str, str]:
 Row = tuple[Scope | None, Callable[[Running], str], Any, int, int]
 """The scope that the route needs, a request, and its status for operators and for bank1 where they have the scope."""
 TABLE: dict[tuple[str, str], Row] = {
+    ("GET", "/"): (None, at("/"), None, 200, 200),
     ("GET", "/hello"): (None, at("/hello"), None, 200, 200),
     ("GET", "/health/live"): (None, at("/health/live"), None, 404, 404),
     ("GET", "/health/ready"): (None, at("/health/ready"), None, 404, 404),

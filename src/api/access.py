@@ -21,7 +21,7 @@ from polka import keys
 from polka.headers import RepeatedError, fields_of
 from polka.keys import Caller, Scope
 
-OPEN = re.compile(r"/(hello|health|metrics|schema)(/|\Z)|/console(/|/[\w-]+\.\w+)?\Z")
+OPEN = re.compile(r"/\Z|/(hello|health|metrics|schema)(/|\Z)|/console(/|/[\w-]+\.\w+)?\Z")
 """What needs no key: the console's files say nothing of what it shows."""
 EVENTS = "/console/events"
 READING = ("GET", "HEAD", "OPTIONS")

@@ -18,6 +18,7 @@ from api import (
     console,
     currencies,
     drills,
+    front,
     health,
     keys,
     liquidity,
@@ -54,6 +55,7 @@ from polka.traces import traced
 from polka.writers import open_writers
 
 ROUTES = [
+    front.show_front,
     health.hello,
     health.elsewhere,
     payments.post_transaction,

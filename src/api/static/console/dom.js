@@ -36,11 +36,12 @@ export function rows(table, items, keyOf, create, fill) {
   for (const row of there.values()) row.remove();
 }
 
-/** A row whose first cell is its heading; each further class is another cell. */
+/** A row whose first cell is its heading, which is cut where it is long; each further class is another cell. */
 export function newRow(heading, ...classNames) {
   const row = document.createElement("tr");
-  const first = make("th", "", heading);
+  const first = make("th", "name", heading);
   first.scope = "row";
+  first.title = heading;
   row.append(first, ...classNames.map((className) => make("td", className)));
   return row;
 }

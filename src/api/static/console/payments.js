@@ -31,6 +31,7 @@ function create(payment, isNew) {
 
 function party(cell, bank, account) {
   cell.replaceChildren(make("b", "", bank), " ", make("span", "quiet", account));
+  cell.title = `${bank} ${account}`;
 }
 
 function fill(row, payment) {

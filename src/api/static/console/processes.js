@@ -22,7 +22,7 @@ export class Processes {
 
 function create(process) {
   const row = newRow(process.name, "", "number", "number slim", "number slim", "quiet slim", "quiet spare");
-  if (process.pid) row.cells[0].title = `Process ${process.pid}`;
+  if (process.pid) row.cells[0].title = `${process.name}, process ${process.pid}`;
   return row;
 }
 
