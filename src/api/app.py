@@ -44,6 +44,7 @@ from api.payments import FastLane, Payments
 from api.pulse import Heart
 from api.readiness import Readiness
 from api.settings import Settings
+from api.turns import Turns
 from polka import bounds, database, settings
 from polka.background import background
 from polka.drain import Drain
@@ -130,6 +131,7 @@ async def app() -> AsyncIterator[Service]:
         show_pool("api search", search_pool)
         known_banks = KnownBanks(pool)
         limits = Limits(chosen.rate_per_second, chosen.rate_burst)
+        turns = Turns()
         drain = Drain(chosen.drain_seconds)
         paying = Payments(poster, known_banks, exchange, chosen.request_timeout_seconds)
         name = settings.own_name(chosen.name)
@@ -155,6 +157,7 @@ async def app() -> AsyncIterator[Service]:
                 "feed": Provide(lambda: feed, sync_to_thread=False),
                 "keyring": Provide(lambda: keyring, sync_to_thread=False),
                 "limits": Provide(lambda: limits, sync_to_thread=False),
+                "turns": Provide(lambda: turns, sync_to_thread=False),
                 "caller": Provide(access.provide_caller),
             },
             request_max_body_size=bounds.BODY_BYTES_MAX,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Set
 from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -32,7 +33,7 @@ Limit = Annotated[int, QueryParameter(description="The most to answer.", ge=1, l
 TERMS_SECONDS = 1.0
 
 OPEN = "INSERT INTO banks (name) VALUES ($1) ON CONFLICT DO NOTHING RETURNING name"
-EXISTS = "SELECT 1 FROM banks WHERE name = $1"
+EXIST = "SELECT name FROM banks WHERE name = ANY($1)"
 
 
 class NewBank(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,12 +67,13 @@ class KnownBanks:
 
     async def exists(self, name: str) -> bool:
         """Whether there is such a bank, asked of the database where it is not known here."""
-        if name in self._names:
-            return True
-        if not is_bank_name(name) or not await self._pool.fetchval(EXISTS, name):
-            return False
-        self._names.add(name)
-        return True
+        await self.meet({name})
+        return name in self._names
+
+    async def meet(self, names: Set[str]) -> None:
+        """Ask the database which of those names that are not known here are banks, in one query."""
+        if strangers := [name for name in names - self._names if is_bank_name(name)]:
+            self._names.update(row["name"] for row in await self._pool.fetch(EXIST, strangers))
 
 
 @get("/banks", guards=[Needs(Scope.TRANSACTIONS_READ)])

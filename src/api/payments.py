@@ -1,5 +1,6 @@
 """Payments: `POST /transaction`, the hot route, and the checks of whatever pays."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -73,8 +74,17 @@ class Payments:
 
     async def unknown_bank(self, payment: Payment | Transaction) -> Refused | None:
         """That a side of the payment is of no bank."""
+        await self.meet_banks([payment])
+        return self.stranger(payment)
+
+    async def meet_banks(self, payments: Iterable[Payment | Transaction]) -> None:
+        """Look up the banks of these payments that are not known here, in one query."""
+        await self._known_banks.meet({party.bank for one in payments for party in (one.sender, one.receiver)})
+
+    def stranger(self, payment: Payment | Transaction) -> Refused | None:
+        """That a side of the payment is of no bank, where all of its banks have been looked up."""
         for field, party in (("sender.bank", payment.sender), ("receiver.bank", payment.receiver)):
-            if not await self._known_banks.exists(party.bank):
+            if not self._known_banks.has(party.bank):
                 return Refused(Refusal.UNKNOWN_BANK, f"{field}: there is no bank {party.bank}.", field)
         return None
 
