@@ -26,6 +26,10 @@ class World(msgspec.Struct, frozen=True):
     banks: int = 20
     accounts: int = 1_000
 
+    def drawn(self) -> tuple[int, int]:
+        """The banks, and the accounts of each."""
+        return self.banks, self.accounts // self.banks
+
     def __str__(self) -> str:
         return f"{self.banks:,} banks with {self.accounts:,} accounts in all"
 
@@ -46,11 +50,15 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class Client:
-    """Sends payments to one address and counts what was accepted. No key is sent twice."""
+    """Sends payments to one address and counts what was accepted. No key is sent twice.
 
-    def __init__(self, url: str, world: World, key: str) -> None:
+    `sender` is the number of the bank that sends all payments; with 0 each has another one.
+    """
+
+    def __init__(self, url: str, world: World, key: str, sender: int = 0) -> None:
         self.answered = 0
         self._key = key
+        self._sender = sender
         self._url = url
         self._world = world
 
@@ -89,6 +97,13 @@ class Client:
         self.answered += load.requests
         return load
 
+    async def press_bulks(self, connections: int, payments: int, seconds: int) -> Load:
+        """Send so many payments a request for this long, whatever is answered; with the statuses."""
+        arguments = [next(seeds), *self._world.drawn(), self._key, self._sender, payments]
+        load = await run(f"{self._url}/transactions", "bulks", connections, seconds, arguments)
+        self.answered += payments * load.statuses.get(201, 0)
+        return load
+
     async def _send(
         self,
         connections: int,
@@ -97,9 +112,8 @@ class Client:
         counts_statuses: bool = False,
         rest_milliseconds: int = 0,
     ) -> Load:
-        world = self._world
-        drawn = [next(seeds), world.banks, world.accounts // world.banks]
-        arguments = [*drawn, self._key, payments_max, int(counts_statuses), rest_milliseconds]
+        limits = [payments_max, int(counts_statuses), rest_milliseconds]
+        arguments = [next(seeds), *self._world.drawn(), self._key, *limits, self._sender]
         return await run(f"{self._url}/transaction", "payments", connections, seconds, arguments)
 
 

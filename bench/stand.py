@@ -10,6 +10,7 @@ import msgspec
 from polka import api_keys, audit, database, migrate, postgres
 from polka.demo import free_layout, posted
 from polka.failure import Failure
+from polka.keys import NewKey
 from polka.up import Running, Say, up
 
 
@@ -97,6 +98,14 @@ async def new_key(running: Running) -> str:
     """An operator's key for the load."""
     async with database.session(running.database_url) as connection:
         return await api_keys.create_operators(connection, "bench")
+
+
+async def bank_key(running: Running, bank: str) -> str:
+    """A key that acts for this bank alone."""
+    key = api_keys.new_key()
+    async with database.session(running.database_url) as connection:
+        await api_keys.create(connection, key, NewKey("bench", bank))
+    return key
 
 
 async def prove(subject: str, running: Running, answered: int = 0, stored_before: int = 0) -> Proof:
