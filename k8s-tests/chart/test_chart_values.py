@@ -119,15 +119,15 @@ WRONG = [
     ),
     (
         {"api.autoscaling.enabled": True, "api.autoscaling.maxReplicas": 18},
-        TOO_MANY.format(412, 200, "postgres.settings.max_connections"),
+        TOO_MANY.format(448, 200, "postgres.settings.max_connections"),
     ),
     (
         {"api.replicas": 10, "postgres.enabled": False, "externalDatabase.host": "ledger"},
-        TOO_MANY.format(236, 100, "externalDatabase.maxConnections"),
+        TOO_MANY.format(256, 100, "externalDatabase.maxConnections"),
     ),
     (
         {"api.replicas": 5, "api.settings.database_pool_size": 30},
-        TOO_MANY.format(386, 200, "postgres.settings.max_connections"),
+        TOO_MANY.format(396, 200, "postgres.settings.max_connections"),
     ),
     (
         {"monitoring.serviceMonitor.enabled": True, "monitoring.podMonitor.enabled": True},

@@ -29,6 +29,7 @@ from api.refusals import Refusal, Refused
 from api.settings import Settings
 from polka import bank_terms, batches, database, traces
 from polka.background import background
+from polka.counting import Times
 from polka.database import Connection
 from polka.messages import Reserved
 from polka.policy import Policy
@@ -46,7 +47,9 @@ TRY_AGAIN = (
 RETRY_SECONDS = 0.2
 ASK_AGAIN_SECONDS = 0.05
 DRAIN_SECONDS = 10.0
-FREE_WAIT, CAPPED_WAIT = (metrics.QUEUE_WAIT_SECONDS.labels(lane) for lane in ("free", "capped"))
+LARGE = 100
+"""An operation of more payments is large: others do not wait for its commit."""
+FREE_WAIT, LARGE_WAIT, CAPPED_WAIT = (metrics.QUEUE_WAIT_SECONDS.labels(lane) for lane in ("free", "large", "capped"))
 
 
 @asynccontextmanager
@@ -73,6 +76,7 @@ class Posting:
         self._cache = cache
         self._policies = policies
         self._free = Lane(settings, "free", "api writer")
+        self._large = Lane(settings, "large", "api large writer")
         self._capped = Lane(settings, "capped", "api capped writer")
         self._in_flight: dict[Key, Pending] = {}
         self._changing: set[str] = set()
@@ -82,7 +86,7 @@ class Posting:
 
     @property
     def lanes(self) -> Sequence[Lane]:
-        return self._free, self._capped
+        return self._free, self._large, self._capped
 
     async def post(self, operation: Operation, key: Key | None, timeout_seconds: float) -> Outcome:
         """The operation's outcome, once it is certain or the time is up."""
@@ -113,7 +117,9 @@ class Posting:
         return await self._wait(pending, timeout_seconds)
 
     def _lane_of(self, decided: Operation, policy: Policy) -> Lane:
-        return self._capped if policy.caps and lowers_capped(decided, policy.caps) else self._free
+        if policy.caps and lowers_capped(decided, policy.caps):
+            return self._capped
+        return self._large if decided.size > LARGE else self._free
 
     async def known(self, key: Key, fingerprint: str) -> Outcome | None:
         """What the key's first request was answered with, if it was: looked up ahead of a large request."""
@@ -218,13 +224,13 @@ class Posting:
     async def run(self) -> None:
         """Commit what arrives, batch after batch in each lane, until cancelled.
 
-        Two take turns in the capped lane: while one commits, the other has room reserved for the next batch.
+        Large operations have a lane of their own, so that a payment does not wait for a thousand others. Two take turns
+        in the capped lane: while one commits, the other has room reserved for the next batch.
         """
-        async with background(self._run_capped()), background(self._run_capped()):
-            await self._run_free()
+        async with background(self._run_capped()), background(self._run_capped()), background(self._run(self._large)):
+            await self._run(self._free)
 
-    async def _run_free(self) -> None:
-        lane = self._free
+    async def _run(self, lane: Lane) -> None:
         try:
             while True:
                 await lane.arrival()
@@ -381,7 +387,7 @@ class Posting:
         else:
             metrics.COMMIT_SECONDS.observe(time.perf_counter() - began)
             metrics.COMMIT_PAYMENTS.observe(batch.size)
-            waited = FREE_WAIT if batch.epoch is None else CAPPED_WAIT
+            waited = wait_of(batch)
             for pending in batch.pending:
                 waited.observe(began - pending.arrived)
             if log.isEnabledFor(logging.DEBUG):
@@ -531,6 +537,13 @@ async def what_became(
     """The newest versions of payments, and the answers of keys."""
     versions = await commits.versions(connection, changes) if changes else {}
     return versions, await commits.answers(connection, keys) if keys else {}
+
+
+def wait_of(batch: Batch) -> Times:
+    """Where the time that the batch's operations have waited in their lane is counted."""
+    if batch.epoch is not None:
+        return CAPPED_WAIT
+    return LARGE_WAIT if batch.pending[0].size > LARGE else FREE_WAIT
 
 
 def first_answer(no: No) -> Outcome:

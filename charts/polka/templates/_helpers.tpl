@@ -87,10 +87,10 @@ http://{{ include "polka.fullname" . }}-api:{{ .Values.api.service.port | int64 
 {{ default (ternary "443" "80" (eq $url.scheme "https")) (regexFind ":[0-9]+$" $url.host | trimPrefix ":") }}
 {{- end -}}
 
-{{/* Connections to the database that one api process may open: its pools, two that commit, one that reads keys,
+{{/* Connections to the database that one api process may open: its pools, three that commit, one that reads keys,
 and two that write what is rare. */}}
 {{- define "polka.apiConnections" -}}
-{{- add (default 4 .Values.api.settings.database_pool_size) (default 2 .Values.api.settings.search_pool_size) 5 -}}
+{{- add (default 4 .Values.api.settings.database_pool_size) (default 2 .Values.api.settings.search_pool_size) 6 -}}
 {{- end -}}
 
 {{/* The most connections that Polka may need: of the apis (twice, as an upgrade starts new ones while the old ones
