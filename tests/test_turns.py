@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 
 def head(bank: str, seconds: float = 120) -> Head:
-    return Head(Caller("1", bank, frozenset()), now() + seconds)
+    return Head(Caller("1", bank, frozenset()), None, now() + seconds)
 
 
 async def rounds(number: int = 20) -> None:
