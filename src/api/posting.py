@@ -64,7 +64,7 @@ async def open_posting(
 
 
 class Posting:
-    """What writes in an api process: its two lanes, and what is known of recent keys.
+    """What writes in an api process: its lanes, and what is known of recent keys.
 
     Its `writers` ask and record the rest, beside the lanes.
     """
