@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from bench.load import Client, World
 from bench.machine import ROOT, git
@@ -17,7 +18,8 @@ from bench.stand import database_server, execute, new_key, own_folder, prove
 from polka import seed
 from polka.demo import free_layout
 from polka.failure import Failure
-from polka.up import Running, Say, answers, services
+from polka.processes import Process
+from polka.up import Held, Running, Say, answers, services
 
 TITLE = "`POST /transaction` against the revision before clearing windows"
 TARGET = Target(Bound.AT_LEAST, 0.95)
@@ -87,7 +89,7 @@ async def polka_of(source: Path, database_url: str, say: Say, module: str = "pol
     Raises:
         Failure: something does not start, or did not live to the end.
     """
-    environ = {"PYTHONPATH": str(source / "src")}
+    environ = {"PYTHONPATH": f"{source / 'src'}{os.pathsep}{ROOT}"}
     migrated = subprocess.run(
         [sys.executable, "-m", "polka", "migrate"],
         env=os.environ | environ | {"POLKA_DATABASE_URL": database_url},
@@ -98,15 +100,15 @@ async def polka_of(source: Path, database_url: str, say: Say, module: str = "pol
     if migrated.returncode:
         raise Failure(f"The migrations in {source} fail: {migrated.stderr}")
     await seed.seed(database_url, WORLD.banks, WORLD.accounts)
-    running = Running(free_layout(1, source, database_url), database_url, secrets.token_hex())
-    running.processes += services(running)
+    layout = free_layout(1, source, database_url)
+    with Held.bound(layout) as held:
+        running = Running(layout, held, database_url, secrets.token_hex())
+        running.processes += services(running)
     try:
         for process in running.processes:
             process.environ = {**process.environ, **environ}
+            unhand(process, source)
             process.command = [module if word == "polka" else word for word in process.command]
-            if not (source / "src/polka/monitoring.py").exists():  # there health is on the port of clients
-                process.command = [word for word in process.command if word != "--shared"]
-                process.is_ready = partial(answers, f"{process.address}/health/ready")
             await process.start()
         yield running
         if not all(process.pid for process in running.processes):
@@ -114,3 +116,15 @@ async def polka_of(source: Path, database_url: str, say: Say, module: str = "pol
     finally:
         for process in reversed(running.processes):
             await process.stop()
+
+
+def unhand(process: Process, source: Path) -> None:
+    """Have the process bind its ports by itself, as the source may know it."""
+    own = urlsplit(process.address).port
+    words = [f"--port={own}" if word.startswith("--socket=") else word for word in process.command]
+    process.command = [word for word in words if not word.startswith("--metrics-socket=")]
+    process.environ = {**process.environ, "POLKA_METRICS_PORT": str(urlsplit(process.monitored_at or "").port)}
+    process.sockets = ()
+    if not (source / "src/polka/monitoring.py").exists():  # there health is on the port of clients
+        process.command = [word for word in process.command if word != "--shared"]
+        process.is_ready = partial(answers, f"{process.address}/health/ready")

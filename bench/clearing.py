@@ -103,7 +103,7 @@ async def probe(running: Running) -> AsyncIterator[list[float]]:
     """Tell the cache of no batch, again and again while the block runs; how long each answer took, in seconds."""
     answers: list[float] = []
     headers = JSON | {"Authorization": f"Bearer {running.cache_token}"}
-    async with httpx.AsyncClient(base_url=running.layout.cache_url, headers=headers, trust_env=False) as cache:
+    async with httpx.AsyncClient(base_url=running.cache_url, headers=headers, trust_env=False) as cache:
 
         async def ask_once() -> float:
             began = time.perf_counter()

@@ -111,7 +111,7 @@ async def bank_key(running: Running, bank: str) -> str:
 async def prove(subject: str, running: Running, answered: int = 0, stored_before: int = 0) -> Proof:
     """Audit the database and the cache, and see that all payments that were answered are stored."""
     await posted(running.database_url)
-    done = await audit.audit(running.database_url, running.layout.cache_url, running.cache_token)
+    done = await audit.audit(running.database_url, running.cache_url, running.cache_token)
     failed = [check for check, differences in done.differences.items() if differences]
     stored = done.counts["transactions"] - stored_before
     if answered > stored:

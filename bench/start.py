@@ -14,7 +14,7 @@ from bench.stand import database_server, new_database, prove
 from polka import database
 from polka.demo import free_layout
 from polka.positions import Accounts
-from polka.up import Running, Say, services
+from polka.up import Held, Running, Say, services
 
 TITLE = "Start of the cache with 10,000 banks and 1M accounts"
 TARGET = Target(Bound.AT_MOST, 2, " s")
@@ -41,21 +41,23 @@ async def measure(quick: bool, say: Say) -> Findings:
         say(f"Opening {world.banks:,} banks and {world.accounts:,} accounts …")
         await grow(url, world, payments)
         expected = await expected_balances(url)
-        running = Running(free_layout(1, Path(), url), url, secrets.token_hex())
-        cache = services(running)[0]
-        starts: list[float] = []
-        right: list[float] = []
-        say(f"{rounds} starts …")
-        for _ in range(rounds):
-            began = time.perf_counter()
-            await cache.start()
-            starts.append(time.perf_counter() - began)
-            try:
-                right.append(await count_right(running, expected))
-                if len(starts) == rounds:
-                    proof = await prove("the database and the last cache", running)
-            finally:
-                await cache.stop()
+        layout = free_layout(1, Path(), url)
+        with Held.bound(layout) as held:
+            running = Running(layout, held, url, secrets.token_hex())
+            cache = services(running)[0]
+            starts: list[float] = []
+            right: list[float] = []
+            say(f"{rounds} starts …")
+            for _ in range(rounds):
+                began = time.perf_counter()
+                await cache.start()
+                starts.append(time.perf_counter() - began)
+                try:
+                    right.append(await count_right(running, expected))
+                    if len(starts) == rounds:
+                        proof = await prove("the database and the last cache", running)
+                finally:
+                    await cache.stop()
     figures = [
         Figure("from the start of its process until it is ready", starts, " s", TARGET),
         Figure(f"accounts answered right, of {ASKED}", right, target=Target(Bound.AT_LEAST, ASKED)),
@@ -81,7 +83,7 @@ async def count_right(running: Running, expected: dict[tuple[str, str], int]) ->
     """How many of these accounts the cache answers with this balance."""
     right = 0
     headers = {"Authorization": f"Bearer {running.cache_token}"}
-    async with httpx.AsyncClient(base_url=running.layout.cache_url, headers=headers, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=running.cache_url, headers=headers, trust_env=False) as client:
         for (bank, account), balance in expected.items():
             response = await client.get(f"/balance/{bank}/accounts", params={"account": account})
             page = msgspec.json.decode(response.raise_for_status().content, type=Accounts)

@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 import browser as chromium
-from polka import api_keys, database, demo, seed, spam
+from polka import api_keys, database, demo, environment, seed, spam
 from polka.console_key import console_url
 from polka.front_door import ask
 from polka.up import up
@@ -45,7 +45,10 @@ async def main() -> None:
                 key = await api_keys.create_operators(connection, "screenshots")
             command = spam.Spam(layout.url, 4, 1, LOAD).command()
             spamming = await asyncio.create_subprocess_exec(
-                *command, env=spam.environ(key), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+                *command,
+                env=environment.of_spammer(key),
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
             )
             try:
                 for _ in range(WINDOWS):

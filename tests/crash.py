@@ -374,7 +374,7 @@ async def judge(storm: Storm, running: Running) -> Verdict:
         for window, state in storm.windows.items()
         if windows.get(window) != state and windows.get(window) != "settled"
     ]
-    done = await audit.audit(running.database_url, running.layout.cache_url, running.cache_token)
+    done = await audit.audit(running.database_url, running.cache_url, running.cache_token)
     wrong += [f"{check}: {differences}" for check, differences in done.differences.items() if differences]
     runs = await audited(running)
     wrong += [f"the audit in the background, at flush {run.flush}: {run.findings}" for run in runs if run.faults]

@@ -47,8 +47,15 @@ def environment(**chosen: str | None) -> dict[str, str]:
 @contextmanager
 def started(log: Path, *words: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
     """A command that the test looks after while it runs."""
+    with started_in(Path.cwd(), log, *POLKA, *words, **environ) as process:
+        yield process
+
+
+@contextmanager
+def started_in(folder: Path, log: Path, *command: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The same in a working directory of its own."""
     with log.open("wb") as output:
-        process = subprocess.Popen([*POLKA, *words], stdout=output, stderr=output, env=environment(**environ))
+        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output, env=environment(**environ))
     try:
         yield process
     finally:
@@ -441,9 +448,9 @@ class Up:
 
     def __init__(self, folder: Path, **environ: str) -> None:
         layout = free_layout(2, folder, None)
-        self.port, self.url, self.cache_port = layout.port, layout.url, layout.cache_port
+        self.port, self.url = layout.port, layout.url
         self.output = folder / "output"
-        words = [*POLKA, "up", f"--port={self.port}", f"--cache-port={self.cache_port}", f"--data={folder}"]
+        words = [*POLKA, "up", f"--port={self.port}", f"--data={folder}"]
         env = environment(POLKA_CACHE_TOKEN=None, **environ)
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(words, stdout=output, stderr=output, env=env)
@@ -463,11 +470,15 @@ class Up:
         """The latest pid that it told for this process."""
         return int(re.findall(rf"^{name}(?: runs again, pid)? +(\d+)", self.said(), re.MULTILINE)[-1])
 
+    def address(self, name: str) -> str:
+        """Where it says that this process is."""
+        return str(re.findall(rf"^{name} +\d+ +(\S+)", self.said(), re.MULTILINE)[0])
+
 
 @contextmanager
 def up(folder: Path, **environ: str) -> Iterator[Up]:
     folder.chmod(0o755)
-    for parent in folder.parents[:3]:
+    for parent in folder.parents[:4]:
         if parent.stat().st_uid == os.geteuid():
             parent.chmod(parent.stat().st_mode | 0o011)
     running = Up(folder, **environ)

@@ -18,7 +18,21 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from polka import __version__, api_keys, audit, database, demo, duration, logs, migrate, postgres, seed, server, spam
+from polka import (
+    __version__,
+    api_keys,
+    audit,
+    database,
+    demo,
+    duration,
+    environment,
+    logs,
+    migrate,
+    postgres,
+    seed,
+    server,
+    spam,
+)
 from polka.api_keys import ApiKey, NotMade
 from polka.audit import Audit
 from polka.console_key import console_key, console_url
@@ -71,6 +85,15 @@ lossy_option = click.option(
 no_auth_option = click.option(
     "--no-auth", is_flag=True, envvar="POLKA_NO_AUTH", help="For play: no keys, everybody is an operator."
 )
+
+
+def handed_on_options(work: Callable[..., None]) -> Callable[..., None]:
+    """Descriptors of bound sockets that `polka up` hands on: they replace the host and the port."""
+    for name in ("--socket", "--metrics-socket"):
+        work = click.option(name, type=int, hidden=True)(work)
+    return work
+
+
 reload_option = click.option(
     "--reload", is_flag=True, hidden=True, help="For development: start anew when a file of the code changes."
 )
@@ -109,7 +132,12 @@ def main() -> None:
 @main.command("up")
 @click.option("--apis", default=2, show_default=True, type=click.IntRange(1, 64), help="Api processes.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535), help="Where clients connect.")
-@click.option("--cache-port", default=8100, show_default=True, type=click.IntRange(1, 65535))
+@click.option(
+    "--cache-port",
+    type=click.IntRange(1, 65535),
+    show_default="8100, or any free one",
+    help="Where the cache listens.",
+)
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of Polka's own Postgres.")
 @database_option
 @lossy_option
@@ -117,7 +145,7 @@ def main() -> None:
 def run_up(
     apis: int,
     port: int,
-    cache_port: int,
+    cache_port: int | None,
     data: Path | None,
     database_url: str | None,
     allow_lossy_database: bool,
@@ -160,26 +188,41 @@ async def first_key(connection: Connection) -> str | None:
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--shared", is_flag=True, help="Share the port with other apis on this machine.")
+@handed_on_options
 @no_auth_option
 @reload_option
-def run_api(host: str, port: int, shared: bool, no_auth: bool, reload: bool) -> None:
+def run_api(host: str, port: int, shared: bool, no_auth: bool, reload: bool, **handed_on: int | None) -> None:
     """One api process, as in a container."""
-    serve("api", host, port, shared, no_auth, reload)
+    serve("api", host, port, shared, no_auth, reload, **handed_on)
 
 
 @main.command("cache")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8100, show_default=True, type=click.IntRange(1, 65535))
+@handed_on_options
 @no_auth_option
 @reload_option
-def run_cache(host: str, port: int, no_auth: bool, reload: bool) -> None:
+def run_cache(host: str, port: int, no_auth: bool, reload: bool, **handed_on: int | None) -> None:
     """The ledger cache, as in a container: one process. Of two, the later one takes over."""
-    serve("cache", host, port, False, no_auth, reload)
+    serve("cache", host, port, False, no_auth, reload, **handed_on)
 
 
-def serve(name: str, host: str, port: int, shared: bool, no_auth: bool, reload: bool) -> None:
+def serve(
+    name: str,
+    host: str,
+    port: int,
+    shared: bool,
+    no_auth: bool,
+    reload: bool,
+    socket: int | None,
+    metrics_socket: int | None,
+) -> None:
     with logs.opened(name):
-        sockets = server.listen_for_all(host, port, shared)
+        if metrics_socket is None:
+            sockets = server.listen_for_all(host, port, shared)
+        else:
+            clients = server.listen(host, port, shared) if socket is None else server.handed_on(socket)
+            sockets = server.Sockets([clients], server.handed_on(metrics_socket))
         if no_auth:
             ask_for_no_keys(sockets.clients)
         run_service = server.run_reloading if reload else server.run
@@ -529,7 +572,8 @@ def run_spam(
         say(f"Locust's page: http://{web_host}:{web_port}")
     else:
         command = Spam(url, max_workers, processes, words).command()
-    os.execve(command[0], command, spam.environ(key))  # noqa: S606  # Locust takes this process over, and its signals
+    os.chdir("/")  # where no locust.conf of somebody else's lies
+    os.execve(command[0], command, environment.of_spammer(key))  # noqa: S606  # Locust takes over, with its signals
 
 
 def rate_of(text: str) -> float:

@@ -14,13 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from polka import api_keys, audit, database, seed, server, spam
+from polka import api_keys, audit, database, environment, seed, server, spam
 from polka.audit import Audit
 from polka.console_key import console_url
 from polka.failure import Failure
 from polka.front_door import ask
 from polka.processes import end_with
-from polka.up import HOST, Layout, Running, check_ports, up
+from polka.up import HOST, Held, Layout, Running, up
 from polka.windows import Report, Window, Windows
 
 BANKS, ACCOUNTS = 20, 1_000
@@ -82,7 +82,7 @@ async def demo(
             went_well = await send(payments, layout.url, key, folder)
             await clear(layout.url, key, show_cleared)
             await posted(running.database_url)
-            return went_well, await audit.audit(running.database_url, layout.cache_url, running.cache_token)
+            return went_well, await audit.audit(running.database_url, running.cache_url, running.cache_token)
 
 
 def announce(payments: Payments, layout: Layout, key: str, say: Callable[[str], None]) -> None:
@@ -101,7 +101,7 @@ async def send(payments: Payments, url: str, key: str, folder: Path) -> bool:
         *spam.Spam(url, payments.max_workers, 1, options).command(),
         cwd=folder,
         stdin=asyncio.subprocess.DEVNULL,
-        env=spam.environ(key),
+        env=environment.of_spammer(key),
         start_new_session=True,  # Ctrl-C reaches us alone
         preexec_fn=end_with(os.getpid(), signal.SIGTERM),
     )
@@ -140,12 +140,9 @@ def free_layout(apis: int, folder: Path, database_url: str | None) -> Layout:
     """Ports that nobody uses, next to each other."""
     for _ in range(PORT_TRIES):
         port = free_port()
-        layout = Layout(apis, port, port - 1, folder, database_url)
-        try:
-            check_ports(layout)
-        except Failure:
-            continue
-        return layout
+        layout = Layout(apis, port, None, folder, database_url)
+        with contextlib.suppress(Failure), Held.bound(layout):
+            return layout
     raise Failure("No free ports were found.")
 
 

@@ -126,9 +126,9 @@ class Server(Process):
         self.folder = folder
         self.data = folder / "postgres"
         self.log = folder / "postgres.log"
-        self.sockets = socket_folder(folder)
+        self.socket_folder = socket_folder(folder)
         self.url = own_url(folder)
-        options = OPTIONS | {"unix_socket_directories": str(self.sockets)}
+        options = OPTIONS | {"unix_socket_directories": str(self.socket_folder)}
         super().__init__(
             name="postgres",
             command=[
@@ -136,7 +136,7 @@ class Server(Process):
                 f"-D{self.data}",
                 *(f"-c{name}={value}" for name, value in options.items()),
             ],
-            address=str(self.sockets),
+            address=str(self.socket_folder),
             is_ready=self.answers,
             user=programs.user,
             output=self.log,
@@ -150,7 +150,7 @@ class Server(Process):
             Failure: `initdb` refuses.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        for private in (self.data, self.sockets):
+        for private in (self.data, self.socket_folder):
             private.mkdir(mode=0o700, exist_ok=True)
             if self.programs.user:
                 shutil.chown(private, self.programs.user)

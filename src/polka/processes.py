@@ -6,16 +6,20 @@ import ctypes
 import os
 import pwd
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from polka import environment
 from polka.failure import Failure
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.05
+PYTHON = (sys.executable, "-P")
+"""Starts Python so that a file in the working directory is never imported in place of a module."""
 
 
 async def at_once() -> bool:
@@ -25,7 +29,11 @@ async def at_once() -> bool:
 @dataclass
 class Process:
     """One program that `polka up` looks after; `user` is whom it runs as, where that is not ourselves. Its metrics and
-    health are `monitored_at` an address of their own."""
+    health are `monitored_at` an address of their own.
+
+    Its `sockets` are bound by us and handed on: each successor listens on the same ones, and no other process on this
+    machine can take their ports in between. `environ` is added to the environment that it `inherits`.
+    """
 
     name: str
     command: Sequence[str]
@@ -33,6 +41,8 @@ class Process:
     monitored_at: str | None = None
     is_ready: Callable[[], Awaitable[bool]] = at_once
     environ: Mapping[str, str] = field(default_factory=dict)
+    inherits: Callable[[], Mapping[str, str]] = environment.of_services
+    sockets: Sequence[socket.socket] = ()
     user: str | None = None
     output: Path | None = None
     stop_signal: signal.Signals = signal.SIGTERM
@@ -68,7 +78,8 @@ class Process:
                 stdout=output,
                 stderr=output,
                 cwd="/" if account else None,
-                env={**os.environ, **self.environ},
+                env={**self.inherits(), **self.environ},
+                pass_fds=[bound.fileno() for bound in self.sockets],
                 user=account.pw_uid if account else None,
                 group=account.pw_gid if account else None,
                 extra_groups=[] if account else None,

@@ -88,6 +88,7 @@ def run(target: str, sockets: Sockets) -> None:
 
 def run_reloading(target: str, sockets: Sockets) -> None:
     """The same in a child process, which is replaced when a file of the code changes: for development."""
+    os.environ["PYTHONSAFEPATH"] = "1"  # the child imports nothing from the working directory
     config = uvicorn.Config(target, reload=True, reload_dirs=[str(CODE)], log_config=None)
     ChangeReload(config, partial(run_in_child, target), [*sockets.clients, sockets.monitoring]).run()
 
@@ -238,11 +239,37 @@ def listen(host: str, port: int, shared: bool = False) -> socket.socket:
     Raises:
         Failure: the port is in use, or the address is not ours.
     """
+    return bind(host, port, socket.SO_REUSEADDR, *([socket.SO_REUSEPORT] if shared else []))
+
+
+def hold(host: str, port: int) -> socket.socket:
+    """A socket that listens already, to be handed on to a process, and to its successors.
+
+    As long as it is open nobody else can listen on the port. Clients that connect meanwhile are answered by the next
+    process. Port 0 stands for any free one.
+
+    Raises:
+        Failure: the port is in use, or the address is not ours.
+    """
+    held = listen(host, port)
+    held.listen(BACKLOG)
+    return held
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """A socket that hears nothing, and keeps a shared port for this user's processes while none of them listens.
+
+    Raises:
+        Failure: the port is in use, or the address is not ours.
+    """
+    return bind(host, port, socket.SO_REUSEPORT)  # with SO_REUSEADDR, others could bind the port too until one listens
+
+
+def bind(host: str, port: int, *options: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if shared:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    for option in options:
+        bound.setsockopt(socket.SOL_SOCKET, option, 1)
     if sys.platform == "linux":
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)  # its connections inherit it
     try:
@@ -251,3 +278,15 @@ def listen(host: str, port: int, shared: bool = False) -> socket.socket:
         bound.close()
         raise Failure(f"Cannot listen on {host}:{port}: {error.strerror or error}.") from error
     return bound
+
+
+def handed_on(descriptor: int) -> socket.socket:
+    """The bound socket that the process which started this one has handed on.
+
+    Raises:
+        Failure: the descriptor is none of a socket.
+    """
+    try:
+        return socket.socket(fileno=descriptor)
+    except OSError as error:
+        raise Failure(f"The descriptor {descriptor} is not a socket: {error.strerror or error}.") from error

@@ -1,14 +1,13 @@
 """How `polka spam` starts Locust: in a process of its own, because it patches whatever imports it."""
 
 import importlib.util
-import os
 import socket
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from polka.failure import Failure
+from polka.processes import PYTHON
 
 STOP_SECONDS = 30
 """What a run that is stopped early waits for its last payments."""
@@ -65,17 +64,12 @@ def worker_command(master: str) -> list[str]:
     return [*locust(), "--worker", f"--master-host={master}"]
 
 
-def environ(key: str | None) -> dict[str, str]:
-    """The environment of Locust. The api key is in it, because others can read a command line."""
-    return {**os.environ, **({"POLKA_KEY": key} if key else {})}
-
-
 def locust() -> list[str]:
     package = importlib.util.find_spec("spammer")
     if importlib.util.find_spec("locust") is None or package is None or package.origin is None:
         raise Failure("The spammer needs Locust: install polka[spammer].")
     file = Path(package.origin).with_name("locustfile.py")
-    return [*(sys.executable, "-m", "locust"), f"--locustfile={file}", "--loglevel=ERROR"]
+    return [*(*PYTHON, "-m", "locust"), f"--locustfile={file}", "--loglevel=ERROR"]
 
 
 def split_over(processes: int) -> list[str]:

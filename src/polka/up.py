@@ -5,11 +5,12 @@ import fcntl
 import os
 import secrets
 import signal
+import socket
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,24 +21,30 @@ import httpx
 from polka import control, migrate, postgres, server
 from polka.drilling import Driller, Ground
 from polka.failure import Failure, OutdatedFailure
-from polka.processes import Process
+from polka.processes import PYTHON, Process
 
 HOST = "127.0.0.1"
 PORTS_ARE_SHARED = sys.platform == "linux"
 RESTART_SECONDS_MIN, RESTART_SECONDS_MAX = 0.1, 2.0
 OUTDATED_SECONDS = 15.0
 SETTLED_SECONDS = 30.0
+PORT_MAX = 65535
+CACHE_PORT = 8100
+"""Where the cache listens if nothing else does."""
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What to start and where. Without a database of the user's, Polka runs a Postgres of its own in `folder`."""
+    """What to start and where. Without a database of the user's, Polka runs a Postgres of its own in `folder`.
+
+    Without a port for the cache, any free one is taken.
+    """
 
     apis: int
     port: int
-    cache_port: int
+    cache_port: int | None
     folder: Path
     database_url: str | None = None
     allow_lossy: bool = False
@@ -58,21 +65,22 @@ class Layout:
     def url(self) -> str:
         return f"http://{HOST}:{self.port}"
 
-    @property
-    def cache_url(self) -> str:
-        return f"http://{HOST}:{self.cache_port}"
-
 
 @dataclass
 class Running:
     """Everything that runs, in the order of its start."""
 
     layout: Layout
+    held: "Held"
     database_url: str
     cache_token: str
     processes: list[Process] = field(default_factory=list)
     control_socket: Path | None = None
     control_token: str = field(default_factory=secrets.token_hex)
+    cache_url: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cache_url = url_of(self.held.cache)
 
 
 @asynccontextmanager
@@ -82,12 +90,15 @@ async def up(layout: Layout, say: Say) -> AsyncIterator[Running]:
     Raises:
         Failure: a port is in use, the folder is, or something does not start.
     """
-    check_ports(layout)
-    with locked(layout.folder), tempfile.TemporaryDirectory(prefix="polka-control-") as private:
+    with (
+        Held.bound(layout) as held,
+        locked(layout.folder),
+        tempfile.TemporaryDirectory(prefix="polka-control-") as private,
+    ):
         own = None if layout.database_url else postgres.Server(postgres.locate(), layout.folder)
         token = os.environ.get("POLKA_CACHE_TOKEN") or secrets.token_hex()
-        socket = Path(private) / "socket"
-        running = Running(layout, own.url if own else layout.database_url or "", token, control_socket=socket)
+        path = Path(private) / "socket"
+        running = Running(layout, held, own.url if own else layout.database_url or "", token, control_socket=path)
         driller = Driller(Ground(running.processes, layout.url, running.database_url, not layout.no_auth))
         keepers: list[asyncio.Task[None]] = []
         try:
@@ -101,7 +112,7 @@ async def up(layout: Layout, say: Say) -> AsyncIterator[Running]:
             for process in services(running):
                 await start(process, running)
             keepers += [asyncio.create_task(keep_running(process, say)) for process in running.processes]
-            async with control.listen(socket, running.control_token, driller.obey):
+            async with control.listen(path, running.control_token, driller.obey):
                 yield running
         finally:
             await driller.stop()
@@ -111,10 +122,65 @@ async def up(layout: Layout, say: Say) -> AsyncIterator[Running]:
                 await process.stop()
 
 
+@dataclass(frozen=True)
+class Held:
+    """The sockets of a Polka: bound once, and held until it ends, so that nobody else can take a port in between.
+
+    `apis` is empty where the kernel shares a port among processes: each api binds it anew, and it is only reserved here.
+    `metrics` are those of the cache, then of each api.
+    """
+
+    cache: socket.socket
+    apis: list[socket.socket]
+    metrics: list[socket.socket]
+
+    @classmethod
+    @contextmanager
+    def bound(cls, layout: Layout) -> Iterator["Held"]:
+        """Bind them.
+
+        Raises:
+            Failure: the ports do not fit together, or one is in use.
+        """
+        check_ports(layout)
+        with ExitStack() as stack:
+            apis = []
+            if PORTS_ARE_SHARED:
+                server.listen(HOST, layout.port).close()  # a shared port would quietly be shared with another Polka
+                stack.enter_context(server.reserve(HOST, layout.port))
+            else:
+                apis = [stack.enter_context(server.hold(HOST, port)) for port in layout.api_ports]
+            metrics = [stack.enter_context(server.hold(HOST, port)) for port in layout.metrics_ports]
+            yield cls(stack.enter_context(hold_for_cache(layout.cache_port)), apis, metrics)
+
+
 def check_ports(layout: Layout) -> None:
-    """A shared port would quietly be shared with another Polka: see first that nobody listens."""
-    for port in sorted({layout.cache_port, *layout.api_ports, *layout.metrics_ports}):
-        server.listen(HOST, port).close()
+    """See that the ports fit together.
+
+    Raises:
+        Failure: there are not so many, or two are the same.
+    """
+    ports = [*layout.api_ports, *layout.metrics_ports]
+    if ports[-1] > PORT_MAX:
+        raise Failure(f"Polka would need the ports {ports[0]} to {ports[-1]}, and the last port is {PORT_MAX}.")
+    if layout.cache_port in ports:
+        raise Failure(
+            f"--cache-port: {layout.cache_port} is one of the ports of apis and metrics, {ports[0]} to {ports[-1]}."
+        )
+
+
+def hold_for_cache(port: int | None) -> socket.socket:
+    if port is not None:
+        return server.hold(HOST, port)
+    try:
+        return server.hold(HOST, CACHE_PORT)
+    except Failure:
+        return server.hold(HOST, 0)
+
+
+def url_of(bound: socket.socket) -> str:
+    host, port = bound.getsockname()
+    return f"http://{host}:{port}"
 
 
 @contextmanager
@@ -140,7 +206,7 @@ def services(running: Running) -> list[Process]:
     layout = running.layout
     environ = {
         "POLKA_DATABASE_URL": running.database_url,
-        "POLKA_CACHE_URL": layout.cache_url,
+        "POLKA_CACHE_URL": running.cache_url,
         "POLKA_CACHE_TOKEN": running.cache_token,
         "POLKA_NO_AUTH": str(layout.no_auth).lower(),
         "POLKA_ALLOW_LOSSY_DATABASE": str(layout.allow_lossy).lower(),
@@ -148,24 +214,35 @@ def services(running: Running) -> list[Process]:
     }
     if running.control_socket:
         environ |= {"POLKA_CONTROL_SOCKET": str(running.control_socket), "POLKA_CONTROL_TOKEN": running.control_token}
-    shared = ["--shared"] if PORTS_ARE_SHARED else []
-    cache_metrics_port, *metrics_ports = layout.metrics_ports
-    apis = enumerate(zip(layout.api_ports, metrics_ports, strict=True), 1)
+    held = running.held
+    cache_metrics, *metrics = held.metrics
     return [
-        service("cache", ["cache"], layout.cache_port, cache_metrics_port, environ),
-        *(service(f"api-{number}", ["api", *shared], *ports, environ) for number, ports in apis),
+        service("cache", ["cache"], held.cache, cache_metrics, environ),
+        *(
+            service(f"api-{number}", ["api"], held.apis[number - 1], its, environ)
+            if held.apis
+            else service(f"api-{number}", ["api", "--shared", f"--port={layout.port}"], None, its, environ)
+            for number, its in enumerate(metrics, 1)
+        ),
     ]
 
 
-def service(name: str, words: Sequence[str], port: int, metrics_port: int, environ: Mapping[str, str]) -> Process:
-    monitored_at = f"http://{HOST}:{metrics_port}"
+def service(
+    name: str, words: Sequence[str], bound: socket.socket | None, metrics: socket.socket, environ: Mapping[str, str]
+) -> Process:
+    """A process that serves clients on the socket, or on the port that its words name.
+
+    Nobody else has the socket of its metrics and health, so who is ready there is this process.
+    """
+    own = [f"--socket={bound.fileno()}"] if bound else []
     return Process(
         name,
-        [sys.executable, "-m", "polka", *words, f"--port={port}"],
-        f"http://{HOST}:{port}",
-        monitored_at,
-        is_ready=partial(answers, f"{monitored_at}/health/ready"),
-        environ={**environ, "POLKA_NAME": name, "POLKA_METRICS_PORT": str(metrics_port)},
+        [*PYTHON, "-m", "polka", *words, *own, f"--metrics-socket={metrics.fileno()}"],
+        url_of(bound) if bound else f"http://{HOST}:{words[-1].removeprefix('--port=')}",
+        url_of(metrics),
+        is_ready=partial(answers, f"{url_of(metrics)}/health/ready"),
+        environ={**environ, "POLKA_NAME": name},
+        sockets=[bound, metrics] if bound else [metrics],
     )
 
 

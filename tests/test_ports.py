@@ -1,0 +1,95 @@
+"""The ports of `polka up`: they fit together, stay its own while a process is away, and lead to its own processes."""
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from polka import server
+from polka.demo import free_layout, free_port
+from polka.failure import Failure
+from polka.up import HOST, Held, Layout, check_ports
+from services import client, wait_for
+from strangers import as_stranger, needs_root
+from test_commands import one_line, polka, up
+
+
+def layout(port: int, cache_port: int | None = None, apis: int = 2) -> Layout:
+    return Layout(apis, port, cache_port, Path("/nowhere"))
+
+
+@pytest.mark.parametrize("words", [["--port=8099", "--cache-port=8100"], ["--port=8100", "--cache-port=8100"]])
+def test_a_port_of_the_cache_that_is_another_processs_is_one_clear_line(words: list[str], tmp_path: Path) -> None:
+    said = one_line(polka("up", *words, f"--data={tmp_path}"))
+    assert said.startswith("--cache-port: 8100 is one of the ports of apis and metrics, ")
+
+
+def test_ports_beyond_the_last_are_one_clear_line(tmp_path: Path) -> None:
+    said = one_line(polka("up", "--port=65535", f"--data={tmp_path}"))
+    assert said == "Polka would need the ports 65535 to 65538, and the last port is 65535."
+    check_ports(layout(65532))
+    with pytest.raises(Failure):
+        check_ports(layout(65533))
+
+
+def test_two_polkas_run_beside_each_other_without_a_port_of_the_cache(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("one", "other")]
+    for folder in folders:
+        folder.mkdir()
+    with up(folders[0]) as one, up(folders[1]) as other:
+        addresses = {running.address("cache") for running in (one, other)}
+        assert len(addresses) == 2
+        for running in (one, other):
+            assert client.get(f"{running.url}/banks", headers=running.key()).json() == {"banks": [], "next": None}
+
+
+def test_a_cache_that_is_killed_leaves_its_port_to_its_successor_alone(tmp_path: Path) -> None:
+    with up(tmp_path) as running:
+        address = running.address("cache")
+        pid = running.pid("cache")
+        os.kill(pid, signal.SIGKILL)
+        wait_for("it is dead", lambda: running.says("cache ended (SIGKILL)"))
+        port = int(address.rpartition(":")[2])
+        with pytest.raises(Failure, match="Address already in use"):
+            server.listen(HOST, port)
+        assert client.get(f"{address}/balance", timeout=120).status_code == 401
+        wait_for("another runs", lambda: running.pid("cache") != pid)
+
+
+def listens(port: int, *options: int) -> bool:
+    with socket.socket() as taken:
+        for option in options:
+            taken.setsockopt(socket.SOL_SOCKET, option, 1)
+        try:
+            taken.bind((HOST, port))
+            taken.listen()
+        except OSError:
+            return False
+        return True
+
+
+WAYS = [(), (socket.SO_REUSEADDR,), (socket.SO_REUSEPORT,), (socket.SO_REUSEADDR, socket.SO_REUSEPORT)]
+
+
+@needs_root
+@pytest.mark.parametrize("options", WAYS)
+def test_another_user_cannot_take_a_port_before_a_process_listens_or_after_it_has_died(
+    options: tuple[int, ...],
+) -> None:
+    free = free_layout(2, Path("/nowhere"), None)
+    with Held.bound(free) as held:
+        sockets = (held.cache, *held.metrics)
+        ports = [free.port, *(bound.getsockname()[1] for bound in sockets)]
+        assert as_stranger(lambda: [listens(port, *options) for port in ports]) == [False] * 5
+        for bound in sockets:  # as a process that is killed: its copy of the socket is closed
+            with bound.dup() as copy:
+                copy.listen()
+        with server.listen(HOST, free.port, shared=True) as shared:
+            shared.listen()
+            assert as_stranger(lambda: listens(free.port, *options)) is False
+        assert as_stranger(lambda: [listens(port, *options) for port in ports]) == [False] * 5
+        with server.listen(HOST, free.port, shared=True) as successor:
+            successor.listen()
+    assert as_stranger(lambda: listens(free_port(), *options)) is True
