@@ -3,6 +3,8 @@
 import os
 import signal
 import socket
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,19 +36,26 @@ def test_ports_beyond_the_last_are_one_clear_line(tmp_path: Path) -> None:
         check_ports(layout(65533))
 
 
-def test_two_polkas_run_beside_each_other_without_a_port_of_the_cache(tmp_path: Path) -> None:
-    folders = [tmp_path / name for name in ("one", "other")]
-    for folder in folders:
-        folder.mkdir()
-    with up(folders[0]) as one, up(folders[1]) as other:
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """One that no other run of pytest closes to Postgres' user."""
+    with tempfile.TemporaryDirectory(prefix="polka-ports-") as name:
+        yield Path(name)
+
+
+other_folder = folder
+
+
+def test_two_polkas_run_beside_each_other_without_a_port_of_the_cache(folder: Path, other_folder: Path) -> None:
+    with up(folder) as one, up(other_folder) as other:
         addresses = {running.address("cache") for running in (one, other)}
         assert len(addresses) == 2
         for running in (one, other):
             assert client.get(f"{running.url}/banks", headers=running.key()).json() == {"banks": [], "next": None}
 
 
-def test_a_cache_that_is_killed_leaves_its_port_to_its_successor_alone(tmp_path: Path) -> None:
-    with up(tmp_path) as running:
+def test_a_cache_that_is_killed_leaves_its_port_to_its_successor_alone(folder: Path) -> None:
+    with up(folder) as running:
         address = running.address("cache")
         pid = running.pid("cache")
         os.kill(pid, signal.SIGKILL)
