@@ -17,7 +17,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may try thi
 T = TypeVar("T")
 
 
-def as_stranger(attempt: Callable[[], T]) -> T:
+def as_stranger(attempt: Callable[[], T], user: int = STRANGER) -> T:
     """What the attempt gives in a copy of this process that belongs to another user."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
@@ -27,8 +27,8 @@ def as_stranger(attempt: Callable[[], T]) -> T:
         try:
             os.close(reading)
             os.setgroups([])
-            os.setgid(STRANGER)
-            os.setuid(STRANGER)
+            os.setgid(user)
+            os.setuid(user)
             found: Any = (True, attempt())
         except BaseException:  # whatever it is: the test must see it
             found = (False, traceback.format_exc())

@@ -264,7 +264,7 @@ def guarded_url(server: Server, empty_database_url: str) -> str:
     """A database without a schema, for whose owner Postgres wants the password; it is not in the url."""
     name = empty_database_url.partition("?")[0].rpartition("/")[2]
     owner = f"{name}_owner"
-    rules = server.data / "pg_hba.conf"
+    rules = server.access
     rules.write_text(f"local all {owner} scram-sha-256\n{rules.read_text()}")
     for statement in (
         f"CREATE ROLE {owner} LOGIN PASSWORD '{PASSWORD}'",
@@ -446,14 +446,14 @@ def test_the_spammer_as_the_first_process_of_a_container_stops_while_it_waits(tm
 class Up:
     """A `polka up` of the test's own."""
 
-    def __init__(self, folder: Path, **environ: str) -> None:
+    def __init__(self, folder: Path, data: str | None, **environ: str) -> None:
         layout = free_layout(2, folder, None)
         self.port, self.url = layout.port, layout.url
         self.output = folder / "output"
-        words = [*POLKA, "up", f"--port={self.port}", f"--data={folder}"]
+        words = [*POLKA, "up", f"--port={self.port}", f"--data={data or folder}"]
         env = environment(POLKA_CACHE_TOKEN=None, **environ)
         with self.output.open("wb") as output:
-            self.process = subprocess.Popen(words, stdout=output, stderr=output, env=env)
+            self.process = subprocess.Popen(words, cwd=folder, stdout=output, stderr=output, env=env)
 
     def said(self) -> str:
         return self.output.read_text()
@@ -462,9 +462,9 @@ class Up:
         return text in self.said()
 
     def key(self) -> dict[str, str]:
-        """The header with the operator's key that it has shown."""
-        (key,) = re.findall(r"shown this once: (polka_\S+)", self.said())
-        return bearer(key)
+        """The header with the operator's key, from the file that it names."""
+        (file,) = re.findall(r"An operator's key is in (.+), which you alone can read\.", self.said())
+        return bearer(Path(file).read_text())
 
     def pid(self, name: str) -> int:
         """The latest pid that it told for this process."""
@@ -476,12 +476,13 @@ class Up:
 
 
 @contextmanager
-def up(folder: Path, **environ: str) -> Iterator[Up]:
+def up(folder: Path, data: str | None = None, **environ: str) -> Iterator[Up]:
+    """One over this folder, or over `data` as it is told in the folder."""
     folder.chmod(0o755)
     for parent in folder.parents[:4]:
         if parent.stat().st_uid == os.geteuid():
             parent.chmod(parent.stat().st_mode | 0o011)
-    running = Up(folder, **environ)
+    running = Up(folder, data, **environ)
     try:
         wait_for("it is up", lambda: "Ctrl-C stops" in running.said() or running.process.poll() is not None)
         assert running.process.poll() is None, running.said()
@@ -630,7 +631,7 @@ def test_a_watched_demo_goes_on_at_its_rate_until_ctrl_c_and_ends_with_a_clean_a
     log, rate = tmp_path / "log", 40
     with started(log, "demo", "--watch", f"--rate={rate}") as demo:
         watched = wait_for("it says where", lambda: WATCHED.search(log.read_text()))
-        url, key = watched.groups()
+        url, key = watched[1], Path(watched[2]).read_text()
         wait_for("it has paid for a while", lambda: len(payments_of(url, key)) >= 100)
         assert client.get(f"{url}/drills", headers=bearer(key)).json()["targets"] == ["cache", "api", "postgres"]
         demo.send_signal(signal.SIGINT)
@@ -645,7 +646,7 @@ def test_a_watched_demo_goes_on_at_its_rate_until_ctrl_c_and_ends_with_a_clean_a
     assert "Traceback" not in said, said[said.index("Traceback") - 500 :]
 
 
-WATCHED = re.compile(r"Watch it: (\S+)/console#key=(\S+)")
+WATCHED = re.compile(r"Watch it: (\S+)/console, with the key in (.+), which you alone can read\.")
 
 
 def payments_of(url: str, key: str) -> list[Any]:

@@ -118,9 +118,9 @@ async def find(connection: Connection, key: str) -> ApiKey | None:
     return api_key_of(row) if row else None
 
 
-async def create_operators(connection: Connection, name: str) -> str:
-    """Make a key of operators that may do everything."""
-    key = new_key()
+async def create_operators(connection: Connection, name: str, key: str | None = None) -> str:
+    """Make a key of operators that may do everything, or this one."""
+    key = key or new_key()
     await create(connection, key, NewKey(name, scopes=tuple(Scope)))
     return key
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import os
 import re
+import shlex
 import signal
 import socket
 import sys
@@ -15,6 +17,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.markup import escape
 
@@ -29,6 +32,7 @@ from polka import (
     logs,
     migrate,
     postgres,
+    private,
     seed,
     server,
     spam,
@@ -67,14 +71,45 @@ T = TypeVar("T")
 database_option = click.option(
     "--database-url", envvar="POLKA_DATABASE_URL", show_envvar=True, help="Postgres, as postgresql://…"
 )
-needed_database_option = click.option(
-    "--database-url",
-    envvar="POLKA_DATABASE_URL",
-    show_envvar=True,
-    default=lambda: postgres.own_url(postgres.data_folder()),
-    show_default="the Postgres of `polka up`",
-    help="Postgres, as postgresql://…",
-)
+
+
+def folder_of(text: str) -> Path:
+    """A path from the root, whatever folder we are in, and with `~` for the user's home."""
+    if not text:
+        raise click.BadParameter("The folder has no name.")
+    return Path(os.path.realpath(os.path.expanduser(text)))
+
+
+def data_option(help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return click.option("--data", type=folder_of, metavar="FOLDER", help=help)
+
+
+def on_database(work: Callable[..., None]) -> Callable[..., None]:
+    """A command on the database that its options name: by a URL, or the Postgres of `polka up` by its folder."""
+
+    @data_option("Folder of the Postgres of `polka up`, if that is not the usual one.")
+    @database_option
+    @functools.wraps(work)
+    def command(data: Path | None, database_url: str | None, **others: Any) -> None:
+        source = click.get_current_context().get_parameter_source("database_url")
+        if data and source is ParameterSource.COMMANDLINE:
+            raise click.UsageError("--data and --database-url name two databases.")
+        if database_url and not data:
+            return work(database_url=database_url, **others)
+        folder = data or postgres.data_folder()
+        try:
+            return work(database_url=postgres.own_url(folder), **others)
+        except NotYetFailure:
+            if postgres.is_running(folder):
+                raise
+            raise Failure(
+                f"No Polka of yours runs in {folder}: start it with `polka up`, or say where it is with --data or "
+                "--database-url."
+            ) from None
+
+    return command
+
+
 lossy_option = click.option(
     "--allow-lossy-database",
     is_flag=True,
@@ -138,7 +173,7 @@ def main() -> None:
     show_default="8100, or any free one",
     help="Where the cache listens.",
 )
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of Polka's own Postgres.")
+@data_option("Folder of Polka's own Postgres.")
 @database_option
 @lossy_option
 @no_auth_option
@@ -162,26 +197,36 @@ async def stay_up(layout: Layout) -> None:
         show(running)
         if layout.no_auth:
             say("[red]No keys are asked for: everybody on this machine is an operator.[/]")
-        elif key := await with_database(running.database_url, first_key):
-            say(f"An operator's key, shown this once: {key}")
-            say(f"  curl -H 'Authorization: Bearer {key}' {layout.url}/banks")
+        elif not await with_database(running.database_url, api_keys.exist):
+            await make_first_key(running)
         say(f"The console: {await console_address(running)}")
         say("Ctrl-C stops them all.")
         await asyncio.Event().wait()
 
 
+async def make_first_key(running: Running) -> None:
+    """Make an operator's key, and show it on a terminal alone: what is written elsewhere, others may read."""
+    url = f"{running.layout.url}/banks"
+    key = api_keys.new_key()
+    file = running.layout.folder / "operator-key"
+    if not sys.stdout.isatty():
+        private.write(file, key)
+    await with_database(running.database_url, lambda connection: api_keys.create_operators(connection, "first", key))
+    if sys.stdout.isatty():
+        say(f"An operator's key, shown this once: {key}")
+        say(f"  curl -H 'Authorization: Bearer {key}' {url}")
+    else:
+        say(f"An operator's key is in {escape(str(file))}, which you alone can read.")
+        say(f'  curl -H "Authorization: Bearer $(cat {escape(shlex.quote(str(file)))})" {url}')
+
+
 async def console_address(running: Running) -> str:
     """Where the console is. On a terminal it opens by itself there; what goes into a file or a log has no key."""
     layout = running.layout
-    if layout.no_auth or layout.database_url or not console.is_terminal:
+    if layout.no_auth or layout.database_url or not sys.stdout.isatty():
         return f"{layout.url}/console"
     key = await with_database(running.database_url, lambda connection: console_key(connection, layout.folder))
     return console_url(layout.url, key)
-
-
-async def first_key(connection: Connection) -> str | None:
-    """An operator's key, if there is no key yet."""
-    return None if await api_keys.exist(connection) else await api_keys.create_operators(connection, "first")
 
 
 @main.command("api")
@@ -244,7 +289,7 @@ def ask_for_no_keys(sockets: Iterable[socket.socket]) -> None:
 
 @main.command("migrate")
 @timeout_option("0s", "Wait this long for the database.")
-@needed_database_option
+@on_database
 @lossy_option
 def run_migrate(timeout: float, database_url: str, allow_lossy_database: bool) -> None:
     """Bring the database's schema up to date; a later one stays as it is."""
@@ -255,7 +300,7 @@ def run_migrate(timeout: float, database_url: str, allow_lossy_database: bool) -
 
 @main.command("wait")
 @timeout_option("5m", "After this long it gives up.")
-@needed_database_option
+@on_database
 @lossy_option
 def run_wait(timeout: float, database_url: str, allow_lossy_database: bool) -> None:
     """Wait until the database answers, with the schema that this Polka needs or a later one."""
@@ -272,7 +317,7 @@ def run_wait(timeout: float, database_url: str, allow_lossy_database: bool) -> N
     type=click.IntRange(0),
     help="In all, spread over the banks.",
 )
-@needed_database_option
+@on_database
 def run_seed(banks: int, accounts: int, database_url: str) -> None:
     """Open banks and accounts to pay between."""
     run(seed.seed(database_url, banks, accounts))
@@ -303,7 +348,7 @@ def keys_group() -> None:
     show_default="POLKA_NEW_KEY, or a new one",
     help="A key made elsewhere, which is not printed: polka_ and 40 hexadecimal digits.",
 )
-@needed_database_option
+@on_database
 def run_keys_create(
     name: str,
     bank: str | None,
@@ -345,7 +390,7 @@ def described(key: ApiKey) -> str:
 
 
 @keys_group.command("list")
-@needed_database_option
+@on_database
 def run_keys_list(database_url: str) -> None:
     """All keys, the revoked ones too."""
     show_keys(run(with_database(database_url, api_keys.listed)))
@@ -353,7 +398,7 @@ def run_keys_list(database_url: str) -> None:
 
 @keys_group.command("revoke")
 @click.argument("id")
-@needed_database_option
+@on_database
 def run_keys_revoke(id: str, database_url: str) -> None:
     """Have a key refused, by every api within a second."""
     try:
@@ -375,7 +420,7 @@ async def with_database(url: str, work: Callable[[Connection], Awaitable[T]]) ->
 @main.command("audit")
 @click.option("--cache-url", envvar="POLKA_CACHE_URL", show_envvar=True, help="Compare this cache's answers too.")
 @click.option("--cache-token", envvar="POLKA_CACHE_TOKEN", show_envvar=True, help="What the cache asks for.")
-@needed_database_option
+@on_database
 def run_audit(cache_url: str | None, cache_token: str | None, database_url: str) -> None:
     """Prove every balance from the transactions; exit 1 if anything differs."""
     done = run(audit.audit(database_url, cache_url, cache_token))

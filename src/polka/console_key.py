@@ -1,9 +1,8 @@
 """The key by which the console of a local Polka opens: kept in Polka's folder, where its owner alone can read it."""
 
-import os
 from pathlib import Path
 
-from polka import api_keys
+from polka import api_keys, private
 from polka.database import Connection
 from polka.keys import NewKey, Scope, is_key
 
@@ -19,9 +18,7 @@ async def console_key(connection: Connection, folder: Path) -> str:
             return kept
     key = api_keys.new_key()
     await api_keys.create(connection, key, NEW)
-    file.unlink(missing_ok=True)
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as output:
-        output.write(key)
+    private.write(file, key)
     return key
 
 

@@ -5,6 +5,7 @@ replicated, with a warning alone.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TypeVar
@@ -222,9 +223,16 @@ async def reach(url: str) -> Connection:
 def no_answer(error: Exception) -> Failure:
     if isinstance(error, StandbyError):
         return NotYetFailure(str(error))
-    reason = str(error) or type(error).__name__
+    reason = unusable_url(error) if isinstance(error, ValueError) else str(error) or type(error).__name__
     kind = Failure if isinstance(error, ValueError) else NotYetFailure  # a url that is wrong stays so
     return kind(f"The database does not answer: {reason.splitlines()[0]}")
+
+
+def unusable_url(error: ValueError) -> str:
+    """Why the URL is none. What it holds is not repeated, because a part of a password may be taken for anything."""
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return re.split(r",? got |: ['\"]", str(error))[0]
+    return "the URL is not valid: in a user, password or name, `: / ? # @ %` are written as %3A %2F %3F %23 %40 %25"
 
 
 @asynccontextmanager

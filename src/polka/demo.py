@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from polka import api_keys, audit, database, environment, seed, server, spam
+from polka import api_keys, audit, database, environment, private, seed, server, spam
 from polka.audit import Audit
 from polka.console_key import console_url
 from polka.failure import Failure
@@ -86,9 +86,16 @@ async def demo(
 
 
 def announce(payments: Payments, layout: Layout, key: str, say: Callable[[str], None]) -> None:
-    """Say what is sent, and where to watch it: the key goes along if it is gone with the demo's own database."""
+    """Say what is sent, and where to watch it: with a key that is gone with the demo, where nobody else reads it."""
     if payments.are_watched:
-        say(f"Watch it: {layout.url}/console" if layout.database_url else f"Watch it: {console_url(layout.url, key)}")
+        if layout.database_url:
+            say(f"Watch it: {layout.url}/console")
+        elif sys.stdout.isatty():
+            say(f"Watch it: {console_url(layout.url, key)}")
+        else:
+            file = layout.folder / "console-key"
+            private.write(file, key)
+            say(f"Watch it: {layout.url}/console, with the key in {file}, which you alone can read.")
         say(f"Sending {payments.rate:,g} payments a second until Ctrl-C …")
     else:
         say(f"Sending {payments.count:,} payments with {payments.max_workers} workers …")

@@ -1,20 +1,21 @@
 """Polka's own Postgres: finds the server's programs, makes a data folder, runs it as a child process."""
 
 import asyncio
-import hashlib
 import importlib.util
 import os
 import pwd
 import re
 import shutil
 import signal
+import socket
+import stat
 import subprocess
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
-from polka import database
+from polka import database, environment, private
 from polka.failure import Failure
 from polka.processes import START_SECONDS, Process
 
@@ -28,7 +29,9 @@ OPTIONS = {
 }
 ROOT_FOLDER = Path("/var/lib/polka")
 """Where root keeps Polka's data: Postgres runs as another user, who must not be let into a home folder."""
-SOCKET_PATH_MAX = 80
+SOCKET = ".s.PGSQL.5432"
+ACCESS = "local all postgres peer map=polka\n"
+"""The pg_hba.conf: Postgres asks the kernel who connects. Only our user, and root, may be the role `postgres`."""
 PREDECESSOR = re.compile(r"lock file .* already exists|shared memory block .* is still in use")
 
 
@@ -45,7 +48,12 @@ def data_folder() -> Path:
     """Where `polka up` keeps its data, unless it is told."""
     if os.geteuid() == 0:
         return ROOT_FOLDER
-    return Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share")) / "polka"
+    chosen = os.environ.get("XDG_DATA_HOME", "")
+    try:
+        base = Path(chosen) if os.path.isabs(chosen) else Path.home() / ".local" / "share"
+    except RuntimeError:
+        raise Failure("This user has no home folder: choose a folder with --data.") from None
+    return Path(os.path.realpath(base / "polka"))
 
 
 def locate() -> Programs:
@@ -126,9 +134,14 @@ class Server(Process):
         self.folder = folder
         self.data = folder / "postgres"
         self.log = folder / "postgres.log"
-        self.socket_folder = socket_folder(folder)
+        self.access, self.users = folder / "pg_hba.conf", folder / "pg_ident.conf"
+        self.socket_folder = private.make_socket_folder(folder, programs.user)
         self.url = own_url(folder)
-        options = OPTIONS | {"unix_socket_directories": str(self.socket_folder)}
+        options = OPTIONS | {
+            "unix_socket_directories": str(self.socket_folder),
+            "hba_file": str(self.access),
+            "ident_file": str(self.users),
+        }
         super().__init__(
             name="postgres",
             command=[
@@ -138,6 +151,7 @@ class Server(Process):
             ],
             address=str(self.socket_folder),
             is_ready=self.answers,
+            inherits=environment.of_postgres,
             user=programs.user,
             output=self.log,
             stop_signal=signal.SIGINT,  # Postgres' "fast" shutdown: it does not wait for clients to leave
@@ -147,21 +161,27 @@ class Server(Process):
         """Make the folder's contents, once.
 
         Raises:
-            Failure: `initdb` refuses.
+            Failure: `initdb` refuses, or Postgres' user may not enter the folder.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for private in (self.data, self.socket_folder):
-            private.mkdir(mode=0o700, exist_ok=True)
-            if self.programs.user:
-                shutil.chown(private, self.programs.user)
+        if self.programs.user:
+            check_entrance(self.folder, self.programs.user)
+        private.private_folder(self.data, self.programs.user)
+        ourselves = dict.fromkeys([pwd.getpwuid(os.geteuid()).pw_name, "root"])
+        for file, text in (
+            (self.access, ACCESS),
+            (self.users, "".join(f'polka "{name}" postgres\n' for name in ourselves)),
+        ):
+            file.write_text(text)
+            file.chmod(0o644)  # nothing in it is secret, and Postgres' user reads it
         if (self.data / "PG_VERSION").exists():
             return
-        options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]
+        options = ["--username=postgres", "--auth=peer", "--encoding=UTF8", "--locale=C"]
         done = subprocess.run(
             [self.programs.folder / "initdb", f"--pgdata={self.data}", *options],
             user=self.programs.user,
             extra_groups=[] if self.programs.user else None,
             cwd="/",
+            env=environment.of_postgres(),
             capture_output=True,
             text=True,
             check=False,
@@ -196,14 +216,38 @@ class Server(Process):
         return True
 
 
+def check_entrance(folder: Path, user: str) -> None:
+    """See that this user may enter the folder.
+
+    Raises:
+        Failure: a folder on the way is closed to that user.
+    """
+    account = pwd.getpwnam(user)
+    for step in (*reversed(folder.parents), folder):
+        found = step.stat()
+        if found.st_uid == account.pw_uid:
+            needed = stat.S_IXUSR
+        elif found.st_gid == account.pw_gid:
+            needed = stat.S_IXGRP
+        else:
+            needed = stat.S_IXOTH
+        if not found.st_mode & needed:
+            raise Failure(
+                f"Postgres runs as the user {user}, who may not enter {step}: choose another folder with --data, "
+                f"or none for {ROOT_FOLDER}."
+            )
+
+
 def own_url(folder: Path) -> str:
     """Where a Postgres of ours over this folder is reached, if it runs."""
-    return f"postgresql://postgres@/postgres?host={socket_folder(folder)}"
+    return f"postgresql://postgres@/postgres?host={quote(str(private.socket_folder(folder)), safe='/')}"
 
 
-def socket_folder(folder: Path) -> Path:
-    """Beside the data, or in a short path: the kernel allows a socket's path 107 bytes."""
-    beside = folder / "sockets"
-    if len(str(beside)) <= SOCKET_PATH_MAX:
-        return beside
-    return Path(tempfile.gettempdir()) / f"polka-{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}"
+def is_running(folder: Path) -> bool:
+    """Whether a Postgres of ours listens there, and we may reach it."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(private.socket_folder(folder) / SOCKET))
+        except OSError:
+            return False
+    return True

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from polka import environment
+from polka import environment, private
 from polka.failure import Failure
 
 START_SECONDS = 60.0
@@ -71,7 +71,7 @@ class Process:
     async def _spawn(self) -> None:
         account = pwd.getpwnam(self.user) if self.user else None
         with contextlib.ExitStack() as files:
-            output = files.enter_context(self.output.open("ab")) if self.output else None
+            output = files.enter_context(private.appended(self.output)) if self.output else None
             self.running = await asyncio.create_subprocess_exec(
                 *self.command,
                 stdin=asyncio.subprocess.DEVNULL,

@@ -3,22 +3,22 @@
 import asyncio
 import fcntl
 import os
+import re
 import secrets
+import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 
-from polka import control, migrate, postgres, server
+from polka import control, migrate, postgres, private, server
 from polka.drilling import Driller, Ground
 from polka.failure import Failure, OutdatedFailure
 from polka.processes import PYTHON, Process
@@ -31,6 +31,10 @@ SETTLED_SECONDS = 30.0
 PORT_MAX = 65535
 CACHE_PORT = 8100
 """Where the cache listens if nothing else does."""
+
+PLAIN_URL = re.compile(
+    r"postgres(ql)?://([^/?#@]*@)?(?P<hosts>[\w.-]+(:\d+)?(,[\w.-]+(:\d+)?)*|\[[\da-fA-F:]+\](:\d+)?)(?P<name>/[\w-]*)?(\?[^@#]*)?"
+)
 
 Say = Callable[[str], None]
 
@@ -93,11 +97,11 @@ async def up(layout: Layout, say: Say) -> AsyncIterator[Running]:
     with (
         Held.bound(layout) as held,
         locked(layout.folder),
-        tempfile.TemporaryDirectory(prefix="polka-control-") as private,
+        control_folder() as controlled,
     ):
         own = None if layout.database_url else postgres.Server(postgres.locate(), layout.folder)
         token = os.environ.get("POLKA_CACHE_TOKEN") or secrets.token_hex()
-        path = Path(private) / "socket"
+        path = controlled / "socket"
         running = Running(layout, held, own.url if own else layout.database_url or "", token, control_socket=path)
         driller = Driller(Ground(running.processes, layout.url, running.database_url, not layout.no_auth))
         keepers: list[asyncio.Task[None]] = []
@@ -107,7 +111,7 @@ async def up(layout: Layout, say: Say) -> AsyncIterator[Running]:
                 own.initialise()
                 await start(own, running)
             else:
-                say(f"PostgreSQL as given: {server_part(running.database_url)}")
+                say(": ".join(filter(None, ["PostgreSQL as given", address_of(running.database_url)])))
             await migrate.migrate(running.database_url, layout.allow_lossy)
             for process in services(running):
                 await start(process, running)
@@ -126,7 +130,7 @@ async def up(layout: Layout, say: Say) -> AsyncIterator[Running]:
 class Held:
     """The sockets of a Polka: bound once, and held until it ends, so that nobody else can take a port in between.
 
-    `apis` is empty where the kernel shares a port among processes: each api binds it anew, and it is only reserved here.
+    `apis` is empty where the kernel shares a port among processes: each api binds it, and here it is only reserved.
     `metrics` are those of the cache, then of each api.
     """
 
@@ -185,9 +189,14 @@ def url_of(bound: socket.socket) -> str:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Have the folder for ourselves."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
+    """Have the folder for ourselves.
+
+    Raises:
+        Failure: another Polka uses it, or another user might.
+    """
+    # Root's Postgres runs as another user, who passes through the folder to what is that user's.
+    private.own_folder(folder, 0o711 if os.geteuid() == 0 else 0o700)
+    with private.appended(folder / "lock") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -195,10 +204,20 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def server_part(url: str) -> str:
-    """The address without its password."""
-    parts = urlsplit(url)
-    return f"{parts.hostname or parts.query}{parts.path}"
+@contextmanager
+def control_folder() -> Iterator[Path]:
+    """For the socket by which apis ask for drills."""
+    folder = private.short_folder()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def address_of(url: str) -> str | None:
+    """Where the database is, to be shown; None where the URL is not so plain that no part of it can be a password."""
+    found = PLAIN_URL.fullmatch(url)
+    return f"{found['hosts']}{found['name'] or ''}" if found else None
 
 
 def services(running: Running) -> list[Process]:
