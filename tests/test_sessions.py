@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api import sessions
-from api.local import is_from_elsewhere, is_local
+from polka.same_site import is_from_elsewhere, is_local
 from services import Services
 from waiting import WAIT_SECONDS
 

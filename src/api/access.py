@@ -17,7 +17,7 @@ from api.keyring import Keyring
 from api.limits import Limits
 from api.problems import RefusedError
 from api.refusals import Refusal, Refused
-from polka import keys
+from polka import keys, same_site
 from polka.headers import RepeatedError, fields_of
 from polka.keys import Caller, Scope
 
@@ -61,6 +61,8 @@ class Access:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         refused = self._read_head(scope)
+        if refused is None and self._keyring is None and (told := same_site.refusal(scope["headers"])):
+            refused = Refused(Refusal.FORBIDDEN, told)
         if refused is None and not OPEN.match(scope["path"]):
             refused = await self._admit(scope)
         if refused is not None:

@@ -49,6 +49,8 @@ async def create_key(
 
     It has no scope that your own key does not have, and does not outlive it.
     """
+    if caller is EVERYBODY:
+        refuse(Refusal.FORBIDDEN, "No keys are made where none are asked for: they would stay valid later.")
     data = await read_json(request, decode)
     if refused := data.refused_scopes():
         refuse(Refusal.INVALID, f"scopes: a bank's key cannot have {refused[0]}.", "scopes")

@@ -1,4 +1,4 @@
-"""The cache answers requests with its token."""
+"""The cache answers requests with its token. Without a token, pages of other sites stay out."""
 
 import hmac
 import re
@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from litestar.types import ASGIApp, Receive, Send
 
-from polka import keys
+from polka import keys, same_site
 from polka.headers import Fields, RepeatedError, fields_of
 
 OPEN = re.compile(r"/(health|metrics)(/|\Z)")
@@ -17,7 +17,7 @@ CHALLENGE = (b"www-authenticate", b'Bearer realm="polka cache"')
 
 
 class Access:
-    """Lets requests with the token pass, or all requests if there is no token."""
+    """Lets requests with the token pass. If there is no token, requests that another site may have caused do not pass."""
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self._app = app
@@ -28,6 +28,9 @@ class Access:
             fields = fields_of(scope["headers"])
         except RepeatedError as error:
             await refuse(send, 400, str(error))
+            return
+        if self._token is None and (told := same_site.refusal(scope["headers"])):
+            await refuse(send, 403, told)
             return
         if not OPEN.match(scope["path"]) and not self._has_token(fields):
             await refuse(send, 401, "This needs the cache's token.", CHALLENGE)
