@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 import re
 import threading
 import time
@@ -19,6 +20,7 @@ from documents import document
 from exposed import page
 from front_door import fetch
 from polka import ecb
+from polka.demo import free_port
 from publisher import Answer, Publisher, cut_off, endless, publishing, silent, slow, status, whole
 from services import Service, Services, client, wait_for
 
@@ -238,3 +240,21 @@ def test_what_is_no_address_ends_the_cache_with_one_line(services: Services) -> 
 )
 def test_pauses_grow_up_to_that_of_the_schedule(failures: int, refresh: float, longest: float) -> None:
     assert pause_seconds(failures, refresh) == longest
+
+
+def test_without_a_network_one_line_says_which_rates_stay_and_why(services: Services) -> None:
+    url = f"http://127.0.0.1:{free_port()}/rates.xml"
+    cache = services.cache(POLKA_RATES_URL=url, POLKA_LOG_FORMAT="json", **QUICK).ready()
+    wait_for("it has tried twice", lambda: 'fetches_total{outcome="unreachable"} 2.0' in metrics_of(cache))
+    lines = [json.loads(line) for line in cache.log.read_text().splitlines()]
+    (told,) = [line for line in lines if "exchange rates" in line["event"]]
+    assert told["level"] == "info"
+    assert told["event"] == (
+        f"no exchange rates are fetched, those of {RECORDED.date} stay in force: "
+        "127.0.0.1 is not reachable (All connection attempts failed)"
+    )
+    assert not [line for line in lines if line["level"] != "info"]
+
+
+def metrics_of(cache: Service) -> str:
+    return client.get(f"{cache.url}/metrics").raise_for_status().text

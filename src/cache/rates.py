@@ -7,8 +7,10 @@ import asyncio
 import logging
 import math
 import random
+import re
 import time
 from datetime import UTC, date, datetime
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -28,6 +30,8 @@ BYTES_MAX = 64 * 1024
 """The document of a day has less than two thousand."""
 ETAG_LENGTH_MAX = 256
 RETRY_SECONDS_MIN = 5.0
+UNREACHABLE = "unreachable"
+ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -52,6 +56,8 @@ class Refresher:
         self._settings = settings
         self._etag: str | None = None
         """That of the document which was taken last."""
+        self._told: str | None = None
+        """Why the last fetch brought nothing, if it brought nothing: that is logged once, not at each attempt."""
         self._date: date | None = None
         metrics.RATES_AGE_SECONDS.set_function(self._age_seconds)
 
@@ -73,9 +79,12 @@ class Refresher:
     async def _attempt(self, client: httpx.AsyncClient) -> tuple[str, bool]:
         """What became of it, as a metric has it, and whether all is well."""
         try:
-            return await self._refresh(client), True
+            outcome = await self._refresh(client)
         except FetchError as error:
-            log.warning("no exchange rates are fetched, those of %s stay: %s", self._date, error)
+            if error.reason != self._told:
+                level = logging.INFO if error.reason == UNREACHABLE else logging.WARNING  # a laptop may well be offline
+                log.log(level, "no exchange rates are fetched, those of %s stay in force: %s", self._date, error)
+            self._told = error.reason
             return error.reason, False
         except UnfitError as error:
             log.warning("the exchange rates that were fetched are not taken, those of %s stay: %s", self._date, error)
@@ -86,6 +95,8 @@ class Refresher:
         except Exception:  # whatever it is: the ledger must not end for the sake of rates
             log.exception("no exchange rates are fetched")
             return "failed", False
+        self._told = None
+        return outcome, True
 
     async def _refresh(self, client: httpx.AsyncClient) -> str:
         seconds = self._settings.flush_timeout_seconds
@@ -138,11 +149,20 @@ async def fetch(client: httpx.AsyncClient, url: str, timeout_seconds: float, eta
                 raise FetchError("status", f"the answer's status is {response.status_code}")
             content = await read(response)
     except TimeoutError:
-        raise FetchError("unreachable", f"there was no whole answer within {timeout_seconds} s") from None
+        raise FetchError(UNREACHABLE, f"there was no whole answer within {timeout_seconds} s") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise FetchError("unreachable", repr(error)) from error
+        raise FetchError(UNREACHABLE, f"{host_of(url)} is not reachable ({fact(error)})") from error
     tag = response.headers.get("etag", "")
     return Document(content, tag if tag.isascii() and 0 < len(tag) <= ETAG_LENGTH_MAX else None)
+
+
+def host_of(url: str) -> str:
+    return urlsplit(url).hostname or "the publisher"
+
+
+def fact(error: Exception) -> str:
+    """What the system says, without its number."""
+    return ERRNO.sub("", str(error)) or type(error).__name__
 
 
 async def read(response: httpx.Response) -> bytes:
