@@ -577,7 +577,13 @@ async def look(url: str, key: str | None) -> Drills:
 )
 @click.option("--client-timeout", default=15.0, show_default=True, type=click.FloatRange(0, min_open=True))
 @click.option("--connect-timeout", default=5.0, show_default=True, type=click.FloatRange(0, min_open=True))
-@click.option("--pool", default=0, show_default=True, help="Connections that the workers share; 0: one each.")
+@click.option(
+    "--pool",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Connections that the workers share; 0: one each.",
+)
 @click.option("--key", envvar="POLKA_KEY", show_envvar=True, help="The API key to send, polka_….")
 @click.option("--metrics-host", default="127.0.0.1", show_default=True)
 @click.option(

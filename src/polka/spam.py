@@ -46,7 +46,7 @@ class Spam:
         return [
             *locust(),
             *(["--headless"] if self.page is None else self.page.words()),
-            f"--host={self.url}",
+            f"--host={self.url.rstrip('/')}",
             f"--users={self.max_workers}",
             f"--spawn-rate={self.max_workers}",
             *(split_over(self.processes) if self.processes > 1 else []),

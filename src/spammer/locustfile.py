@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import flask
 import gevent
 import requests
 from gevent.event import Event
@@ -25,6 +26,7 @@ from locust.exception import StopUser
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
 from polka.money import AMOUNT_MAX
+from polka.same_site import is_from_elsewhere, is_local, is_loopback
 from polka.seed import bank_name
 from spammer import metrics
 from spammer.mix import NO_MIX, read_mix
@@ -40,8 +42,12 @@ BULK_MAX = 1_000
 RATE_MAX = 1_000_000
 MINE_MAX = 100
 NO_ANSWER = "no_answer"
+BROKEN = "exception"
+"""The spammer itself failed at a request. The request has ended with that, or the run would wait for it for ever."""
 FEE = {"fixed": 25, "basis_points": 10}
 """A quarter of a dollar and 0.1 %, say, of a bank with terms."""
+SKEW_MAX = 100
+LEAST = {"pool": 0, "retries": 0, "banks": 0, "accounts": 1, "wait": 0}
 UNAUTHORIZED, FORBIDDEN, CONFLICT, TOO_MANY_REQUESTS, SERVER_ERROR = 401, 403, 409, 429, 500
 PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.1, 2.0
 WORKER_SILENT_SECONDS = 3.0
@@ -136,11 +142,12 @@ class Run:
 
 
 run: Run | None = None
-first_address = ""
+key_address = ""
+"""The one api that gets the key: that of the command, and for a worker of a page elsewhere that of its first run."""
 
 
 @events.init.add_listener
-def prepare(environment: Environment, runner: Runner, **_: Any) -> None:
+def prepare(environment: Environment, runner: Runner, web_ui: Any = None, **_: Any) -> None:
     """The exit code is 0 only after a run that went well."""
     logging.getLogger("locust.stats_logger").setLevel(logging.CRITICAL)
     environment.process_exit_code = NOT_ALL_WELL
@@ -156,10 +163,26 @@ def prepare(environment: Environment, runner: Runner, **_: Any) -> None:
             lambda: run.total() if run else Tally(),
             lambda: runner.user_count,
         )
-    global first_address
-    first_address = address(environment)
+    global key_address
+    if not isinstance(runner, WorkerRunner):
+        key_address = address(environment)
+    if web_ui is not None and options is not None:
+        protect(web_ui.app, options.web_host)
     if isinstance(runner, WorkerRunner) and options is not None and options.processes:
         gevent.spawn(end_with_master, runner, os.getppid())
+
+
+def protect(app: flask.Flask, web_host: str) -> None:
+    """Keep other sites' pages from the routes of the page: some start a run, or stop one, without a question."""
+
+    @app.before_request
+    def check() -> None:
+        asked = flask.request
+        if is_loopback(web_host) and not is_local(asked.host):
+            flask.abort(403, "This is answered at localhost or an IP address, not at other names.")
+        is_the_page = asked.method == "GET" and asked.path == "/"  # which others may link to
+        if not is_the_page and is_from_elsewhere(asked.headers, asked.host):
+            flask.abort(403, "This is answered to Locust's own page, not to those of other sites.")
 
 
 def end_with_master(runner: Runner, master: int) -> None:
@@ -177,13 +200,15 @@ def hear(msg: Any, **_: Any) -> None:
 
 @events.test_start.add_listener
 def begin(environment: Environment, **_: Any) -> None:
-    global run
+    global run, key_address
     runner, options = environment.runner, environment.parsed_options
     if runner is None or options is None:
         raise RuntimeError("a run has a runner and options")
     environment.process_exit_code = NOT_ALL_WELL
     if not isinstance(runner, WorkerRunner):
         set_out(environment, runner, options)
+    elif options.bank_names and not key_address:
+        key_address = address(environment)
     prepare_users(options)
     run = Run(environment, runner, options)
     gevent.spawn(watch, run)
@@ -207,6 +232,8 @@ def set_out(environment: Environment, runner: Runner, options: Any) -> None:
         say(f"Nobody answers at {address(environment)}: {reason(error)}")
     except ValueError as error:
         say(f"The run cannot start: {error}")
+    except Exception as error:  # whatever it is: Locust would go on without a run, for ever
+        say(f"The run cannot start: {address(environment)} does not answer like a Polka: {error!r}")
     else:
         options.bank_names = banks
 
@@ -268,6 +295,14 @@ def check_options(options: Any) -> None:
         raise ValueError(f"--rate: must be 0 to {RATE_MAX} payments a second.")
     if not 1 <= options.bulk <= BULK_MAX:
         raise ValueError(f"--bulk: must be 1 to {BULK_MAX}.")
+    for name, least in LEAST.items():
+        if not getattr(options, name) >= least:
+            raise ValueError(f"--{name}: must be {least} or more.")
+    for name in ("client_timeout", "connect_timeout"):
+        if not 0 < getattr(options, name) < math.inf:
+            raise ValueError(f"--{name.replace('_', '-')}: must be more than 0 seconds.")
+    if not 0 <= options.skew <= SKEW_MAX:
+        raise ValueError(f"--skew: must be 0 to {SKEW_MAX}.")
     if options.bulk > 1 and options.rate:
         raise ValueError("--bulk: goes without --rate, whose payments are due one by one.")
 
@@ -278,8 +313,8 @@ def check_host(environment: Environment) -> None:
     Raises:
         ValueError: there is a key, and another api.
     """
-    if os.environ.get("POLKA_KEY") and address(environment) != first_address:
-        raise ValueError(f"the key that this spammer was started with is for {first_address} alone.")
+    if os.environ.get("POLKA_KEY") and address(environment) != key_address:
+        raise ValueError(f"the key that this spammer was started with is for {key_address} alone.")
 
 
 def present(runner: MasterRunner) -> list[str]:
@@ -403,6 +438,8 @@ class Payer(FastHttpUser):
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
+        self.client.base_url = (self.client.base_url or "").rstrip("/")
+        self.authorization = authorization(self.client.base_url)
         self.mine: list[str] = []
 
     @task
@@ -453,10 +490,13 @@ class Payer(FastHttpUser):
 
     def attempt(self, request: Request, key: str) -> tuple[str, str, bool]:
         """Send once: `accepted` or the problem's code, what it says, and whether the request has ended with it."""
-        headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+        headers = self.authorization | {"Content-Type": "application/json", "Idempotency-Key": key}
         body = None if request.body is None else json.dumps(request.body)
         began = time.monotonic()
-        code, detail, is_certain = self.answer(request, body, headers)
+        try:
+            code, detail, is_certain = self.answer(request, body, headers)
+        except Exception as error:
+            code, detail, is_certain = BROKEN, repr(error), True
         if run is not None:
             run.tally.count_request(request.operation, code, time.monotonic() - began)
         return code, detail, is_certain
@@ -465,7 +505,12 @@ class Payer(FastHttpUser):
         """The same, of a request as it is sent."""
         name = request.path if request.method == "POST" else f"{request.method} /transaction/{{id}}"
         with self.client.request(
-            request.method, request.path, data=body, headers=headers, name=name, catch_response=True
+            *(request.method, request.path),
+            data=body,
+            headers=headers,
+            name=name,
+            catch_response=True,
+            allow_redirects=False,  # the key goes to this api alone
         ) as response:
             if response.status_code in (200, 201):
                 response.success()
@@ -538,8 +583,15 @@ def ask(environment: Environment, method: str, path: str, **request: Any) -> req
         ValueError: the key may not do this.
         requests.RequestException: the api does not answer, or not well.
     """
-    headers = headers_of(environment.parsed_options)
-    response = requests.request(method, address(environment) + path, headers=headers, timeout=HELLO_SECONDS, **request)
+    url = address(environment)
+    headers = headers_of(environment.parsed_options) | authorization(url)
+    with requests.Session() as session:
+        session.trust_env = False  # no key of a .netrc in place of ours, and no proxy that users do not have either
+        response = session.request(
+            method, url + path, headers=headers, timeout=HELLO_SECONDS, allow_redirects=False, **request
+        )
+    if response.is_redirect:
+        raise ValueError(f"{url} leads elsewhere, to {response.headers['location']}.")
     if response.status_code == UNAUTHORIZED:
         raise UnknownKeyError("the api asks for a key that is valid: give one with --key, or as POLKA_KEY.")
     if response.status_code == FORBIDDEN:
@@ -560,11 +612,15 @@ def address(environment: Environment) -> str:
 
 
 def headers_of(options: Any) -> dict[str, str]:
-    """What goes along with every request. The key comes from the environment: options are shown and sent around."""
-    key = os.environ.get("POLKA_KEY")
-    own = {"Authorization": f"Bearer {key}"} if key else {}
+    """What goes along with every request, beside the key."""
     split = (line.partition(":") for line in options.header)
-    return own | {name.strip(): value.strip() for name, _, value in split}
+    return {name.strip(): value.strip() for name, _, value in split}
+
+
+def authorization(url: str) -> dict[str, str]:
+    """The header with the key, for the one api that gets it. It comes from the environment: options are shown."""
+    key = os.environ.get("POLKA_KEY")
+    return {"Authorization": f"Bearer {key}"} if key and url == key_address else {}
 
 
 def say(text: str) -> None:
