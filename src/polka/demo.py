@@ -19,6 +19,7 @@ from polka.audit import Audit
 from polka.console_key import console_url
 from polka.failure import Failure
 from polka.front_door import ask
+from polka.keys import NewKey, Scope
 from polka.processes import end_with
 from polka.up import HOST, Held, Layout, Running, up
 from polka.windows import Report, Window, Windows
@@ -28,6 +29,8 @@ VARIETY = ("--currencies=USD,EUR,JPY", "--across=0.1", "--terms=4")
 """Of what is paid, and of what is agreed with those who pay."""
 WATCHED_SCHEDULE = "*/30 * * * * *"
 """A window is closed and settled each half minute while somebody watches."""
+SPAMMER = NewKey("spammer", scopes=(Scope.TRANSACTIONS_WRITE, Scope.TRANSACTIONS_READ, Scope.BANKS_WRITE))
+"""It pays, reads what it has paid, and agrees terms."""
 POSTED_SECONDS = 30.0
 NETTED_SECONDS = 30.0
 PORT_TRIES = 20
@@ -78,8 +81,9 @@ async def demo(
             await seed.seed(running.database_url, BANKS, ACCOUNTS)
             async with database.session(running.database_url) as connection:
                 key = await api_keys.create_operators(connection, "demo")
+                await api_keys.create(connection, spammers_key := api_keys.new_key(), SPAMMER)
             announce(payments, layout, key, say)
-            went_well = await send(payments, layout.url, key, folder)
+            went_well = await send(payments, layout.url, spammers_key, folder)
             await clear(layout.url, key, show_cleared)
             await posted(running.database_url)
             return went_well, await audit.audit(running.database_url, running.cache_url, running.cache_token)
