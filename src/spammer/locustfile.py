@@ -181,7 +181,8 @@ def protect(app: flask.Flask, web_host: str) -> None:
         if is_loopback(web_host) and not is_local(asked.host):
             flask.abort(403, "This is answered at localhost or an IP address, not at other names.")
         is_the_page = asked.method == "GET" and asked.path == "/"  # which others may link to
-        if not is_the_page and is_from_elsewhere(asked.headers, asked.host):
+        headers = {name.lower(): value for name, value in asked.headers}
+        if not is_the_page and is_from_elsewhere(headers, asked.host):
             flask.abort(403, "This is answered to Locust's own page, not to those of other sites.")
 
 
