@@ -58,7 +58,7 @@ async def create_key(
         field, reason = beyond
         refuse(Refusal.FORBIDDEN, f"{field}: {reason}.", field)
     key = api_keys.new_key()
-    made = await writers.do(api_keys.create, key, data, None if caller is EVERYBODY else UUID(caller.id))
+    made = await writers.do(api_keys.create, key, data, UUID(caller.id))
     match made:
         case NotMade.UNKNOWN_BANK:
             refuse(Refusal.UNKNOWN_BANK, f"bank: there is no bank {data.bank}.", "bank")
