@@ -17,7 +17,7 @@ CHALLENGE = (b"www-authenticate", b'Bearer realm="polka cache"')
 
 
 class Access:
-    """Lets requests with the token pass. If there is no token, requests that another site may have caused do not pass."""
+    """Lets requests with the token pass. If there is no token, requests of other sites' pages are rejected."""
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self._app = app
