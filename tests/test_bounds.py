@@ -172,6 +172,7 @@ async def test_trailers_are_no_headers(offer: tuple[str, ...]) -> None:
 
 HEAD = b"GET / HTTP/1.1\r\nHost: polka\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: polka\r\nTransfer-Encoding: chunked\r\n\r\n"
+BULK = CHUNKED.replace(b"POST / ", b"POST /transactions ")
 
 
 @pytest.mark.parametrize(
@@ -192,6 +193,9 @@ CHUNKED = b"POST / HTTP/1.1\r\nHost: polka\r\nTransfer-Encoding: chunked\r\n\r\n
         (CHUNKED + b"1\r\na\r\n" * 40_000, 413, "too_large", Reason.BODY_TOO_LARGE),
         (CHUNKED + b"0\r\n" + b"X: y\r\n" * 40_000, 413, "too_large", Reason.BODY_TOO_LARGE),
         (CHUNKED + b"0\r\nX: " + b"y" * 200_000, 413, "too_large", Reason.BODY_TOO_LARGE),
+        (BULK + b"0\r\n" + b"X: y\r\n" * 20_000, 413, "too_large", Reason.BODY_TOO_LARGE),
+        (BULK + b"1;" + b"x" * 100_000, 413, "too_large", Reason.BODY_TOO_LARGE),
+        (BULK + chunked([b"x" * 4096] * 257)[:-5], 413, "too_large", Reason.BODY_TOO_LARGE),
         (b"GET /" + b"x" * 200_000, 414, "url_too_long", Reason.URL_TOO_LONG),
         (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: polka\r\n\r\n", 414, "url_too_long", Reason.URL_TOO_LONG),
         (HEAD + b"X: " + b"y" * 200_000, 431, "headers_too_large", Reason.HEADERS_TOO_LARGE),

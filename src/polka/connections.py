@@ -100,6 +100,7 @@ class Connection(HttpToolsProtocol):
         self._in_head: Any = None
         self._head_bytes = 0
         self._body_bytes_left = 0
+        self._framing_bytes_left = 0
         self._behind = b""  # what the parser gets once the pipeline is shorter
         self._last_words = b""  # sent behind all answers; then the connection ends
         self._is_over = False
@@ -178,8 +179,8 @@ class Connection(HttpToolsProtocol):
             if self._head_bytes > bounds.HEAD_BYTES_MAX:
                 raise url_too_long() if not self.headers else headers_too_large()
         elif cycle is not None and cycle.more_body:
-            self._body_bytes_left -= size
-            if self._body_bytes_left < 0:
+            self._framing_bytes_left -= size
+            if self._framing_bytes_left < 0 or self._body_bytes_left < 0:
                 raise too_large(self.scope["path"])
 
     def on_headers_complete(self) -> None:
@@ -204,7 +205,8 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         self.headers = []  # what comes behind the body is no header of the request
         self.cycle.transport = self._together  # type: ignore[assignment]
-        self._body_bytes_left = length + SLICE_BYTES
+        self._body_bytes_left = length
+        self._framing_bytes_left = bounds.FRAMING_BYTES_MAX
         self._requests_left -= 1
         self._began_at = self.loop.time()
         if self._requests_left <= 0 or self._began_at > self._closes_at:
@@ -215,10 +217,10 @@ class Connection(HttpToolsProtocol):
             self._ignore_upgrade()
 
     def _check_chunked(self, coding: bytes) -> int:
-        """The most bytes that the body may have with its framing."""
+        """The most bytes that the body may have."""
         if coding.strip().lower() != b"chunked" or self.parser.get_http_version() == "1.0":
             raise UnfitError(Reason.MALFORMED, problem.MALFORMED, "Transfer-Encoding: must be chunked, in HTTP/1.1.")
-        return bounds.body_bytes_max(self._path()) + bounds.FRAMING_BYTES_MAX
+        return bounds.body_bytes_max(self._path())
 
     def _check_length(self, length: int) -> None:
         if length > bounds.body_bytes_max(self._path()):
@@ -241,6 +243,11 @@ class Connection(HttpToolsProtocol):
         self.parser = new_parser(behind)
         self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
         behind.is_head_known = False
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes_left -= len(body)
+        self._framing_bytes_left += len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         if not self._offers_upgrade:
