@@ -1,5 +1,7 @@
 """Sessions of the console as values, and who may open it where no key is asked for."""
 
+import time
+
 import httpx
 import pytest
 from hypothesis import given
@@ -39,6 +41,21 @@ def test_a_session_that_was_changed_is_none(key: object, until: int, data: st.Da
 def test_a_cookie_may_be_anything(value: bytes) -> None:
     sessions.in_cookies([(b"cookie", value)])
     assert sessions.in_cookies([(b"cookie", b"other=1; polka_console=a.1.b"), (b"x", value)]) == "a.1.b"
+
+
+def test_all_cookie_headers_count() -> None:
+    """A proxy that speaks HTTP/2 to browsers may send each cookie in a header of its own."""
+    assert sessions.in_cookies([(b"cookie", b"a=b"), (b"x", b"y"), (b"cookie", b"c=d; polka_console=a.1.b")]) == "a.1.b"
+    assert sessions.in_cookies([(b"cookie", b"a=b"), (b"cookie", b"not_polka_console=a.1.b")]) is None
+
+
+def test_a_head_full_of_cookies_takes_no_time() -> None:
+    """As many as fit into a head: parsing each of them as a cookie took a third of a second."""
+    many = [(b"cookie", b"a=b;" * 16_000)]
+    began = time.thread_time()
+    for _ in range(5):
+        assert sessions.in_cookies(many) is None
+    assert time.thread_time() - began < 0.5
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:8000", "127.0.0.1:8000", "[::1]:8000", "[::1]", "10.1.2.3"])

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
 
 COOKIE = "polka_console"
+PREFIX = f"{COOKIE}=".encode()
 SECONDS = 3600
 """How long one lasts; a page that is still open then trades its key again."""
 
@@ -33,12 +34,18 @@ def code(secret: str, said: str) -> str:
 
 
 def in_cookies(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """The session that a request's cookies have."""
+    """The session that a request's cookies have. No other pair is parsed, because thousands of them would take long."""
     for name, value in headers:
         if name == b"cookie":
-            try:
-                found = SimpleCookie(value.decode("latin-1")).get(COOKIE)
-            except CookieError:
-                return None
-            return found.value if found else None
+            for pair in value.split(b";"):
+                if pair.lstrip().startswith(PREFIX):
+                    return read(pair.decode("latin-1"))
     return None
+
+
+def read(pair: str) -> str | None:
+    try:
+        found = SimpleCookie(pair).get(COOKIE)
+    except CookieError:
+        return None
+    return found.value if found else None
