@@ -4,23 +4,27 @@ from collections.abc import Iterator
 
 import pytest
 
-from conftest import Running
+from conftest import new_database
 from front_door import UNPOSTED, fetch
 from hostile.witness import Hostile
+from polka import postgres
 from proof import prove
-from services import Service, wait_for
+from services import Service, Services, wait_for
 
 
-@pytest.fixture(scope="module")
-def hostile(own_polka: Running) -> Iterator[Hostile]:
-    """A Polka of the file's own. At the end all that was accepted is there, and the audit finds nothing."""
-    attacked = Hostile(own_polka)
-    yield attacked
-    url = own_polka.database_url
-    wait_for("all is posted", lambda: not fetch(url, UNPOSTED))
-    ((stored,),) = fetch(url, "SELECT count(*) FROM transactions")
-    assert stored >= attacked.paid
-    prove(url, own_polka.cache.url)
+@pytest.fixture(scope="session")
+def hostile(server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostile]:
+    """A cache and an api of their own. At the end nothing that was accepted is lost, and the audit is clean."""
+    services = Services(new_database(server), tmp_path_factory.mktemp("hostile"))
+    try:
+        attacked = Hostile(services.database_url, services.cache(), services.api())
+        yield attacked
+        wait_for("all is posted", lambda: not fetch(services.database_url, UNPOSTED))
+        ((stored,),) = fetch(services.database_url, "SELECT count(*) FROM transactions")
+        assert stored >= attacked.paid
+        prove(services.database_url, services.cache_url)
+    finally:
+        services.stop()
 
 
 @pytest.fixture(params=["api", "cache"])

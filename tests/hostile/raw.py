@@ -6,6 +6,7 @@ from http.client import HTTPResponse
 
 import httpx
 
+from services import CACHE_TOKEN, KEY, Service
 from waiting import WAIT_SECONDS
 
 
@@ -76,3 +77,15 @@ def chunked(parts: Iterable[bytes], extension: bytes = b"", trailers: bytes = b"
     """A body in chunks, which are sent behind `Transfer-Encoding: chunked`."""
     chunks = b"".join(b"%x%b\r\n%b\r\n" % (len(part), extension, part) for part in parts)
     return chunks + b"0\r\n" + trailers + b"\r\n"
+
+
+def alive(target: Service) -> bytes:
+    """A request that the service answers with 200."""
+    if target.name == "api":
+        return request("GET", "/hello")
+    return request("GET", "/balance/bank1", authorized(target))
+
+
+def authorized(target: Service) -> str:
+    """The header line with which an api or a cache lets requests pass."""
+    return f"Authorization: Bearer {KEY if target.name == 'api' else CACHE_TOKEN}"

@@ -1,0 +1,86 @@
+"""Heads, bodies and pipelines without end, and clients that keep silent: each is cut off, and nobody else notices."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from hostile.raw import Raw, request
+from hostile.witness import Hostile
+from services import Service, client
+
+MEGABYTES = 8
+HEAD = b"GET /hello HTTP/1.1\r\nHost: polka\r\n"
+CHUNKED = b"POST /balance HTTP/1.1\r\nHost: polka\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def endless(begin: bytes, part: bytes) -> Iterator[bytes]:
+    yield begin
+    block = part * (65_536 // len(part))
+    for _ in range(MEGABYTES * 16):
+        yield block
+
+
+FLOODS: dict[str, tuple[Callable[[], Iterator[bytes]], int]] = {
+    "one header": (lambda: endless(HEAD + b"X: ", b"y"), 431),
+    "headers": (lambda: endless(HEAD, b"X: y\r\n"), 431),
+    "a header's name": (lambda: endless(HEAD, b"X"), 431),
+    "cookies": (lambda: endless(HEAD + b"Cookie: ", b"a=b;"), 431),
+    "a URL": (lambda: endless(b"GET /", b"x"), 414),
+    "trailers": (lambda: endless(CHUNKED + b"0\r\n", b"X: y\r\n"), 413),
+    "a chunk's extension": (lambda: endless(CHUNKED + b"1;", b"x"), 413),
+    "a length": (lambda: iter([HEAD + b"Content-Length: 99999999999\r\n\r\n"]), 413),
+    "no host": (lambda: iter([b"GET / HTTP/1.1\r\n\r\n"]), 400),
+    "two hosts": (lambda: iter([HEAD + b"Host: polka\r\n\r\n"]), 400),
+    "no HTTP": (lambda: endless(b"\x16\x03\x01", b"\0"), 400),
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+def test_a_flood_is_refused_with_a_problem(hostile: Hostile, target: Service, flood: str) -> None:
+    parts, expected = FLOODS[flood]
+    statuses = []
+    with hostile.attacked():
+        for _ in range(5):
+            with Raw(target.url) as raw:
+                with suppress(ConnectionError):  # it may be closed long before the end
+                    raw.send(*parts())
+                with suppress(ConnectionError):  # a client that goes on sending may not hear why
+                    status, headers, _ = raw.answer()
+                    assert status == 401 or headers["content-type"] == "application/problem+json"
+                    statuses.append(status)
+    assert set(statuses) <= {expected, 401}, statuses
+    assert expected in statuses or expected == 413
+
+
+def test_a_pipeline_without_end_is_read_no_faster_than_it_is_answered(hostile: Hostile, target: Service) -> None:
+    flood = request("GET", "/x") * (256_000 // len(request("GET", "/x")))
+    with hostile.attacked(), ExitStack() as stack:
+        for _ in range(20):
+            raw = stack.enter_context(Raw(target.url))
+            raw.socket.settimeout(0.2)
+            with suppress(OSError):  # nobody reads it to its end
+                raw.send(flood)
+        time.sleep(2)
+
+
+SILENCES = (b"", b"GET /hel", HEAD, HEAD + b"Content-Length: 3\r\n\r\na")
+"""Nothing, half a request line, half a head, and a head with half a body."""
+
+
+def test_a_thousand_silent_clients_are_cut_off(hostile: Hostile, target: Service) -> None:
+    before = cut_off(target)
+    with hostile.attacked(), ExitStack() as stack:
+        silent = [stack.enter_context(Raw(target.url)) for _ in range(1_000)]
+        for raw, sent in zip(silent, itertools.cycle(SILENCES), strict=False):
+            raw.send(sent)
+        for raw in silent:
+            raw.ends()
+    assert cut_off(target) >= before + 750
+
+
+def cut_off(service: Service) -> int:
+    lines = client.get(f"{service.metrics_url}/metrics").text.splitlines()
+    return sum(int(float(line.split()[-1])) for line in lines if line.startswith("polka_connections_refused_total{"))
