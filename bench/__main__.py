@@ -23,6 +23,7 @@ from bench import (
     posting,
     report,
     search,
+    silent,
     start,
     stored,
 )
@@ -40,6 +41,7 @@ MEASUREMENTS: dict[str, tuple[str, Measure]] = {
     "bulk": (bulk.TITLE, bulk.measure),
     "overload": (overload.TITLE, overload.measure),
     "fairness": (fairness.TITLE, fairness.measure),
+    "silent": (silent.TITLE, silent.measure),
     "stored": (stored.TITLE, stored.measure),
     "search": (search.TITLE, search.measure),
     "memory": (memory.TITLE, memory.measure),

@@ -1,0 +1,84 @@
+"""Payments beside 10,000 connections of others that send nothing, or a byte a second."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+from bench.load import Client, World
+from bench.report import Bound, Figure, Findings, Target
+from bench.rounds import ratios
+from bench.silence import CONNECTIONS as SILENT
+from bench.silence import SOURCES
+from bench.stand import new_key, polka, prove
+from polka import seed
+from polka.failure import Failure
+from polka.up import Say
+
+TITLE = "`POST /transaction` beside 10,000 connections that send nothing or a byte a second"
+TARGET = Target(Bound.AT_LEAST, 0.8)
+WORLD = World()
+CONNECTIONS = 50
+
+
+async def measure(quick: bool, say: Say) -> Findings:
+    rounds, seconds = (1, 5) if quick else (3, 60)
+    without: list[float] = []
+    beside: list[float] = []
+    cut: list[float] = []
+    async with polka(say) as running:
+        await seed.seed(running.database_url, WORLD.banks, WORLD.accounts)
+        client = Client(running.layout.url, WORLD, await new_key(running))
+        await client.rate(CONNECTIONS, 2)  # warms up
+        for _ in range(rounds):
+            without.append(await client.rate(CONNECTIONS, seconds))
+            say(f"{SILENT:,} connections …")
+            async with silence(running.layout.url) as cut_off:
+                beside.append(await client.rate(CONNECTIONS, seconds))
+                cut.append(cut_off())
+        proof = await prove("the payments", running, client.answered)
+    figures = [
+        Figure("without them", without, "/s"),
+        Figure("beside them", beside, "/s"),
+        Figure("ratio", ratios(beside, without), target=TARGET),
+        Figure("of them cut off meanwhile", cut),
+    ]
+    conditions = (
+        f"One api process, its cache and its Postgres run; payments between {WORLD} on {CONNECTIONS} connections, "
+        f"each with an Idempotency-Key of its own. Each round sends for {seconds} s without and {seconds} s beside a "
+        f"process that keeps {SILENT:,} connections to the same port open, from {len(SOURCES)} addresses. Half of them "
+        f"send nothing, half a byte a second, and each that is cut off is opened again. {rounds} rounds."
+    )
+    return Findings(conditions, figures, [proof])
+
+
+@asynccontextmanager
+async def silence(url: str) -> AsyncIterator[Callable[[], int]]:
+    """Keep the connections open while the block runs; says how many were cut off.
+
+    Raises:
+        Failure: they cannot be opened.
+    """
+    parts = urlsplit(url)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.silence", str(parts.hostname), str(parts.port)), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout
+    lines: list[bytes] = []
+
+    async def read(stream: asyncio.StreamReader) -> None:
+        while line := await stream.readline():
+            lines.append(line)
+
+    reading = asyncio.create_task(read(process.stdout))
+    try:
+        while not lines:
+            if reading.done():
+                raise Failure("The silent connections cannot be opened.")
+            await asyncio.sleep(0.1)
+        yield lambda: int(lines[-1])
+    finally:
+        process.kill()
+        await process.wait()
+        await reading
