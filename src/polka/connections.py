@@ -290,6 +290,8 @@ class Connection(HttpToolsProtocol):
     def _awaits(self) -> tuple[Wait, Any] | None:
         """What the client has to do next, and behind which request; None while it has to wait itself."""
         cycle = self.cycle
+        if self.transport.is_closing():
+            return None
         if self._is_over:
             return (Wait.END, None) if not self.flow.is_full else None
         if self.flow.read_paused:
@@ -359,6 +361,8 @@ class Connection(HttpToolsProtocol):
 
     def _say_last_words(self) -> None:
         """Close for writing alone: a client that is still sending could lose the answer otherwise (RFC 9112, 9.6)."""
+        if self.transport.is_closing():
+            return
         self._together.write(self._last_words)
         if not self._has_entered or not self.transport.can_write_eof():
             self._together.close()
