@@ -95,7 +95,8 @@ class Hostile:
         if self._answer_seconds < math.inf:
             after = self._memory()
             grown = {name: after[name] / before[name] for name in before}
-            assert witness.longest_seconds <= self._answer_seconds
+            longest, allowed = witness.longest_seconds, self._answer_seconds
+            assert longest <= allowed, f"an answer took {longest:.2f} s, where {allowed:.2f} s are allowed"
             assert all(ratio <= MEMORY_RATIO for ratio in grown.values()), grown
 
     def _memory(self) -> dict[str, float]:
