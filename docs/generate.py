@@ -30,13 +30,13 @@ from dashboards.kubernetes import kubernetes
 from dashboards.ledger import ledger
 from dashboards.liquidity import liquidity
 from dashboards.payments import payments
-from polka import logs, server, traces
+from polka import logs, server, tls, traces
 from polka.bounds import Bounds
 from polka.settings import variable
 
 DOCS = Path(__file__).parent
 DASHBOARDS = chart_readme.CHART / "dashboards"
-SHARED: tuple[type[msgspec.Struct], ...] = (Bounds, server.Settings, logs.Settings, traces.Settings)
+SHARED: tuple[type[msgspec.Struct], ...] = (Bounds, server.Settings, tls.Settings, logs.Settings, traces.Settings)
 WRITTEN_BY = "<!-- Written by docs/generate.py: `make docs` writes it anew. -->"
 
 SETTINGS = """\
@@ -114,8 +114,8 @@ def in_lines(content: Json) -> str:
 def settings_table() -> str:
     """One row a variable; one that means the same to several services names them all."""
     services: dict[tuple[str, ...], dict[str, None]] = {}
-    for service, own in (("api", api.Settings), ("cache", cache.Settings)):
-        for field in itertools.chain.from_iterable(map(msgspec.structs.fields, (own, *SHARED))):
+    for service, own in (("api", (api.Settings, tls.CacheSettings)), ("cache", (cache.Settings,))):
+        for field in itertools.chain.from_iterable(map(msgspec.structs.fields, (*own, *SHARED))):
             services.setdefault(setting(field), {})[service] = None
     rows = [(name, ", ".join(readers), *rest) for (name, *rest), readers in services.items()]
     return table(("Variable", "Read by", "Value", "Default", "What it does"), rows)

@@ -14,15 +14,16 @@ import cache.settings
 from chart.objects import Workload, name, of_kind, workloads
 from chart.rendering import Object, Rendered
 from chart.restricted import is_polkas
-from polka import logs, monitoring, server, settings, traces
+from polka import logs, monitoring, server, settings, tls, traces
 from polka.commands import main
 from polka.failure import Failure
 from spammer.mix import read_mix
 from spammer.plan import read_currencies
 
+SHARED = (server.Settings, tls.Settings, logs.Settings, traces.Settings)
 SERVICES: dict[str, tuple[type[msgspec.Struct], ...]] = {
-    service: (own, server.Settings, logs.Settings, traces.Settings)
-    for service, own in (("api", api.settings.Settings), ("cache", cache.settings.Settings))
+    "api": (api.settings.Settings, tls.CacheSettings, *SHARED),
+    "cache": (cache.settings.Settings, *SHARED),
 }
 """By command the settings that it reads."""
 LOCUST_PATHS = {"/"}

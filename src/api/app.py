@@ -45,7 +45,7 @@ from api.pulse import Heart
 from api.readiness import Readiness
 from api.settings import Settings
 from api.turns import Turns
-from polka import bounds, database, settings
+from polka import bounds, database, settings, tls
 from polka.background import background
 from polka.drain import Drain
 from polka.instrumentation import Instrumented
@@ -119,7 +119,7 @@ async def app() -> AsyncIterator[Service]:
             chosen.queue_reads_max,
         ) as search_pool,
         open_writers(chosen.database_url, "api writes", WRITERS, chosen.commit_timeout_seconds) as writers,
-        cache_client.connect(chosen) as cache,
+        cache_client.connect(chosen, settings.read(tls.CacheSettings, os.environ)) as cache,
         policies.open_policies(writers) as policy,
         posting.open_posting(chosen, writers, cache, policy) as poster,
         open_keyring(chosen, pool) as keyring,

@@ -15,7 +15,7 @@ import msgspec
 
 from api import metrics
 from api.settings import Settings
-from polka import traces
+from polka import tls, traces
 from polka.logs import request_id
 from polka.messages import Asking, Reserved, Telling
 from polka.pulses import Pulse
@@ -212,18 +212,25 @@ JSON = {"Content-Type": "application/json"}
 
 
 @asynccontextmanager
-async def connect(settings: Settings) -> AsyncIterator[CacheClient]:
+async def connect(settings: Settings, tls_settings: tls.CacheSettings) -> AsyncIterator[CacheClient]:
+    """The way to the cache, which is encrypted if the cache's URL is https.
+
+    Raises:
+        Failure: a file for that cannot be used.
+    """
+    encryption = tls.to_cache(settings.cache_url, tls_settings)
     timeout = httpx.Timeout(settings.cache_timeout_seconds, connect=settings.cache_connect_timeout_seconds)
     limits = httpx.Limits(
         max_connections=settings.cache_connections_max,
         max_keepalive_connections=settings.cache_connections_max,
     )
-    transport = httpx.AsyncHTTPTransport(limits=limits, trust_env=False)
-    async with httpx.AsyncClient(
+    transport = httpx.AsyncHTTPTransport(verify=encryption or True, limits=limits, trust_env=False)
+    client = httpx.AsyncClient(
         base_url=settings.cache_url,
         headers={"Authorization": f"Bearer {settings.cache_token}"} if settings.cache_token else None,
         timeout=timeout,
         transport=transport,
         trust_env=False,
-    ) as client:
+    )
+    async with client, tls.watched(encryption):
         yield CacheClient(client, transport, settings.cache_spacing_seconds, settings.request_timeout_seconds)

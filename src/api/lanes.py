@@ -69,6 +69,10 @@ class Lane:
                 )
             return self._connection
 
+    @property
+    def is_connected(self) -> bool:
+        return self._connection is not None and not self._connection.is_closed()
+
     async def look(self) -> None:
         """See that the lane's connection could commit now, between two commits. One to a server that only reads is cut.
 

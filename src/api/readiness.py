@@ -33,7 +33,8 @@ class Readiness:
 
     def obstacle(self) -> str | None:
         """Why no payment could be committed; None if one could."""
-        if min(self._seen_at.values()) < asyncio.get_running_loop().time() - OUTDATED_SECONDS:
+        outdated = asyncio.get_running_loop().time() - OUTDATED_SECONDS
+        if any(seen_at < outdated or not lane.is_connected for lane, seen_at in self._seen_at.items()):
             return "the database does not take payments"
         if self._keyring is not None and not self._keyring.is_read:
             return "the keys are not known yet"

@@ -4,6 +4,7 @@ It says what differs and by how much.
 """
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -12,7 +13,7 @@ import asyncpg
 import httpx
 import msgspec
 
-from polka import database
+from polka import database, settings, tls
 from polka.audit_rules import CHECKS, FROM_THE_BEGINNING
 from polka.database import Connection
 from polka.positions import PAGE_MAX, Bank, Banks
@@ -108,7 +109,10 @@ async def look(connection: Connection, query: str, given: str = "", *values: Any
 async def ask_cache(connection: Connection, cache_url: str, cache_token: str | None) -> list[Difference]:
     """Compare at a flush that the cache and the database both have; under load that takes a few tries."""
     headers = {"Authorization": f"Bearer {cache_token}"} if cache_token else None
-    async with httpx.AsyncClient(base_url=cache_url, headers=headers, timeout=CACHE_SECONDS, trust_env=False) as client:
+    encryption = tls.to_cache(cache_url, settings.read(tls.CacheSettings, os.environ))
+    async with httpx.AsyncClient(
+        base_url=cache_url, headers=headers, timeout=CACHE_SECONDS, trust_env=False, verify=encryption or True
+    ) as client:
         for _ in range(CACHE_TRIES):
             try:
                 answered = await balances_of_cache(client)

@@ -7,6 +7,7 @@ import importlib
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext
@@ -21,7 +22,7 @@ from litestar.types import ASGIApp
 from msgspec import Meta, Struct
 from uvicorn.supervisors import ChangeReload
 
-from polka import bounds, logs, monitoring, settings, traces
+from polka import bounds, logs, monitoring, settings, tls, traces
 from polka.bounds import Bounds
 from polka.connections import Connection
 from polka.drain import Drain
@@ -105,13 +106,24 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
         import uvloop
     except ImportError:  # not on Windows
         return None
-    return uvloop.new_event_loop
+
+    class Loop(uvloop.Loop):
+        """Gives a client less time for its handshake than the minute that uvloop gives and uvicorn cannot change."""
+
+        async def create_server(self, *positional: Any, **named: Any) -> Any:
+            if named.get("ssl"):
+                named["ssl_handshake_timeout"] = tls.HANDSHAKE_SECONDS
+            return await super().create_server(*positional, **named)
+
+    return Loop
 
 
 async def serve(open_app: App, sockets: Sockets) -> None:
     chosen = settings.read(Bounds, os.environ)
     gate = Gate(chosen, bounds.raise_descriptors_limit())
     own_gate = Gate(chosen, MONITORS_MAX)  # clients that use up all connections keep no probe out
+    files = settings.read(tls.Settings, os.environ)
+    encryption, own_encryption = tls.of_service(files), tls.of_service(files, with_clients=False)
     async with open_app() as service:
         # What a start has made stays for ever; what requests make is gone when they are. Looking for cycles
         # in it, as often as Python does by itself, costs a third of the rate.
@@ -119,15 +131,15 @@ async def serve(open_app: App, sockets: Sockets) -> None:
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
         monitored = monitoring.app(lambda: obstacle(server, service))
-        monitor = Monitor(config(monitored, service.drain, own_gate), own_gate)
-        server = Server(config(service.app, service.drain, gate), gate, service.drain, monitor)
+        monitor = Monitor(config(monitored, service.drain, own_gate, own_encryption), own_gate)
+        server = Server(config(service.app, service.drain, gate, encryption), gate, service.drain, monitor)
         again = [one.dup() for one in sockets.clients for _ in range(ACCEPTS_AT_ONCE - 1)]
-        async with asyncio.TaskGroup() as both:
+        async with asyncio.TaskGroup() as both, tls.watched(encryption, own_encryption):
             both.create_task(monitor.serve([sockets.monitoring]))
             await server.serve([*sockets.clients, *again])
 
 
-def config(app: ASGIApp, drain: Drain, gate: Gate) -> uvicorn.Config:
+def config(app: ASGIApp, drain: Drain, gate: Gate, encryption: ssl.SSLContext | None) -> uvicorn.Config:
     """How clients of either port are served."""
     return uvicorn.Config(
         app,
@@ -142,6 +154,7 @@ def config(app: ASGIApp, drain: Drain, gate: Gate) -> uvicorn.Config:
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
         backlog=BACKLOG,
+        ssl_context_factory=(lambda *_: encryption) if encryption else None,
     )
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import httpx
 
-from polka import control, migrate, postgres, private, server
+from polka import control, migrate, postgres, private, server, settings
 from polka.drilling import Driller, Ground
 from polka.failure import Failure, OutdatedFailure
 from polka.processes import PYTHON, Process
@@ -35,6 +35,9 @@ CACHE_PORT = 8100
 PLAIN_URL = re.compile(
     r"postgres(ql)?://([^/?#@]*@)?(?P<hosts>[\w.-]+(:\d+)?(,[\w.-]+(:\d+)?)*|\[[\da-fA-F:]+\](:\d+)?)(?P<name>/[\w-]*)?(\?[^@#]*)?"
 )
+FILES = ("tls_cert", "tls_key", "tls_client_ca", "cache_ca", "cache_cert", "cache_key")
+PLAIN = dict.fromkeys(map(settings.variable, FILES), "")
+"""On this machine alone nothing is encrypted."""
 
 Say = Callable[[str], None]
 
@@ -260,7 +263,7 @@ def service(
         url_of(bound) if bound else f"http://{HOST}:{words[-1].removeprefix('--port=')}",
         url_of(metrics),
         is_ready=partial(answers, f"{url_of(metrics)}/health/ready"),
-        environ={**environ, "POLKA_NAME": name},
+        environ={**environ, **PLAIN, "POLKA_NAME": name},
         sockets=[bound, metrics] if bound else [metrics],
     )
 
