@@ -15,12 +15,13 @@ from chart.objects import Workload, name, of_kind, workloads
 from chart.rendering import Object, Rendered
 from chart.restricted import is_polkas
 from polka import logs, monitoring, server, settings, tls, traces
+from polka.bounds import Bounds
 from polka.commands import main
 from polka.failure import Failure
 from spammer.mix import read_mix
 from spammer.plan import read_currencies
 
-SHARED = (server.Settings, tls.Settings, logs.Settings, traces.Settings)
+SHARED = (Bounds, server.Settings, tls.Settings, logs.Settings, traces.Settings)
 SERVICES: dict[str, tuple[type[msgspec.Struct], ...]] = {
     "api": (api.settings.Settings, tls.CacheSettings, *SHARED),
     "cache": (cache.settings.Settings, *SHARED),
