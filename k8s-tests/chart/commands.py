@@ -142,6 +142,8 @@ def read_by(context: click.Context) -> set[str]:
     read = set(re.findall(r"POLKA_\w+", re.sub(r"\s+", " ", context.get_help())))
     read |= {str(option.envvar) for option in context.command.params if option.envvar}
     command = context.command_path.split()[1]
+    if command == "audit":
+        read |= {settings.variable(field.name) for field in msgspec.structs.fields(tls.CacheSettings)}
     if command in SERVICES:
         read |= {settings.variable(field.name) for kind in SERVICES[command] for field in msgspec.structs.fields(kind)}
     return read

@@ -178,7 +178,8 @@ def by_users(values: Values) -> set[str]:
     """The objects that are not the release's own: values name them."""
     groups = ("secrets", "postgres", "externalDatabase")
     named = [values[group]["existingSecret"] for group in groups]
-    return {*named, values["externalDatabase"]["caSecret"], values["serviceAccount"]["name"]}
+    named += [values["externalDatabase"]["caSecret"], values["cache"]["tlsSecret"]]
+    return {*named, values["serviceAccount"]["name"]}
 
 
 def has_key(kind: str, wanted: str, key: str, rendered: Rendered) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from chart import commands, edges, references, restricted, schemas, targets
+from chart.objects import workloads
 from chart.rendering import (
     CHART,
     DEFAULTS,
@@ -78,6 +79,27 @@ def test_texts_stay_as_they_are_given(helm: Helm) -> None:
     arguments = job["spec"]["template"]["spec"]["containers"][0]["args"]
     assert f"--mix=post={text}" in arguments
     assert any(argument.startswith("--run-name=2-") for argument in arguments)
+
+
+@pytest.mark.parametrize(
+    ("given", "mode"),
+    [
+        ({}, "prefer"),
+        ({"caSecret": "ledger-ca"}, "verify-full&sslrootcert=/etc/polka/database/ca.crt"),
+        ({"caSecret": "ledger-ca", "sslMode": "verify-ca"}, "verify-ca&sslrootcert=/etc/polka/database/ca.crt"),
+        ({"sslMode": "require"}, "require"),
+    ],
+)
+def test_a_database_is_verified_as_soon_as_its_authority_is_given(helm: Helm, given: dict[str, str], mode: str) -> None:
+    rendered = helm.template({"postgres": {"enabled": False}, "externalDatabase": {"host": "ledger", **given}})
+    urls = {
+        entry["value"]
+        for workload in workloads(rendered.objects)
+        for container in workload.containers()
+        for entry in container.get("env", [])
+        if entry["name"] == "POLKA_DATABASE_URL"
+    }
+    assert urls == {f"postgresql://polka@ledger:5432/polka?sslmode={mode}"}
 
 
 @pytest.mark.parametrize("label", ["app.kubernetes.io/name", "app.kubernetes.io/component", "helm.sh/chart"])

@@ -65,7 +65,7 @@ readOnlyRootFilesystem: {{ . }}
 {{- else -}}
 {{- $database := .Values.externalDatabase -}}
 {{- $host := ternary (printf "[%s]" $database.host) $database.host (contains ":" $database.host) -}}
-{{- $query := printf "?sslmode=%s" $database.sslMode -}}
+{{- $query := printf "?sslmode=%s" (default (ternary "verify-full" "prefer" (ne $database.caSecret "")) $database.sslMode) -}}
 {{- if $database.caSecret -}}
 {{- $query = printf "%s&sslrootcert=/etc/polka/database/%s" $query $database.caKey -}}
 {{- end -}}
@@ -79,17 +79,63 @@ readOnlyRootFilesystem: {{ . }}
 {{- end -}}
 
 {{/* The authority of the external database's certificate, where one is given. */}}
-{{- define "polka.databaseMounts" -}}
+{{- define "polka.databaseMount" -}}
 {{- if and (not .Values.postgres.enabled) .Values.externalDatabase.caSecret -}}
+- {name: database-ca, mountPath: /etc/polka/database, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "polka.databaseVolume" -}}
+{{- if and (not .Values.postgres.enabled) .Values.externalDatabase.caSecret -}}
+- {name: database-ca, secret: {secretName: {{ .Values.externalDatabase.caSecret | quote }}}}
+{{- end }}
+{{- end -}}
+
+{{- define "polka.databaseMounts" -}}
+{{- with include "polka.databaseMount" . -}}
 volumeMounts:
-  - {name: database-ca, mountPath: /etc/polka/database, readOnly: true}
+  {{- . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
 {{- define "polka.databaseVolumes" -}}
-{{- if and (not .Values.postgres.enabled) .Values.externalDatabase.caSecret -}}
+{{- with include "polka.databaseVolume" . -}}
 volumes:
-  - {name: database-ca, secret: {secretName: {{ .Values.externalDatabase.caSecret | quote }}}}
+  {{- . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* The same with what is needed for TLS between apis and cache. The cache alone gets its key. Takes a list: root, whether it is the cache. */}}
+{{- define "polka.mounts" -}}
+{{- $root := index . 0 -}}
+{{- $database := include "polka.databaseMount" $root -}}
+{{- if or $database $root.Values.cache.tlsSecret -}}
+volumeMounts:
+  {{- with $database }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  {{- if $root.Values.cache.tlsSecret }}
+  - {name: cache-tls, mountPath: /etc/polka/cache, readOnly: true}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "polka.volumes" -}}
+{{- $root := index . 0 -}}
+{{- $database := include "polka.databaseVolume" $root -}}
+{{- if or $database $root.Values.cache.tlsSecret -}}
+volumes:
+  {{- with $database }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  {{- with $root.Values.cache.tlsSecret }}
+  - name: cache-tls
+    secret:
+      secretName: {{ . | quote }}
+      {{- if not (index $ 1) }}
+      items: [{key: ca.crt, path: ca.crt}]
+      {{- end }}
+  {{- end }}
 {{- end }}
 {{- end -}}
 
@@ -114,7 +160,11 @@ volumes:
 
 {{- define "polka.cacheUrlEnv" -}}
 - name: POLKA_CACHE_URL
-  value: http://{{ include "polka.fullname" . }}-cache:8100
+  value: {{ ternary "https" "http" (ne .Values.cache.tlsSecret "") }}://{{ include "polka.fullname" . }}-cache:8100
+{{- if .Values.cache.tlsSecret }}
+- name: POLKA_CACHE_CA
+  value: /etc/polka/cache/ca.crt
+{{- end }}
 {{- end -}}
 
 {{- define "polka.operatorKeyEnv" -}}
@@ -150,19 +200,20 @@ volumes:
   value: {{ . | quote }}
 {{- end -}}
 
-{{/* The probes of api and cache. Liveness is the process alone; readiness of an api is that it could commit a payment. */}}
+{{/* The probes of api and cache. Liveness is the process alone; readiness of an api is that it could commit a payment. Takes whether the service has TLS. */}}
 {{- define "polka.probes" -}}
+{{- $port := printf "port: metrics%s" (ternary ", scheme: HTTPS" "" .) -}}
 startupProbe:
-  httpGet: {path: /health/live, port: metrics}
+  httpGet: {path: /health/live, {{ $port }}}
   periodSeconds: 1
   failureThreshold: 60
 livenessProbe:
-  httpGet: {path: /health/live, port: metrics}
+  httpGet: {path: /health/live, {{ $port }}}
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 6
 readinessProbe:
-  httpGet: {path: /health/ready, port: metrics}
+  httpGet: {path: /health/ready, {{ $port }}}
   periodSeconds: 2
   timeoutSeconds: 3
   failureThreshold: 5
