@@ -124,12 +124,12 @@ async def app() -> AsyncIterator[Service]:
         posting.open_posting(chosen, writers, cache, policy) as poster,
         open_keyring(chosen, pool) as keyring,
         open_key_uses(writers) as key_uses,
-        open_exchange(chosen, pool) as exchange,
+        open_exchange(chosen, writers) as exchange,
         background(watch_loop()),
     ):
         show_pool("api", pool)
         show_pool("api search", search_pool)
-        known_banks = KnownBanks(pool)
+        known_banks = KnownBanks(writers)
         limits = Limits(chosen.rate_per_second, chosen.rate_burst)
         turns = Turns()
         drain = Drain(chosen.drain_seconds)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -55,10 +55,13 @@ class BankWithTerms(msgspec.Struct, frozen=True):
 
 
 class KnownBanks:
-    """The names of all banks, as far as this process has met them. A bank is never deleted."""
+    """The names of all banks, as far as this process has met them. A bank is never deleted.
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    Payments need them, so they are not read from the readers' pool, which may be busy.
+    """
+
+    def __init__(self, writers: Writers) -> None:
+        self._writers = writers
         self._names: set[str] = set()
 
     def has(self, *names: str) -> bool:
@@ -73,7 +76,12 @@ class KnownBanks:
     async def meet(self, names: Set[str]) -> None:
         """Ask the database which of those names that are not known here are banks, in one query."""
         if strangers := [name for name in names - self._names if is_bank_name(name)]:
-            self._names.update(row["name"] for row in await self._pool.fetch(EXIST, strangers))
+            self._names.update(await self._writers.do(existing, strangers))
+
+
+async def existing(connection: Connection, names: Sequence[str]) -> list[str]:
+    """Those of the names that are banks."""
+    return [row["name"] for row in await connection.fetch(EXIST, names)]
 
 
 @get("/banks", guards=[Needs(Scope.TRANSACTIONS_READ)])

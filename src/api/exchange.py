@@ -16,11 +16,11 @@ from api.refusals import Refusal, Refused
 from api.settings import Settings
 from polka import database, rate_sets
 from polka.background import background
-from polka.database import Pool
 from polka.money import AMOUNT_MAX
 from polka.rate_sets import InForce
 from polka.rates import Converted, StoredRates, converted, is_stale
 from polka.transactions import Payment
+from polka.writers import Writers
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +34,9 @@ Side = tuple[str, str]
 
 
 @asynccontextmanager
-async def open_exchange(settings: Settings, pool: Pool) -> AsyncIterator["Exchange"]:
+async def open_exchange(settings: Settings, writers: Writers) -> AsyncIterator["Exchange"]:
     """An exchange that is kept up to date, and has the newest rates if the database answers."""
-    exchange = Exchange(settings, pool)
+    exchange = Exchange(settings, writers)
     await exchange.look()
     async with background(exchange.run()):
         yield exchange
@@ -45,9 +45,9 @@ async def open_exchange(settings: Settings, pool: Pool) -> AsyncIterator["Exchan
 class Exchange:
     """The newest rates in memory, and when they were looked at."""
 
-    def __init__(self, settings: Settings, pool: Pool) -> None:
+    def __init__(self, settings: Settings, writers: Writers) -> None:
         self._settings = settings
-        self._pool = pool
+        self._writers = writers
         self._newest: InForce | None = None
         self._looked_at = -TRUSTED_SECONDS
         self._refreshing: asyncio.Task[None] | None = None
@@ -83,7 +83,7 @@ class Exchange:
     async def look(self) -> None:
         began = time.monotonic()
         try:
-            self._newest = await rate_sets.in_force(self._pool)
+            self._newest = await self._writers.do(rate_sets.in_force)
         except database.ERRORS as error:
             database.report(log, "the exchange rates could not be read", error)
         else:
