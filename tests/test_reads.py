@@ -73,7 +73,8 @@ def test_as_many_reads_wait_as_may_and_more_are_refused_at_once(services: Servic
     asyncio.run(execute(services.database_url, SLOW))
     with ThreadPoolExecutor(8) as threads, httpx.Client(trust_env=False, headers=client.headers) as own:
         url = f"{api.url}/clearing?timeout=300s"
-        waiting = [threads.submit(own.get, url, timeout=400) for _ in range(3)]
+        for _ in range(3):
+            threads.submit(own.get, url, timeout=400)
         try:
             answer = wait_for("one is refused", lambda: overloaded(api))
             assert refused(answer, 503, "overloaded")["detail"]
@@ -82,8 +83,6 @@ def test_as_many_reads_wait_as_may_and_more_are_refused_at_once(services: Servic
             assert paid.status_code == 201, "a payment waits for no read, not even the first one of a bank"
         finally:
             api.kill()
-        for one in waiting:
-            assert one.exception() is not None
 
 
 def overloaded(api: Service) -> httpx.Response | None:
