@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -59,18 +60,21 @@ console = Console(highlight=False)
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("names", nargs=-1, type=click.Choice(list(MEASUREMENTS)))
 @click.option("--quick", is_flag=True, help="Everything small, as a check of the bench itself.")
+@click.option("--against", metavar="REVISION", help="What `before` compares with.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Where results go.  [default: bench/RESULTS.md; with --quick nowhere]",
 )
-def main(names: tuple[str, ...], quick: bool, output: Path | None) -> None:
+def main(names: tuple[str, ...], quick: bool, against: str | None, output: Path | None) -> None:
     """Measure Polka: all there is, or the measurements that are NAMED. Exit 1 if an audit fails.
 
     A target that is missed is shown, and is not an error: the machine may be busy.
     """
     path = output or (None if quick else RESULTS)
     os.environ.update(UNLIMITED)
+    if against:
+        MEASUREMENTS["before"] = (f"`POST /transaction` against {against}", partial(before.measure, revision=against))
     try:
         load.program()
         is_clean = asyncio.run(measure(names or tuple(MEASUREMENTS), quick, path))

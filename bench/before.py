@@ -29,14 +29,14 @@ WORLD = World()
 CONNECTIONS = 64
 
 
-async def measure(quick: bool, say: Say) -> Findings | None:
+async def measure(quick: bool, say: Say, revision: str = REVISION) -> Findings | None:
     rounds, seconds = (2, 1) if quick else (15, 4)
-    if not has(REVISION):
-        say(f"Skipped: this checkout does not have {REVISION}. `git fetch --unshallow` brings all revisions.")
+    if not has(revision):
+        say(f"Skipped: this checkout does not have {revision}. `git fetch --unshallow` brings all revisions.")
         return None
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(database_server())
-        sources = {"now": ROOT, "before": stack.enter_context(checked_out(REVISION))}
+        sources = {"now": ROOT, "before": stack.enter_context(checked_out(revision))}
         running = {
             name: await stack.enter_async_context(polka_of(source, await empty_database(server, name), say))
             for name, source in sources.items()
@@ -50,12 +50,12 @@ async def measure(quick: bool, say: Say) -> Findings | None:
         proof = await prove("the payments of now", running["now"], now.answered)
     figures = [
         Figure("now", rates, "/s"),
-        Figure(f"at {REVISION[:12]}", base, "/s"),
+        Figure(f"at {revision[:12]}", base, "/s"),
         Figure("ratio", ratios(rates, base), target=TARGET),
     ]
     conditions = (
         "Two databases of one Postgres, each with an api and a cache, which run all the time: those of this revision, "
-        f"and those of {REVISION[:12]}, by its own source and the same installed packages. Payments between {WORLD}, "
+        f"and those of {revision[:12]}, by its own source and the same installed packages. Payments between {WORLD}, "
         f"on {CONNECTIONS} connections, each with an Idempotency-Key of its own; nobody has a cap. {rounds} rounds of "
         f"{seconds} s a side."
     )
