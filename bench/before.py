@@ -10,14 +10,17 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from uuid_utils import uuid7
+
 from bench.load import Client, World
 from bench.machine import ROOT, git
 from bench.report import Bound, Figure, Findings, Target
 from bench.rounds import alternate, ratios
-from bench.stand import database_server, execute, new_key, own_folder, prove
-from polka import seed
+from bench.stand import database_server, execute, own_folder, prove
+from polka import api_keys, database, keys, seed
 from polka.demo import free_layout
 from polka.failure import Failure
+from polka.keys import Scope
 from polka.processes import Process
 from polka.up import Held, Running, Say, answers, services
 
@@ -27,6 +30,7 @@ REVISION = "61b40c04d90b1009005d3ddd3475bdf338bb4c3f"
 """The last one without clearing windows, currencies, caps and fees."""
 WORLD = World()
 CONNECTIONS = 64
+INSERT_KEY = "INSERT INTO api_keys (id, hash, name, scopes) VALUES ($1, $2, 'bench', $3)"
 
 
 async def measure(quick: bool, say: Say, revision: str = REVISION) -> Findings | None:
@@ -41,7 +45,7 @@ async def measure(quick: bool, say: Say, revision: str = REVISION) -> Findings |
             name: await stack.enter_async_context(polka_of(source, await empty_database(server, name), say))
             for name, source in sources.items()
         }
-        now, before = [Client(one.layout.url, WORLD, await new_key(one)) for one in running.values()]
+        now, before = [Client(one.layout.url, WORLD, await old_key(one)) for one in running.values()]
         for client in (now, before):
             await client.rate(CONNECTIONS, 2)  # warms up
         say(f"{rounds} rounds with {CONNECTIONS} connections …")
@@ -60,6 +64,14 @@ async def measure(quick: bool, say: Say, revision: str = REVISION) -> Findings |
         f"{seconds} s a side."
     )
     return Findings(conditions, figures, [proof])
+
+
+async def old_key(running: Running) -> str:
+    """A key for the load, in the columns that keys have in every revision."""
+    key = api_keys.new_key()
+    async with database.session(running.database_url) as connection:
+        await connection.execute(INSERT_KEY, uuid7(), keys.hash_of(key.encode()), [Scope.TRANSACTIONS_WRITE.value])
+    return key
 
 
 def has(revision: str) -> bool:
