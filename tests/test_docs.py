@@ -20,7 +20,7 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-TEST = re.compile(r"(test_\w+\.py)::(\w+)")
+TEST = re.compile(r"((?:hostile/)?test_\w+\.py)::(\w+)")
 PLACE = re.compile(r"`((?:api|cache|polka)(?:/\w+)+\.py)::(\w+)`")
 FILE = re.compile(r"`([\w./-]+(?:\.py|/))`")
 

@@ -14,6 +14,7 @@ import httpx
 import pytest
 import uuid_utils
 
+from api import console
 from api.app import ROUTES
 from api.keyring import SPACING_SECONDS
 from api.policies import POLL_SECONDS
@@ -154,7 +155,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/drills"): (OPERATE, at("/drills"), None, 404, 403),
     ("POST", "/drills"): (OPERATE, at("/drills"), lambda: {"target": "cache"}, 404, 403),
     ("GET", "/console"): (None, at("/console"), None, 200, 200),
-    ("GET", "/console/{name:str}"): (None, at("/console/index.html"), None, 200, 200),
+    **{("GET", f"/console/{name}"): (None, at(f"/console/{name}"), None, 200, 200) for name in console.FILES},
     ("POST", "/console/session"): (OPERATE, at("/console/session"), None, 204, 403),
     ("GET", "/console/events"): (OPERATE, at("/console/events?currency=none"), None, 400, 403),
 }

@@ -10,6 +10,7 @@ from conftest import Running
 from polka.demo import free_port
 from services import KEY, Services, wait_for
 from test_commands import environment, started_in
+from waiting import WAIT_SECONDS
 
 NAMES = ("polka", "api", "cache", "spammer", "locust", "locustfile", "asyncio", "multiprocessing", "gevent", "uvicorn")
 COMMAND = str(Path(sys.executable).with_name("polka"))
@@ -25,16 +26,16 @@ def lay_traps(folder: Path) -> Path:
 
 
 def test_up_runs_none_of_them() -> None:
-    with tempfile.TemporaryDirectory(prefix="polka-working-") as name:
+    with tempfile.TemporaryDirectory(prefix="polka folder ") as name:
         folder = Path(name)
-        folder.chmod(0o755)
+        folder.chmod(0o755)  # as root, Postgres runs as another user
         trace, log = lay_traps(folder), folder / "log"
         words = [COMMAND, "up", "--data=my data", f"--port={free_port()}", "--apis=1"]
         with started_in(folder, log, *words) as running:
             wait_for("it is up", lambda: "Ctrl-C stops" in log.read_text() or running.poll() is not None)
             assert running.poll() is None, log.read_text()
             running.send_signal(signal.SIGINT)
-            assert running.wait(120) == 0
+            assert running.wait(WAIT_SECONDS) == 0
         assert not trace.exists(), trace.read_text()
 
 
@@ -47,7 +48,7 @@ def test_a_service_that_reloads_runs_none_of_them(services: Services, tmp_path: 
         wait_for("it serves", lambda: "serving as of flush" in log.read_text() or running.poll() is not None)
         assert running.poll() is None, log.read_text()
         running.terminate()
-        running.wait(120)
+        running.wait(WAIT_SECONDS)
     assert not trace.exists(), trace.read_text()
 
 
@@ -55,7 +56,9 @@ def test_the_spammer_runs_none_of_them(polka: Running, tmp_path: Path) -> None:
     trace = lay_traps(tmp_path)
     words = [COMMAND, "spam", f"--url={polka.url}", "--transactions=20", "--max-workers=2"]
     env = environment(POLKA_KEY=KEY)
-    done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(
+        words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "20 of 20 payments" in done.stderr
     assert not trace.exists(), trace.read_text()

@@ -135,7 +135,7 @@ WRONG = [
     ),
     (
         {"monitoring.podMonitor.enabled": True},
-        "Prometheus could not scrape the cache: name in networkPolicy.metricsFrom where it runs.",
+        "Prometheus could not scrape the pods: name in networkPolicy.metricsFrom where it runs.",
     ),
     (
         {"api.service.nodePort": 30080},
