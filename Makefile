@@ -13,6 +13,7 @@ TESTS ?=
 BENCH ?=
 # All tests at once: each process has a Postgres and services of its own, and a file's tests stay together. Tests wait for
 # much: one process more than there are processors takes a sixth less time.
+# The hostile tests come after them, alone: they measure how long good clients wait.
 SPREAD = --numprocesses=$$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses=4 --dist=loadfile
 
 help: ## Show this list
@@ -25,7 +26,8 @@ up: .venv/installed ## Start everything and keep it running (Ctrl-C stops it)
 	$(BIN)/polka up
 
 test: .venv/installed ## Run the tests; TESTS="tests/test_cache.py -k epoch" picks some
-	$(BIN)/pytest $(or $(TESTS),$(SPREAD))
+	$(BIN)/pytest $(or $(TESTS),$(SPREAD) --ignore=tests/hostile)
+	$(if $(TESTS),,$(BIN)/pytest tests/hostile)
 
 hostile: .venv/installed ## Attack api and cache over raw sockets and through proxies, beside good clients
 	$(BIN)/pytest tests/hostile
