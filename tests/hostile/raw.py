@@ -35,7 +35,10 @@ class Raw:
         """
         response = HTTPResponse(Unbuffered(self.socket), method=method)  # type: ignore[arg-type]
         response.begin()
-        return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+        body = b""
+        while part := response.read(1 << 16):  # without a buffer each read gives only what has arrived
+            body += part
+        return response.status, {name.lower(): value for name, value in response.getheaders()}, body
 
     def status(self) -> int:
         return self.answer()[0]
