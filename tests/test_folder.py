@@ -18,6 +18,7 @@ import pytest
 
 from polka import postgres, private
 from polka.commands import folder_of
+from polka.demo import free_port
 from polka.failure import Failure
 from services import client
 from strangers import as_stranger, needs_root
@@ -136,10 +137,12 @@ def test_the_user_that_postgres_runs_as_is_nobody_in_it_and_knows_nothing_of_roo
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "folder"
-    folder.mkdir(mode=0o700)
-    return folder
+def folder() -> Iterator[Path]:
+    """A folder of our own, whose path is short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="polka-") as name:
+        folder = Path(name) / "folder"
+        folder.mkdir(mode=0o700)
+        yield folder
 
 
 def linked(folder: Path) -> None:
@@ -207,7 +210,7 @@ def test_a_folder_that_another_user_has_made_first_is_refused() -> None:
 @needs_root
 def test_a_folder_that_postgres_user_may_not_enter_is_one_clear_line(folder: Path) -> None:
     folder.parent.chmod(0o700)
-    said = one_line(polka("up", f"--data={folder}"))
+    said = one_line(polka("up", f"--data={folder}", f"--port={free_port()}"))
     assert re.fullmatch(r"Postgres runs as the user \w+, who may not enter \S+: choose another folder .*", said), said
 
 
@@ -245,6 +248,7 @@ SERVER = """
 import asyncio, sys
 from polka import database, postgres
 from polka.commands import folder_of
+from polka.demo import free_port
 from polka.up import locked
 
 async def main(folder):
