@@ -69,7 +69,6 @@ def make_template(folder: Path, runner: asyncio.Runner) -> Path:
     node.stop_signal = signal.SIGINT
     node.initialise()
     node.configure(SETTINGS)
-    (node.data / "pg_hba.conf").write_text("local all all trust\nlocal replication all trust\n")
     runner.run(node.start())
     runner.run(fill(node.url))
     runner.run(node.stop())
@@ -97,7 +96,7 @@ class Pair:
         self.primary.configure("synchronous_standby_names = '*'")
         self.standby.configure(f"primary_conninfo = 'host=127.0.0.1 port={port} user=postgres sslmode=disable'")
         (self.standby.data / "standby.signal").touch()
-        self.url = f"postgresql://postgres@/postgres?host={self.primary.sockets},{self.standby.sockets}"
+        self.url = f"postgresql://postgres@/postgres?host={self.primary.socket_folder},{self.standby.socket_folder}"
         for node in (self.primary, self.standby):
             runner.run(node.start())
         wait_for(
@@ -110,6 +109,7 @@ class Pair:
         node = Node(folder)
         subprocess.run(["cp", "-a", str(template), str(node.data)], check=True)
         node.initialise()
+        node.access.write_text("local all all trust\nlocal replication all trust\n")
         return node
 
     def ask(self, query: str, *values: Any, node: Node | None = None) -> Any:

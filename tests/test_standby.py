@@ -276,7 +276,9 @@ def test_a_standby_is_left_for_the_primary_once_there_is_one(pair: Pair, tmp_pat
 def test_a_host_that_is_frozen_costs_little(pair: Pair, tmp_path: Path) -> None:
     pair.ask("ALTER SYSTEM SET synchronous_standby_names = ''")
     pair.ask("SELECT pg_reload_conf()")
-    polka = Services(f"postgresql://postgres@/postgres?host={pair.standby.sockets},{pair.primary.sockets}", tmp_path)
+    polka = Services(
+        f"postgresql://postgres@/postgres?host={pair.standby.socket_folder},{pair.primary.socket_folder}", tmp_path
+    )
     try:
         with pair.standby.frozen():
             began_at = time.monotonic()

@@ -1,21 +1,19 @@
 """What hostile tests share: a Polka that they attack, which has lost nothing when they are through with it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from conftest import new_database
 from front_door import UNPOSTED, fetch
 from hostile.witness import Hostile
-from polka import postgres
 from proof import prove
 from services import Service, Services, wait_for
 
 
 @pytest.fixture(scope="session")
-def hostile(server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostile]:
+def hostile(make_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostile]:
     """A cache and an api of their own. At the end nothing that was accepted is lost, and the audit is clean."""
-    services = Services(new_database(server), tmp_path_factory.mktemp("hostile"))
+    services = Services(make_database(), tmp_path_factory.mktemp("hostile"))
     try:
         attacked = Hostile(services.database_url, services.cache(), services.api())
         yield attacked
