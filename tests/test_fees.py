@@ -260,7 +260,7 @@ def test_a_cap_is_for_a_payment_with_its_fee(
     assert refused(post(polka, payment(9_966, a, b, **fields)), 409, "cap_exceeded")
     made = post(polka, payment(9_965, a, b, **fields)).json()  # and 34.965 of fee
     assert made["fee"] == 35
-    assert refused(post(polka, payment(1, a, b, **fields)), 409, "cap_exceeded")
+    assert refused(post(polka, payment(2, a, b, **fields)), 409, "cap_exceeded")
     client.delete(f"{polka.url}/transaction/{made['id']}").raise_for_status()
     wait_for("there is room again", lambda: post(polka, payment(9_965, a, b, **fields)).status_code == 201)
 
