@@ -9,6 +9,7 @@ from conftest import Running, execute
 from front_door import refused
 from polka import database
 from services import Services, client, payment, wait_for
+from waiting import WAIT_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -74,3 +75,20 @@ def test_a_missing_table_or_column_is_a_failure_of_polka_and_not_of_the_database
     assert "UndefinedColumnError" in api.log.read_text()
     asyncio.run(execute(services.database_url, "ALTER TABLE idempotency_keys RENAME COLUMN other TO fingerprint"))
     assert client.post(f"{api.url}/transaction", json=payment(), headers=key).status_code == 201
+
+
+def test_a_connection_that_is_cut_between_two_steps_of_a_statement_is_no_mistake(services: Services) -> None:
+    async def take_a_step(step: str, is_cut: bool) -> None:
+        connection = await database.connect(services.database_url, "test")
+        try:
+            with database.bounded(connection, WAIT_SECONDS):
+                if is_cut:
+                    database.cut(connection)
+                getattr(connection._protocol, step)  # as asyncpg goes on when the step before has ended
+        finally:
+            database.cut(connection)
+
+    with pytest.raises(database.UnreachableError):
+        asyncio.run(take_a_step("bind_execute", is_cut=True))
+    with pytest.raises(AttributeError):
+        asyncio.run(take_a_step("no_such_step", is_cut=False))

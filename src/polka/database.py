@@ -131,6 +131,7 @@ def watched(connection: Connection) -> Iterator[None]:
 
     Raises:
         UnreplicatedError: the wait of a commit was cancelled.
+        UnreachableError: the connection was cut between two steps of a statement.
     """
     warnings: list[str] = []
 
@@ -148,6 +149,8 @@ def watched(connection: Connection) -> Iterator[None]:
         if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
             cut(connection)
         if not warnings:
+            if isinstance(error, AttributeError) and connection.is_closed():  # asyncpg goes on without its protocol
+                raise UnreachableError("the connection was cut") from error
             raise
     finally:
         with suppress(asyncpg.InterfaceError):
