@@ -28,10 +28,10 @@ def statement(runbook: str, number: int, batch: uuid.UUID) -> str:
 
 
 SAID = {
-    "PolkaAuditOld": "the audit could not run:",
+    "PolkaAuditOld": "the audit could not run",
     "PolkaBatchSetAside": "a batch is set aside: its row cannot be posted",
     "PolkaEpochsContending": "Another cache has taken over; this one has written nothing since, and ends.",
-    "PolkaFlushLagging": "starting anew:",
+    "PolkaFlushLagging": "starting anew",
     "PolkaPendingTooOld": "a batch is not settled yet",
     "PolkaRatesStale": "no exchange rates are fetched",
 }
