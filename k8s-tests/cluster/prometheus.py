@@ -149,6 +149,12 @@ def monitors(release: Release, values: dict[str, object]) -> list[dict[str, Any]
     ]
 
 
+def services_of_metrics(release: Release, values: dict[str, object]) -> list[dict[str, Any]]:
+    """The Services that the chart adds for ServiceMonitors. It renders both together, and there is no operator here."""
+    objects = rendered(release, values | {"monitoring__serviceMonitor__enabled": True})
+    return [one for one in objects if one["kind"] == "Service" and one["metadata"]["name"].endswith("-metrics")]
+
+
 def groups(release: Release) -> list[dict[str, Any]]:
     """The groups of rules that the chart gives the operator, evaluated each second."""
     objects = rendered(release, {"monitoring__prometheusRule__enabled": True})

@@ -1,22 +1,25 @@
 """A Prometheus elsewhere in the cluster finds every pod by the chart's monitors, and gets through the policies."""
 
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from cluster.cluster import Cluster
 from cluster.commands import wait_for
-from cluster.prometheus import Prometheus, build
+from cluster.prometheus import Prometheus, build, services_of_metrics
 from cluster.release import Release
 
 pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")
-def watched(make_release: Callable[[], Release]) -> Iterator[Release]:
+def watched(cluster: Cluster, make_release: Callable[[], Release]) -> Iterator[Release]:
     """A release that nobody but its Prometheus reaches."""
     release = make_release()
     release.install(**values(release))
+    for service in services_of_metrics(release, values(release)):
+        cluster.kubectl(f"--namespace={release.namespace}", "apply", "--filename=-", stdin=json.dumps(service))
     yield release
     release.delete_namespace()
 
