@@ -48,7 +48,7 @@ BULK = 5
 RUNS_MAX = 10_000
 SAID_LINES_MAX = 200
 STDERR = 2
-NOTHING_RECORDED = {"database_away", "timeout", "overloaded", "cap_unchecked"}
+NOTHING_RECORDED = {"database_away", "timeout", "overloaded", "cap_unchecked", "slow"}
 CAP = 10**6
 IMPATIENT = {
     # Every wait of the services, shortened: a freeze of some seconds outlasts them all.
@@ -277,7 +277,7 @@ async def attempt(storm: Storm, client: httpx.AsyncClient, request: Request) -> 
         if before != done:
             storm.unexpected.append(f"{request.key} was answered with {before} and with {done}")
         return "accepted"
-    if response.status_code not in (503, 504) and answer["code"] != "cap_exceeded":
+    if response.status_code not in (408, 503, 504) and answer["code"] != "cap_exceeded":
         storm.unexpected.append(f"{request} was answered with {answer}")
     return str(answer["code"])
 

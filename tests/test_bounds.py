@@ -53,10 +53,10 @@ class Served:
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
 
-    def sweep(self, seconds: float = 0.0) -> None:
+    def sweep(self, seconds: float = 0.0, stalled_seconds: float = 0.0) -> None:
         """As the server does, so much later."""
         guests: list[Any] = list(self.state.connections)
-        self.gate.sweep(guests, asyncio.get_running_loop().time() + seconds)
+        self.gate.sweep(guests, asyncio.get_running_loop().time() + seconds, stalled_seconds)
 
 
 @asynccontextmanager
@@ -271,6 +271,20 @@ async def test_a_byte_at_a_time_does_not_put_a_deadline_off() -> None:
             await one.send(bytes([byte]))
             await asyncio.sleep(0.01)
             served.sweep(seconds)
+        assert problem_in(await one.ends()) == (408, "slow")
+
+
+@pytest.mark.parametrize("is_seen_before", [True, False])
+async def test_time_in_which_the_process_did_not_run_makes_nobody_late(is_seen_before: bool) -> None:
+    async with serving(body_timeout_seconds=5) as served, client(served) as one:
+        await one.send(request("POST", "/", "Content-Length: 3", body=b"ab"))
+        await until(lambda: any(connection.cycle for connection in served.state.connections))  # type: ignore[union-attr]
+        if is_seen_before:
+            served.sweep()
+        served.sweep(7, stalled_seconds=6)
+        served.sweep(10)
+        assert served.state.connections
+        served.sweep(12)
         assert problem_in(await one.ends()) == (408, "slow")
 
 

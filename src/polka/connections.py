@@ -276,13 +276,14 @@ class Connection(HttpToolsProtocol):
     def abort(self) -> None:
         self.transport.abort()
 
-    def cut_if_late(self, now: float) -> None:
-        """End the connection if its client is late with what is awaited."""
+    def cut_if_late(self, now: float, stalled_seconds: float) -> None:
+        """End the connection if its client is late with what is awaited, but for the time that this process stalled."""
+        self._awaited_since += stalled_seconds
         awaited = self._awaits()
         if awaited != self._awaited:
             self._awaited = awaited
             if awaited:
-                self._awaited_since = self._began_at if awaited[0] is Wait.BODY else now
+                self._awaited_since = self._began_at + stalled_seconds if awaited[0] is Wait.BODY else now
                 self._awaited_seconds = self._patience(awaited[0])
         if awaited and now - self._awaited_since >= self._awaited_seconds:
             self._cut(awaited[0])

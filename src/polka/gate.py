@@ -25,7 +25,7 @@ class Guest(Protocol):
 
     def abort(self) -> None: ...
 
-    def cut_if_late(self, now: float) -> None: ...
+    def cut_if_late(self, now: float, stalled_seconds: float) -> None: ...
 
 
 class Gate:
@@ -66,10 +66,10 @@ class Gate:
         REFUSED_BY_REASON[reason].inc()
         self._unreported[reason.value] += 1
 
-    def sweep(self, guests: Iterable[Guest], now: float) -> None:
-        """Cut off whoever is late; called once a second."""
+    def sweep(self, guests: Iterable[Guest], now: float, stalled_seconds: float = 0.0) -> None:
+        """Cut off whoever is late, once a second. Time in which this process did not run makes nobody late."""
         for guest in guests:
-            guest.cut_if_late(now)
+            guest.cut_if_late(now, stalled_seconds)
         while self._newcomers and not self._newcomers[0].is_new:
             self._newcomers.popleft()
         if self._unreported and now >= self._reports_at:

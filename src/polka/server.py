@@ -4,6 +4,7 @@ that no client notices. Metrics and health are served beside it, on a port of th
 import asyncio
 import gc
 import importlib
+import math
 import os
 import signal
 import socket
@@ -39,6 +40,8 @@ PORT_MAX = 65_535
 MONITORS_MAX = 64
 """Connections to the port of metrics and health."""
 TICKS_OF_SWEEP = 10
+TICK_SECONDS_MAX = 1.0
+"""Whatever a tick, of a tenth of a second, takes longer than this, the process did not run: it was frozen, say."""
 ACCEPTS_AT_ONCE = 16
 """Connections that each socket takes in one round of the event loop. uvloop takes one for each descriptor: under load,
 when rounds are long, connections would wait for many, and no deadline bounds what has not been read."""
@@ -171,12 +174,18 @@ class Swept(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, gate: Gate) -> None:
         super().__init__(config)
         self._gate = gate
+        self._ticked_at = math.inf
+        self._stalled_seconds = 0.0
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to stop serving; asked ten times a second."""
+        now = asyncio.get_running_loop().time()
+        self._stalled_seconds += max(0.0, now - self._ticked_at - TICK_SECONDS_MAX)
+        self._ticked_at = now
         if counter % TICKS_OF_SWEEP == 0:
             guests: list[Any] = list(self.server_state.connections)
-            self._gate.sweep(guests, asyncio.get_running_loop().time())
+            self._gate.sweep(guests, now, self._stalled_seconds)
+            self._stalled_seconds = 0.0
         return await super().on_tick(counter)
 
 
