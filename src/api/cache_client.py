@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 UNTOLD_MAX = 64
 """Batches that wait to be told: more than are made while one call to the cache is under way."""
+ORDER_SHARE = 0.9
+"""Of the time that a request has: what became of an order is told before its own deadline, which knows less."""
 GLANCE_SECONDS = 0.5
 """What the cache may take for what is only looked at, several times a second."""
 
@@ -233,4 +235,6 @@ async def connect(settings: Settings, tls_settings: tls.CacheSettings) -> AsyncI
         trust_env=False,
     )
     async with client, tls.watched(encryption):
-        yield CacheClient(client, transport, settings.cache_spacing_seconds, settings.request_timeout_seconds)
+        yield CacheClient(
+            client, transport, settings.cache_spacing_seconds, ORDER_SHARE * settings.request_timeout_seconds
+        )
