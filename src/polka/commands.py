@@ -498,17 +498,17 @@ async def drill(url: str, key: str | None, target: str) -> Drill:
     started = (await ask(url, key, "POST", "/drills", Drills, {"target": target})).running
     if started is None:
         raise Failure("The drill has ended at once.")
-    said: set[Step] = set()
+    unsaid = list(STEPS)
     while True:
         drills = await database.patiently(lambda: look(url, key), DRILL_SILENT_SECONDS, lambda _: None)
         for found in (drills.running, *drills.results):
             if found is None or found.id != started.id:
                 continue
+            last = Step.COMPARING if found.findings else found.step
+            while last in unsaid:  # also the steps between two looks
+                say(STEPS[unsaid.pop(0)].format(process=found.process))
             if found.step is Step.ENDED:
                 return found
-            if found.step not in said:
-                said.add(found.step)
-                say(STEPS[found.step].format(process=found.process))
         await asyncio.sleep(DRILL_POLL_SECONDS)
 
 
