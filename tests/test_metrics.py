@@ -115,7 +115,7 @@ def test_a_payment_shows_how_long_it_waited_and_what_the_cache_took(own_polka: R
 
 def test_pools_show_what_is_used_of_them(own_polka: Running) -> None:
     api = own_polka.metrics_url
-    assert client.get(f"{own_polka.url}/banks").status_code == 200
+    assert client.get(f"{own_polka.url}/clearing").status_code == 200
     assert value(api, "polka_pool_max_connections", pool="api") == 4
     assert value(api, "polka_pool_max_connections", pool="api search") == 2
     in_use = value(api, "polka_pool_connections", pool="api", state="in_use")
