@@ -114,6 +114,7 @@ def environment(container: Object, rendered: Rendered) -> dict[str, str]:
     """Its variables; what comes from a Secret is as the Secret's owner was told."""
     secrets = {
         rendered.values["secrets"]["operatorKeyKey"]: "polka_" + "0" * 40,
+        rendered.values["secrets"]["spammerKeyKey"]: "polka_" + "1" * 40,
         rendered.values["secrets"]["cacheTokenKey"]: "0" * 16,
     }
     return {

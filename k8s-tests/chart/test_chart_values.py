@@ -143,7 +143,7 @@ WRONG = [
     ),
     (
         {"secrets.operatorKeyKey": "both", "secrets.cacheTokenKey": "both"},
-        "secrets.operatorKeyKey and secrets.cacheTokenKey are the same: one Secret holds both.",
+        "secrets.operatorKeyKey, spammerKeyKey and cacheTokenKey are not all different: one Secret holds them.",
     ),
     (
         {"postgres.enabled": False, "externalDatabase.host": "ledger", "externalDatabase.sslMode": "verify-full"},

@@ -19,7 +19,7 @@ from chart.rendering import (
     Render,
     Rendered,
 )
-from polka import __version__
+from polka import __version__, demo
 
 pytestmark = pytest.mark.chart
 
@@ -100,6 +100,26 @@ def test_a_database_is_verified_as_soon_as_its_authority_is_given(helm: Helm, gi
         if entry["name"] == "POLKA_DATABASE_URL"
     }
     assert urls == {f"postgresql://polka@ledger:5432/polka?sslmode={mode}"}
+
+
+def test_a_spammer_gets_no_key_but_its_own(helm: Helm) -> None:
+    """It has a page that others use, and sends its key to whatever answers at the api's address."""
+    rendered = helm.template({"spammer": {"enabled": True, "web": {"enabled": True, "workers": 1}}})
+    spammers, recorded = [], {}
+    for workload in workloads(rendered.objects):
+        for container in workload.containers():
+            keys = {
+                entry["name"]: entry["valueFrom"]["secretKeyRef"]["key"]
+                for entry in container.get("env", [])
+                if entry["name"] in ("POLKA_KEY", "POLKA_NEW_KEY")
+            }
+            if "spam" in container.get("args", []):
+                spammers.append(keys)
+            if new := keys.get("POLKA_NEW_KEY"):
+                recorded[new] = {one for one in container["args"] if one.startswith("--scope=")}
+    assert spammers == [{"POLKA_KEY": "spammer-key"}] * 3
+    assert recorded["spammer-key"] == {f"--scope={scope.value}" for scope in demo.SPAMMER.scopes}
+    assert recorded["spammer-key"] < recorded["operator-key"]
 
 
 @pytest.mark.parametrize("label", ["app.kubernetes.io/name", "app.kubernetes.io/component", "helm.sh/chart"])

@@ -77,6 +77,21 @@ Secret's name, the key, the new one. */}}
 {{- end -}}
 {{- end -}}
 
+{{/* The same for a key that a later version of the chart has added to its Secret: where it is missing, it is a new one. */}}
+{{- define "polka.keptOrNew" -}}
+{{- $kept := lookup "v1" "Secret" (index . 0).Release.Namespace (index . 1) -}}
+{{- $data := dig "data" dict ($kept | default dict) -}}
+{{- get $data (index . 2) | default (index . 3 | b64enc) -}}
+{{- end -}}
+
+{{- define "polka.newKey" -}}
+polka_{{ randAlphaNum 64 | sha1sum }}
+{{- end -}}
+
+{{- define "polka.hasSpammer" -}}
+{{- if or .Values.spammer.enabled .Values.spammer.web.enabled }}yes{{ end -}}
+{{- end -}}
+
 {{- define "polka.apiUrl" -}}
 http://{{ include "polka.fullname" . }}-api:{{ .Values.api.service.port | int64 }}
 {{- end -}}

@@ -167,9 +167,10 @@ volumes:
 {{- end }}
 {{- end -}}
 
-{{- define "polka.operatorKeyEnv" -}}
+{{/* The API key of a client. Takes a list: root, the key's key in the Secret. */}}
+{{- define "polka.keyEnv" -}}
 - name: POLKA_KEY
-  valueFrom: {secretKeyRef: {name: {{ include "polka.secret" . | quote }}, key: {{ .Values.secrets.operatorKeyKey | quote }}}}
+  valueFrom: {secretKeyRef: {name: {{ include "polka.secret" (index . 0) | quote }}, key: {{ index . 1 | quote }}}}
 {{- end -}}
 
 {{/* A service's settings as variables. Helm holds numbers as floats, and would print a million as 1e+06. */}}
