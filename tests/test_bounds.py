@@ -393,6 +393,27 @@ async def test_a_connection_without_a_request_makes_room_for_a_new_one() -> None
     assert counted(Reason.EVICTED) == before + 1
 
 
+async def test_a_connection_that_asks_no_more_makes_room_for_a_new_one() -> None:
+    before = counted(Reason.EVICTED)
+    async with serving(connections_max=2) as served, client(served) as idle, client(served) as busy:
+        for one in (idle, busy):
+            await one.send(SECOND)
+            assert await one.status() == 204
+        served.sweep()
+        await busy.send(SECOND)
+        assert await busy.status() == 204
+        async with client(served) as new:
+            await new.send(SECOND)
+            assert await new.status() == 204
+            with suppress(ConnectionResetError):
+                assert await idle.ends() == b""
+            async with client(served) as refused:  # all three have asked since the sweep
+                assert problem_in(await refused.ends()) == (503, "overloaded")
+        await busy.send(SECOND)
+        assert await busy.status() == 204
+    assert counted(Reason.EVICTED) == before + 1
+
+
 def test_an_ipv6_client_counts_by_its_network() -> None:
     assert neighbourhood("2001:db8::1") == neighbourhood("2001:db8::ffff:1") != neighbourhood("2001:db8:0:1::1")
     assert neighbourhood("::ffff:10.1.2.3") == "10.1.2.3" == neighbourhood("10.1.2.3")

@@ -68,7 +68,7 @@ class Reason(Enum):
     ADDRESS = "address"
     """All connections that one address may have were in use."""
     EVICTED = "evicted"
-    """A connection that had not sent a request yet made room for a new one."""
+    """A connection that had not sent a request yet, or sent no more, made room for a new one."""
 
 
 REFUSED = Counts("polka_connections_refused", "Connections and requests that were cut off, by reason.", ["reason"])

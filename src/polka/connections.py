@@ -111,6 +111,11 @@ class Connection(HttpToolsProtocol):
     def is_new(self) -> bool:
         return self.cycle is None and not self.transport.is_closing()
 
+    @property
+    def is_idle(self) -> bool:
+        awaited = self._awaited
+        return awaited is not None and awaited[0] is Wait.REQUEST and awaited == self._awaits()
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = Flow(transport)
@@ -358,6 +363,8 @@ class Connection(HttpToolsProtocol):
             (b"content-length", str(len(body)).encode()),
             (b"connection", b"close"),
         ]
+        if unfit.kind is problem.OVERLOADED:
+            headers.append((b"retry-after", b"1"))
         return b"".join([STATUS_LINE[unfit.kind.status], *(b"%b: %b\r\n" % one for one in headers), b"\r\n", body])
 
     def _say_last_words(self) -> None:

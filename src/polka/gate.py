@@ -1,12 +1,13 @@
 """The gate of a server: how many connections it has and from where, and what was refused.
 
-When all connections are in use, the oldest one that has not sent a request yet makes room for a new one.
+When all connections are in use, the oldest one that has not sent a request yet makes room for a new one; if there is
+none, one that sends no more requests does.
 """
 
 import ipaddress
 import logging
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Protocol
 
 from polka.bounds import REFUSED_BY_REASON, Bounds, Reason
@@ -23,6 +24,10 @@ class Guest(Protocol):
     def is_new(self) -> bool:
         """Whether it is open and has not sent a whole head yet."""
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has its answers, and asked nothing since the sweep before."""
+
     def abort(self) -> None: ...
 
     def cut_if_late(self, now: float, stalled_seconds: float) -> None: ...
@@ -37,6 +42,7 @@ class Gate:
         self._count = 0
         self._by_address: Counter[str] = Counter()
         self._newcomers: deque[Guest] = deque()
+        self._idle: list[Guest] = []
         self._unreported: Counter[str] = Counter()
         self._reports_at = 0.0
 
@@ -66,12 +72,14 @@ class Gate:
         REFUSED_BY_REASON[reason].inc()
         self._unreported[reason.value] += 1
 
-    def sweep(self, guests: Iterable[Guest], now: float, stalled_seconds: float = 0.0) -> None:
+    def sweep(self, guests: Collection[Guest], now: float, stalled_seconds: float = 0.0) -> None:
         """Cut off whoever is late, once a second. Time in which this process did not run makes nobody late."""
         for guest in guests:
             guest.cut_if_late(now, stalled_seconds)
         while self._newcomers and not self._newcomers[0].is_new:
             self._newcomers.popleft()
+        is_half_full = 2 * self._count >= self._connections_max
+        self._idle = [guest for guest in guests if guest.is_idle] if is_half_full else []
         if self._unreported and now >= self._reports_at:
             self._reports_at = now + REPORT_SECONDS
             counts = ", ".join(f"{count} {reason}" for reason, count in self._unreported.most_common())
@@ -82,10 +90,18 @@ class Gate:
         while self._newcomers:
             oldest = self._newcomers.popleft()
             if oldest.is_new:
-                self.refused(Reason.EVICTED)
-                oldest.abort()
+                self._end(oldest)
+                return True
+        while self._idle:
+            guest = self._idle.pop()
+            if guest.is_idle:
+                self._end(guest)
                 return True
         return False
+
+    def _end(self, guest: Guest) -> None:
+        self.refused(Reason.EVICTED)
+        guest.abort()
 
 
 def neighbourhood(host: str | None) -> str | None:
