@@ -9,10 +9,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import pytest
@@ -21,6 +22,7 @@ from click.testing import CliRunner
 from api.banks import insert_bank
 from polka import audit, bank_terms, database
 from polka.commands import main
+from polka.database import Connection
 from polka.demo import free_port
 from polka.policy import NOTHING_AGREED, Policy, Terms
 from polka.writers import open_writers
@@ -28,6 +30,8 @@ from replicas import CAP, CAPPED, SUSPENDED, Pair, ask, make_template
 from services import Service, Services, client, payment, wait_for
 from waiting import WAIT_SECONDS
 from wire import Wire
+
+T = TypeVar("T")
 
 PAYMENTS = {
     "plain": payment(100),
@@ -184,28 +188,55 @@ def test_no_answer_is_lost_with_the_primary(pair: Pair, polka: Services, befalls
 
 
 def test_terms_hold_only_once_they_are_replicated(pair: Pair) -> None:
-    async def change() -> None:
-        async with database.session(pair.primary.url) as connection:
-            await bank_terms.change(connection, "bank5", NOTHING_AGREED, Terms({"USD": 1}), "tests")
+    async def change(connection: Connection) -> object:
+        return await bank_terms.change(connection, "bank5", NOTHING_AGREED, Terms({"USD": 1}), "tests")
 
-    async def read(known: Policy) -> Policy:
-        async with database.session(pair.primary.url) as connection:
-            return await bank_terms.newest(connection, known)
+    def read(known: Policy) -> Callable[[Connection], Awaitable[Policy]]:
+        return lambda connection: bank_terms.newest(connection, known)
 
-    known = asyncio.run(read(Policy(-1)))
+    known = on(pair, read(Policy(-1)))
+    newer = known.version + 1
+    found = found_once_replicated(pair, change, f"SELECT version = {newer} FROM policy", read(known))
+    assert found.version == newer
+
+
+def test_a_bank_is_there_already_only_once_it_is_replicated(pair: Pair) -> None:
+    def open_it(connection: Connection) -> Awaitable[bool]:
+        return insert_bank(connection, "bank8")
+
+    shown = "SELECT count(*) > 0 FROM banks WHERE name = 'bank8'"
+    assert found_once_replicated(pair, open_it, shown, open_it) is False
+
+
+def on(pair: Pair, work: Callable[[Connection], Awaitable[T]]) -> T:
+    """What the work gives on a session of the primary."""
+
+    async def do() -> T:
+        async with database.session(pair.primary.url) as connection:
+            return await work(connection)
+
+    return asyncio.run(do())
+
+
+def found_once_replicated(
+    pair: Pair,
+    change: Callable[[Connection], Awaitable[object]],
+    shown: str,
+    read: Callable[[Connection], Awaitable[T]],
+) -> T:
+    """What is read of a change whose commit waited for the standby when the primary crashed."""
     with ThreadPoolExecutor() as threads:
         pair.cut_off()
-        changing = threads.submit(asyncio.run, change())
+        changing = threads.submit(on, pair, change)
         wait_for("the change waits for the standby", pair.waiting)
         crash(pair)
         assert isinstance(changing.exception(), Exception)
-        version = "SELECT version FROM policy"
-        wait_for("the primary shows the change", lambda: pair.ask(version) == known.version + 1)
-        reading = threads.submit(asyncio.run, read(known))
+        wait_for("the primary shows the change", lambda: pair.ask(shown))
+        reading = threads.submit(on, pair, read)
         wait_for("the reader waits for the standby", lambda: pair.waiting("pg_logical_emit_message") or reading.done())
         assert not reading.done()
         pair.wire.accept()
-        assert reading.result().version == known.version + 1
+        return reading.result()
 
 
 def test_a_wait_for_the_standby_is_never_cancelled(pair: Pair) -> None:

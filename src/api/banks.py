@@ -18,7 +18,7 @@ from api.policies import Policies
 from api.problems import refuse
 from api.refusals import Refusal
 from api.requests import read_json
-from polka import database, positions
+from polka import barrier, database, positions
 from polka.database import Connection, Pool
 from polka.keys import Caller, Scope
 from polka.policy import Fee, Interest, MinorUnits, Suspended, TermsPatch
@@ -33,6 +33,7 @@ Limit = Annotated[int, QueryParameter(description="The most to answer.", ge=1, l
 TERMS_SECONDS = 1.0
 
 OPEN = "INSERT INTO banks (name) VALUES ($1) ON CONFLICT DO NOTHING RETURNING name"
+FOUND = barrier.after("SELECT name FROM banks WHERE name = $1")
 EXIST = "SELECT name FROM banks WHERE name = ANY($1)"
 
 
@@ -112,8 +113,11 @@ async def open_bank(request: Request[Any, Any, Any], writers: NamedDependency[Wr
 
 
 async def insert_bank(connection: Connection, name: str) -> bool:
-    """Open the bank; False if it was open before."""
-    return bool(await connection.fetchval(OPEN, name))
+    """Open the bank; False if it was open before, and stays so whatever fails."""
+    if await connection.fetchval(OPEN, name):
+        return True
+    await connection.execute(FOUND, name)
+    return False
 
 
 @get("/banks/{name:str}", guards=[Needs(Scope.TRANSACTIONS_READ)])
