@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 import ssl
 import time
@@ -18,6 +19,7 @@ from polka import audit, tls
 from polka.failure import Failure
 from polka.tls import CacheSettings, Settings
 from services import CACHE_TOKEN, KEY, Service, Services, bearer, payment, wait_for
+from test_keys import TABLE
 from waiting import WAIT_SECONDS
 
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
@@ -111,6 +113,19 @@ async def audited(services: Services, environ: dict[str, str]) -> audit.Audit:
         for name, value in environ.items():
             patch.setenv(name, value)
         return await audit.audit(services.database_url, secure(services.cache_url), CACHE_TOKEN)
+
+
+def test_with_mutual_tls_no_route_is_open_to_a_key_or_a_certificate_alone(services: Services, files: Files) -> None:
+    environ = served(files.issued("service"), files.ca)
+    api = ready(services.api(**environ), files.ca)
+    routes = [(method, re.sub(r"{\w+:\w+}", "1", path), needed) for (method, path), (needed, *_) in TABLE.items()]
+    with client_of(files.ca, files.issued("client")) as certified, client_of(files.ca) as keyed:
+        for method, path, needed in routes:
+            with pytest.raises((httpx.ReadError, httpx.ConnectError, httpx.RemoteProtocolError)):
+                keyed.request(method, f"{secure(api.url)}{path}")
+            without_key = certified.build_request(method, f"{secure(api.url)}{path}")
+            del without_key.headers["Authorization"]
+            assert (certified.send(without_key).status_code == 401) == (needed is not None), path
 
 
 @pytest.mark.parametrize("environ", ["no authority", "wrong authority", "no certificate", "another's certificate"])
