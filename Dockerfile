@@ -13,7 +13,7 @@ RUN python -m venv --without-pip /opt/polka \
         -exec rm -r {} + \
     && find /opt/polka/lib/python3.13/site-packages/faker/providers -mindepth 2 -maxdepth 2 -type d \
         ! -name 'en*' ! -name la ! -name __pycache__ -prune -exec rm -r {} +
-RUN printf '%s\n' '#!/opt/polka/bin/python' 'from polka.commands import main' 'if __name__ == "__main__":' '    main()' \
+RUN printf '%s\n' '#!/opt/polka/bin/python' 'from polka.command.main import main' 'if __name__ == "__main__":' '    main()' \
         >/opt/polka/bin/polka \
     && chmod 755 /opt/polka/bin/polka
 

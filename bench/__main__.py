@@ -29,8 +29,8 @@ from bench import (
     stored,
 )
 from bench.report import Findings
-from polka.failure import Failure
-from polka.up import Say
+from polka.local.up import Say
+from polka.service.failure import Failure
 
 Measure = Callable[[bool, Say], Awaitable[Findings | None]]
 """What is found, or None where it cannot be measured; it says why."""

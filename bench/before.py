@@ -17,12 +17,13 @@ from bench.machine import ROOT, git
 from bench.report import Bound, Figure, Findings, Target
 from bench.rounds import alternate, ratios
 from bench.stand import database_server, execute, own_folder, prove
-from polka import api_keys, database, keys, seed
-from polka.demo import free_layout
-from polka.failure import Failure
-from polka.keys import Scope
-from polka.processes import Process
-from polka.up import Held, Running, Say, answers, services
+from polka.local.demo import free_layout
+from polka.local.processes import Process
+from polka.local.up import Held, Running, Say, answers, services
+from polka.rules import keys
+from polka.rules.keys import Scope
+from polka.service.failure import Failure
+from polka.store import api_keys, database, seed
 
 TITLE = "`POST /transaction` against the revision before clearing windows"
 TARGET = Target(Bound.AT_LEAST, 0.95)
@@ -137,6 +138,6 @@ def unhand(process: Process, source: Path) -> None:
     process.command = [word for word in words if not word.startswith("--metrics-socket=")]
     process.environ = {**process.environ, "POLKA_METRICS_PORT": str(urlsplit(process.monitored_at or "").port)}
     process.sockets = ()
-    if not (source / "src/polka/monitoring.py").exists():  # there health is on the port of clients
+    if not list((source / "src/polka").rglob("monitoring.py")):  # there health is on the port of clients
         process.command = [word for word in process.command if word != "--shared"]
         process.is_ready = partial(answers, f"{process.address}/health/ready")

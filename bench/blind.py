@@ -8,9 +8,9 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from polka import instrumentation, metrics
-from polka.commands import main
-from polka.counting import Count, Times
+from polka.command.main import main
+from polka.service import instrumentation, metrics
+from polka.service.counting import Count, Times
 
 
 def nothing(*_: Any, **__: Any) -> None: ...
@@ -35,8 +35,9 @@ def take_out() -> None:
         setattr(place, name, instead)
     logging.disable()
 
-    from api.pulse import Heart  # what it imports finds nothing that counts any more
-    from cache import overview, readings
+    from api.console.pulse import Heart  # what it imports finds nothing that counts any more
+    from cache.chores import readings
+    from cache.routes import overview
 
     setattr(Heart, "run", no_task)  # noqa: B010
     setattr(overview.Watch, "run", no_task)  # noqa: B010

@@ -14,11 +14,11 @@ from bench.load import World
 from bench.report import Bound, Figure, Findings, Target
 from bench.rounds import alternate, ratios
 from bench.stand import database_server, new_database, new_key, polka, prove
-from polka import database, seed
-from polka.database import Connection
-from polka.failure import Failure
-from polka.transactions import Party, Payment
-from polka.up import Say
+from polka.local.up import Say
+from polka.rules.transactions import Party, Payment
+from polka.service.failure import Failure
+from polka.store import database, seed
+from polka.store.database import Connection
 
 TITLE = "`POST /transactions`, 1,000 payments each, against COPY"
 TARGET = Target(Bound.AT_LEAST, 0.4)

@@ -8,10 +8,10 @@ from bench.load import Client, World
 from bench.report import Bound, Figure, Findings, Target
 from bench.rounds import alternate, ratios
 from bench.stand import new_key, polka, prove
-from polka import seed
-from polka.money import AMOUNT_MAX
-from polka.seed import bank_name
-from polka.up import Running, Say
+from polka.local.up import Running, Say
+from polka.rules.money import AMOUNT_MAX
+from polka.store import seed
+from polka.store.seed import bank_name
 
 TITLE = "Payments of banks with net debit caps against those of banks without"
 TARGET = Target(Bound.AT_LEAST, 0.6)

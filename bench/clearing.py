@@ -13,11 +13,11 @@ from bench.load import Client, Load, World
 from bench.report import Bound, Figure, Findings, Target
 from bench.rounds import ratios
 from bench.stand import Proof, copied_database, database_server, new_database, new_key, polka, prove, together
-from polka import database
-from polka.background import background
-from polka.front_door import ask
-from polka.up import Running, Say
-from polka.windows import Window
+from polka.local.front_door import ask
+from polka.local.up import Running, Say
+from polka.rules.windows import Window
+from polka.service.background import background
+from polka.store import database
 
 TITLE = "Closing and settling a window of 1M payments and 1,000 banks under load"
 STALL_TARGET = Target(Bound.AT_MOST, 50, " ms")

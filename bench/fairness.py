@@ -8,8 +8,8 @@ from bench.load import Client, Load, World
 from bench.report import Bound, Figure, Findings, Target
 from bench.rounds import alternate, ratios
 from bench.stand import bank_key, polka, prove
-from polka import seed
-from polka.up import Say
+from polka.local.up import Say
+from polka.store import seed
 
 TITLE = "A bank with one connection beside a bank that floods the api"
 TARGET = Target(Bound.AT_MOST, 3)

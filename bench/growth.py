@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from bench.load import World
-from polka import database, seed
-from polka.database import Connection
-from polka.transactions import POLKA
+from polka.rules.transactions import POLKA
+from polka.store import database, seed
+from polka.store.database import Connection
 
 BATCH_SIZE = 64
 BATCHES_A_FLUSH = 100

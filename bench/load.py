@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from polka.failure import Failure
+from polka.service.failure import Failure
 
 SCRIPTS = Path(__file__).parent
 SECONDS_MAX = 1800

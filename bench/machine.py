@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from bench import load
-from polka import postgres
+from polka.local import postgres
 
 PACKAGES = ("litestar", "uvicorn", "uvloop", "httptools", "msgspec", "asyncpg", "httpx")
 ROOT = Path(__file__).parent.parent

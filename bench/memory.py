@@ -9,8 +9,8 @@ from bench.load import Client, World
 from bench.report import Bound, Figure, Findings, Target
 from bench.rounds import ratios
 from bench.stand import new_key, polka, prove
-from polka import seed
-from polka.up import Running, Say
+from polka.local.up import Running, Say
+from polka.store import seed
 
 TITLE = "Resident memory after 1.1M payments against after 100k"
 TARGET = Target(Bound.AT_MOST, 1.1)

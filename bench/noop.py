@@ -13,19 +13,21 @@ from typing import Any
 from litestar import Litestar, post
 from litestar.params import JSONBody
 
-from api.access import Access
-from api.health import hello
-from api.key_uses import open_key_uses
-from api.keyring import open_keyring
-from api.limits import Limits
+from api.http.access import Access
+from api.http.key_uses import open_key_uses
+from api.http.keyring import open_keyring
+from api.http.limits import Limits
+from api.routes.health import hello
 from api.settings import Settings
-from polka import database, server, settings
-from polka.drain import Drain
-from polka.instrumentation import Instrumented
-from polka.processes import Process
-from polka.server import Service
-from polka.up import HOST, Running, answers
-from polka.writers import open_writers
+from polka.edge import server
+from polka.edge.drain import Drain
+from polka.edge.server import Service
+from polka.local.processes import Process
+from polka.local.up import HOST, Running, answers
+from polka.service import settings
+from polka.service.instrumentation import Instrumented
+from polka.store import database
+from polka.store.writers import open_writers
 
 
 @post("/transaction", status_code=201)

@@ -13,9 +13,9 @@ from bench.machine import ROOT
 from bench.report import Bound, Figure, Findings, Target
 from bench.rounds import alternate, ratios
 from bench.stand import database_server, new_key, prove
-from polka.background import background
-from polka.failure import Failure
-from polka.up import Running, Say
+from polka.local.up import Running, Say
+from polka.service.background import background
+from polka.service.failure import Failure
 
 TITLE = "`POST /transaction` with metrics, logs and an open console against none of them"
 TARGET = Target(Bound.AT_LEAST, 0.9)

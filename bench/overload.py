@@ -8,8 +8,8 @@ from bench.memory import PROCESSES, resident
 from bench.report import Bound, Figure, Findings, Target
 from bench.rounds import ratios
 from bench.stand import new_key, polka, prove
-from polka import seed
-from polka.up import Say
+from polka.local.up import Say
+from polka.store import seed
 
 TITLE = "`POST /transaction` under four times the load that it can take"
 RATE_TARGET = Target(Bound.AT_LEAST, 0.7)

@@ -7,9 +7,9 @@ from bench.load import Client, World
 from bench.report import Bound, Figure, Findings, Target
 from bench.rounds import alternate, ratios
 from bench.stand import new_key, polka, prove
-from polka import seed
-from polka.demo import free_port
-from polka.up import Say
+from polka.local.demo import free_port
+from polka.local.up import Say
+from polka.store import seed
 
 TITLE = "Durable `POST /transaction` against a no-op handler"
 TARGET = Target(Bound.AT_LEAST, 0.9)

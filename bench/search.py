@@ -7,7 +7,7 @@ from bench.load import World, read_rate
 from bench.report import Bound, Figure, Findings, Target
 from bench.rounds import alternate, ratios
 from bench.stand import database_server, new_database, new_key, polka, prove
-from polka.up import Say
+from polka.local.up import Say
 
 TITLE = "Reads with 5M payments stored against 10k"
 TARGET = Target(Bound.AT_LEAST, 0.8)

@@ -12,9 +12,9 @@ from bench.rounds import ratios
 from bench.silence import CONNECTIONS as SILENT
 from bench.silence import SOURCES
 from bench.stand import new_key, polka, prove
-from polka import seed
-from polka.failure import Failure
-from polka.up import Say
+from polka.local.up import Say
+from polka.service.failure import Failure
+from polka.store import seed
 
 TITLE = "`POST /transaction` beside 10,000 connections that send nothing or a byte a second"
 TARGET = Target(Bound.AT_LEAST, 0.8)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import msgspec
 
-from polka import api_keys, audit, database, migrate, postgres
-from polka.demo import free_layout, posted
-from polka.failure import Failure
-from polka.keys import NewKey
-from polka.up import Running, Say, up
+from polka.audit import snapshot
+from polka.local import postgres
+from polka.local.demo import free_layout, posted
+from polka.local.up import Running, Say, up
+from polka.rules.keys import NewKey
+from polka.service.failure import Failure
+from polka.store import api_keys, database, migrate
 
 
 class Proof(msgspec.Struct, frozen=True):
@@ -111,7 +113,7 @@ async def bank_key(running: Running, bank: str) -> str:
 async def prove(subject: str, running: Running, answered: int = 0, stored_before: int = 0) -> Proof:
     """Audit the database and the cache, and see that all payments that were answered are stored."""
     await posted(running.database_url)
-    done = await audit.audit(running.database_url, running.cache_url, running.cache_token)
+    done = await snapshot.audit(running.database_url, running.cache_url, running.cache_token)
     failed = [check for check, differences in done.differences.items() if differences]
     stored = done.counts["transactions"] - stored_before
     if answered > stored:

@@ -11,10 +11,10 @@ from bench.growth import grow
 from bench.load import World
 from bench.report import Bound, Figure, Findings, Target
 from bench.stand import database_server, new_database, prove
-from polka import database
-from polka.demo import free_layout
-from polka.positions import Accounts
-from polka.up import Held, Running, Say, services
+from polka.local.demo import free_layout
+from polka.local.up import Held, Running, Say, services
+from polka.store import database
+from polka.store.positions import Accounts
 
 TITLE = "Start of the cache with 10,000 banks and 1M accounts"
 TARGET = Target(Bound.AT_MOST, 2, " s")

@@ -5,7 +5,7 @@ from bench.load import Client, World
 from bench.report import Bound, Figure, Findings, Target
 from bench.rounds import alternate, ratios
 from bench.stand import Proof, copied_database, database_server, new_database, new_key, polka, prove, together
-from polka.up import Say
+from polka.local.up import Say
 
 TITLE = "`POST /transaction` with 5M payments stored against 10k"
 TARGET = Target(Bound.AT_LEAST, 0.8)

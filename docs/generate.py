@@ -23,16 +23,17 @@ from msgspec.structs import FieldInfo
 import chart_readme
 import metrics_table
 from api import settings as api
-from api.refusals import RETRY_AFTER_SECONDS, Refusal
+from api.http.refusals import RETRY_AFTER_SECONDS, Refusal
 from cache import settings as cache
 from dashboards.grafana import Json
 from dashboards.kubernetes import kubernetes
 from dashboards.ledger import ledger
 from dashboards.liquidity import liquidity
 from dashboards.payments import payments
-from polka import logs, server, tls, traces
-from polka.bounds import Bounds
-from polka.settings import variable
+from polka.edge import server, tls
+from polka.edge.bounds import Bounds
+from polka.service import logs, traces
+from polka.service.settings import variable
 
 DOCS = Path(__file__).parent
 DASHBOARDS = chart_readme.CHART / "dashboards"

@@ -8,17 +8,17 @@ from prometheus_client.metrics import MetricWrapperBase
 
 import api.metrics
 import cache.metrics
-import polka.bounds
-import polka.instrumentation
-import polka.metrics
-from polka.counting import Labelled
+import polka.edge.bounds
+import polka.service.instrumentation
+import polka.service.metrics
+from polka.service.counting import Labelled
 from spammer.metrics import Spammed
 from spammer.tally import Tally
 
 SERVICES = {
     "api": (api.metrics,),
     "cache": (cache.metrics,),
-    "api, cache": (polka.bounds, polka.instrumentation, polka.metrics),
+    "api, cache": (polka.edge.bounds, polka.service.instrumentation, polka.service.metrics),
 }
 UNITS = {
     "_timestamp_seconds": "seconds since 1970",

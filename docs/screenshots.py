@@ -13,11 +13,12 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 import browser as chromium
-from polka import api_keys, database, demo, environment, seed, spam
-from polka.console_key import console_url
-from polka.front_door import ask
-from polka.up import up
-from polka.windows import Window, Windows
+from polka.local import demo, environment, spam
+from polka.local.console_key import console_url
+from polka.local.front_door import ask
+from polka.local.up import up
+from polka.rules.windows import Window, Windows
+from polka.store import api_keys, database, seed
 
 DOCS = Path(__file__).parent
 PICTURES = (("console-light", 1280, "light"), ("console-dark", 1280, "dark"), ("console-phone", 390, "light"))

@@ -15,9 +15,10 @@ import asyncpg
 import pytest
 from hypothesis import settings
 
-from polka import api_keys, database, migrate, postgres, seed
-from polka.demo import free_port
-from polka.keys import NewKey, Scope
+from polka.local import postgres
+from polka.local.demo import free_port
+from polka.rules.keys import NewKey, Scope
+from polka.store import api_keys, database, migrate, seed
 from prometheus import Prometheus, running_prometheus
 from services import KEY, Services, client, wait_for
 from wire import Wire

@@ -33,12 +33,13 @@ import httpx
 import psutil
 from rich.progress import Progress
 
-from polka import api_keys, audit, audit_runs, bank_terms, database, seed
-from polka.audit_runs import Run
-from polka.demo import free_layout, posted
-from polka.policy import INTEREST_BASIS_POINTS_MAX, NOTHING_AGREED, Fee, Interest, Terms
-from polka.processes import Process
-from polka.up import Running, up
+from polka.audit import runs, snapshot
+from polka.audit.runs import Run
+from polka.local.demo import free_layout, posted
+from polka.local.processes import Process
+from polka.local.up import Running, up
+from polka.rules.policy import INTEREST_BASIS_POINTS_MAX, NOTHING_AGREED, Fee, Interest, Terms
+from polka.store import api_keys, bank_terms, database, seed
 from waiting import WAIT_SECONDS
 
 BANKS, ACCOUNTS, CLIENTS = 5, 3, 4
@@ -374,7 +375,7 @@ async def judge(storm: Storm, running: Running) -> Verdict:
         for window, state in storm.windows.items()
         if windows.get(window) != state and windows.get(window) != "settled"
     ]
-    done = await audit.audit(running.database_url, running.cache_url, running.cache_token)
+    done = await snapshot.audit(running.database_url, running.cache_url, running.cache_token)
     wrong += [f"{check}: {differences}" for check, differences in done.differences.items() if differences]
     runs = await audited(running)
     wrong += [f"the audit in the background, at flush {run.flush}: {run.findings}" for run in runs if run.faults]
@@ -397,9 +398,9 @@ async def audited(running: Running) -> list[Run]:
         number = await pool.fetchval("SELECT number FROM flush")
         async with asyncio.timeout(WAIT_SECONDS):
             while True:
-                runs = (await audit_runs.list_runs(pool, RUNS_MAX)).runs
-                if runs and (runs[0].faults or runs[0].flush >= number):
-                    return runs
+                found = (await runs.list_runs(pool, RUNS_MAX)).runs
+                if found and (found[0].faults or found[0].flush >= number):
+                    return found
                 await asyncio.sleep(0.05)
 
 

@@ -15,9 +15,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from polka import api_keys, database, seed
-from polka.demo import free_layout
-from polka.up import up
+from polka.local.demo import free_layout
+from polka.local.up import up
+from polka.store import api_keys, database, seed
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 CHECKS += ",negative_data_rejection,response_headers_conformance,unsupported_method"

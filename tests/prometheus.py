@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from polka.demo import free_port
+from polka.local.demo import free_port
 from services import wait_for
 from waiting import WAIT_SECONDS
 

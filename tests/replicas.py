@@ -11,9 +11,10 @@ from typing import Any
 
 import asyncpg
 
-from polka import api_keys, bank_terms, database, migrate, postgres, seed
-from polka.keys import NewKey, Scope
-from polka.policy import NOTHING_AGREED, Terms
+from polka.local import postgres
+from polka.rules.keys import NewKey, Scope
+from polka.rules.policy import NOTHING_AGREED, Terms
+from polka.store import api_keys, bank_terms, database, migrate, seed
 from services import KEY, wait_for
 from wire import Wire
 

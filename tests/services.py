@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from polka.demo import free_port
+from polka.local.demo import free_port
 from waiting import WAIT_SECONDS
 
 os.environ["POLKA_RATES_URL"] = ""

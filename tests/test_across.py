@@ -14,11 +14,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from api.exchange import TRUSTED_SECONDS
+from api.posting.exchange import TRUSTED_SECONDS
 from conftest import Running, execute
 from front_door import NOT_POSTED, everything, fetch, post, refused
-from polka import audit
-from polka.money import AMOUNT_MAX
+from polka.audit import snapshot
+from polka.rules.money import AMOUNT_MAX
 from proof import prove
 from services import Service, Services, client, payment, wait_for
 from test_currencies import RECORDED, store, today
@@ -363,7 +363,7 @@ def test_payments_of_an_older_polka_keep_their_rounding(services: Services) -> N
     proved = f"SELECT faults FROM audit_runs WHERE flush >= {flush[0]}"
     assert wait_for("the background audit is there", lambda: fetch(services.database_url, proved)) == [(0,)]
     asyncio.run(execute(services.database_url, f"UPDATE transactions SET rounded_down = true WHERE id = '{OLD_ID}'"))
-    found = asyncio.run(audit.audit(services.database_url)).differences
+    found = asyncio.run(snapshot.audit(services.database_url)).differences
     assert len(found["A receiver gets what the stored rates say, rounded down"]) == 3, "each version of it"
 
 
@@ -471,7 +471,7 @@ def test_the_audit_finds_each_falsehood_about_a_conversion(
 ) -> None:
     copy = copy_database(converted)
     asyncio.run(execute(copy, statement))
-    assert asyncio.run(audit.audit(copy)).differences[check_name]
+    assert asyncio.run(snapshot.audit(copy)).differences[check_name]
 
 
 def test_what_the_recorded_rates_say_is_said_of_the_payment(polka: Running) -> None:

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from api.cache_client import CacheClient, Silence
-from polka.messages import Asking
-from polka.windows import Conflict, Window
+from polka.rules.messages import Asking
+from polka.rules.windows import Conflict, Window
 from test_capped_lane import Cache, Start, cache, refusal, start  # noqa: F401
 from test_posting import accepted, pay
 

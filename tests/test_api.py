@@ -14,7 +14,7 @@ from conftest import Running
 from exposed import page as shown
 from exposed import value
 from front_door import NOT_POSTED, everything, post, refused
-from polka import audit
+from polka.audit import snapshot
 from proof import prove
 from services import KEY, Services, client, payment, wait_for
 from waiting import WAIT_SECONDS
@@ -391,7 +391,7 @@ def test_an_outcome_that_is_not_known_in_time_is_told_as_such(services: Services
     assert answer.status_code == 201
     found = client.get(url, params={"idempotency_key": "k"}).json()
     assert found["id"] == answer.json()["id"]
-    assert asyncio.run(audit.audit(services.database_url)).is_clean
+    assert asyncio.run(snapshot.audit(services.database_url)).is_clean
 
 
 def test_connections_are_closed_after_some_hundred_requests(polka: Running) -> None:

@@ -15,14 +15,15 @@ import test_fees
 import test_interest
 import test_liquidity
 import test_windows
-from cache import flush
+from cache.ledger import flush
 from committed import commit, transfer
 from conftest import execute
 from exposed import value
-from polka import audit_runs, audit_slices, checkpoint, database
-from polka.audit import CACHE_CHECK, Seen
-from polka.audit_rules import CHECKS
-from polka.audit_runs import Run
+from polka.audit import passes, runs, scans
+from polka.audit.checks import CHECKS
+from polka.audit.runs import Run
+from polka.audit.snapshot import CACHE_CHECK, Seen
+from polka.store import database
 from proof import prove
 from services import Service, Services, client, payment, wait_for
 from test_across import converted  # noqa: F401  a fixture
@@ -42,7 +43,7 @@ async def nothing_beside() -> Seen:
 
 
 async def run(connection: asyncpg.Connection, again: int = AGAIN) -> Run:
-    return await audit_runs.run(connection, again, nothing_beside)
+    return await runs.run(connection, again, nothing_beside)
 
 
 async def until(connection: asyncpg.Connection, is_found: Callable[[Run], bool]) -> Run:
@@ -56,7 +57,7 @@ async def until(connection: asyncpg.Connection, is_found: Callable[[Run], bool])
 
 @asynccontextmanager
 async def session(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await database.connect(database_url, "audit", 0, checkpoint.SESSION)
+    connection = await database.connect(database_url, "audit", 0, passes.SESSION)
     try:
         yield connection
     finally:
@@ -81,10 +82,10 @@ async def test_a_run_proves_what_is_new(auditing: asyncpg.Connection, connection
 
 def test_each_check_of_the_whole_audit_has_its_place() -> None:
     """Those of balances compare sums here, in place of all entries."""
-    of_slices = [check for rows in audit_slices.ROWS.values() for check in rows.checks]
-    places = {*checkpoint.CHECKS_OF_A_STEP, *checkpoint.CHECKS_AT_PRESENT, *checkpoint.BALANCES, *of_slices}
-    places |= {*audit_runs.CHECKS_OF_A_RUN, audit_runs.BANKS_ARE_KNOWN}
-    assert CHECKS.keys() == places - {audit_slices.WITHOUT_BATCH}
+    of_slices = [check for rows in scans.ROWS.values() for check in rows.checks]
+    places = {*passes.CHECKS_OF_A_STEP, *passes.CHECKS_AT_PRESENT, *passes.BALANCES, *of_slices}
+    places |= {*runs.CHECKS_OF_A_RUN, runs.BANKS_ARE_KNOWN}
+    assert CHECKS.keys() == places - {scans.WITHOUT_BATCH}
 
 
 async def one_payment(connection: asyncpg.Connection) -> None:
@@ -154,7 +155,7 @@ async def test_rows_that_no_flush_leads_to_are_looked_at_in_rounds(
     auditing: asyncpg.Connection, connection: asyncpg.Connection
 ) -> None:
     """Whatever is between them: payments of no batch, keys of no payment, the netting of one of many empty windows."""
-    count = 2 * audit_slices.WINDOWS_MAX
+    count = 2 * scans.WINDOWS_MAX
     await connection.execute("UPDATE windows SET state = 'closed', closed_at = now(), flush = 0, is_netted = true")
     await connection.execute(
         f"INSERT INTO windows (id, state, closed_at, flush, is_netted) "
@@ -176,7 +177,7 @@ async def test_rows_that_no_flush_leads_to_are_looked_at_in_rounds(
     wanted = {
         "A closed window's netting is that of its payments",
         "An answered idempotency key has its transaction",
-        audit_slices.WITHOUT_BATCH,
+        scans.WITHOUT_BATCH,
     }
     for _ in range(4):
         done = await run(auditing, again=2)

@@ -16,11 +16,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from hostile.raw import chunked, request, with_length
-from polka import bounds, connections
-from polka.bounds import REFUSED_BY_REASON, Bounds, Reason
-from polka.connections import Connection, check_uvicorn
-from polka.drain import Drain
-from polka.gate import Gate, neighbourhood
+from polka.edge import bounds, connections
+from polka.edge.bounds import REFUSED_BY_REASON, Bounds, Reason
+from polka.edge.connections import Connection, check_uvicorn
+from polka.edge.drain import Drain
+from polka.edge.gate import Gate, neighbourhood
 from waiting import WAIT_SECONDS
 
 pytestmark = pytest.mark.anyio

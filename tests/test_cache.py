@@ -18,7 +18,8 @@ import pytest
 from committed import account_held, commit, held, new_id, tell, transfer
 from exposed import page, read, value
 from locks import until_waiting
-from polka import audit, database, seed
+from polka.audit import snapshot
+from polka.store import database, seed
 from services import CACHE_TOKEN, KEY, Service, Services, bearer, cache_client, client, wait_for
 from waiting import WAIT_SECONDS
 from wire import Fault, Wire
@@ -44,7 +45,7 @@ async def state(connection: asyncpg.Connection, batch: UUID) -> str | None:
 
 
 async def clean_audit(database_url: str, cache: Service | None = None) -> None:
-    done = await audit.audit(database_url, cache.url if cache else None, CACHE_TOKEN)
+    done = await snapshot.audit(database_url, cache.url if cache else None, CACHE_TOKEN)
     assert done.is_clean, done.differences
 
 
@@ -361,7 +362,7 @@ async def test_a_row_that_cannot_be_posted_is_set_aside_and_the_others_go_on(
     metrics = page(cache.metrics_url)
     assert "is set aside" in cache.log.read_text()
     assert "polka_aside_batches_total 1.0" in metrics
-    done = await audit.audit(services.database_url)
+    done = await snapshot.audit(services.database_url)
     assert [found.subject for found in done.differences["No batch is set aside"]] == [str(bad)]
 
 

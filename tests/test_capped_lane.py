@@ -11,17 +11,17 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from api.batches import Outcome
 from api.cache_client import CacheClient
-from api.operations import Bulk, Change, Pay
-from api.policies import Policies
-from api.posting import Posting, open_posting
-from api.refusals import Refusal, Refused
+from api.http.refusals import Refusal, Refused
+from api.posting.batches import Outcome
+from api.posting.operations import Bulk, Change, Pay
+from api.posting.policies import Policies
+from api.posting.posting import Posting, open_posting
 from api.settings import Settings
-from cache import flush
+from cache.ledger import flush
 from locks import until_waiting
-from polka.transactions import Party, Payment
-from polka.writers import open_writers
+from polka.rules.transactions import Party, Payment
+from polka.store.writers import open_writers
 from test_posting import MARK, SLOW_COMMITS, accepted, is_commit, key, pay, stored
 from test_reservations import CAP, cap
 from waiting import WAIT_SECONDS

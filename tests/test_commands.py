@@ -22,9 +22,9 @@ import pytest
 from committed import commit, transfer
 from conftest import execute
 from locks import until_waiting
-from polka.demo import free_layout, free_port
-from polka.migrations import REVISION
-from polka.postgres import Server
+from polka.local.demo import free_layout, free_port
+from polka.local.postgres import Server
+from polka.store.migrations import REVISION
 from services import CACHE_TOKEN, KEY, Services, bearer, client, payment, wait_for
 from waiting import WAIT_SECONDS
 from wire import Wire

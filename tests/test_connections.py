@@ -11,11 +11,11 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from polka import connections
-from polka.bounds import Bounds
-from polka.connections import Connection
-from polka.drain import Drain
-from polka.gate import Gate
+from polka.edge import connections
+from polka.edge.bounds import Bounds
+from polka.edge.connections import Connection
+from polka.edge.drain import Drain
+from polka.edge.gate import Gate
 from waiting import WAIT_SECONDS
 
 

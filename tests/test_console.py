@@ -17,17 +17,18 @@ import psutil
 import pytest
 import uvicorn
 
-from api.feed import STREAMS_MAX
+from api.console.feed import STREAMS_MAX
 from conftest import Running
 from exposed import value
 from front_door import refused
-from polka import api_keys, connections, server
-from polka.bounds import Bounds
-from polka.connections import Connection
-from polka.console_key import console_key
-from polka.drain import Drain
-from polka.gate import Gate
-from polka.keys import Scope
+from polka.edge import connections, server
+from polka.edge.bounds import Bounds
+from polka.edge.connections import Connection
+from polka.edge.drain import Drain
+from polka.edge.gate import Gate
+from polka.local.console_key import console_key
+from polka.rules.keys import Scope
+from polka.store import api_keys
 from services import KEY, Services, bearer, client, payment, wait_for
 from test_keys import new_key, send
 from waiting import WAIT_SECONDS

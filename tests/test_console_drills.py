@@ -12,7 +12,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 import browser as chromium
-from polka import postgres
+from polka.local import postgres
 from services import wait_for
 from test_commands import up
 from test_console_page import element, table, text

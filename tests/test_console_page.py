@@ -13,7 +13,7 @@ from selenium.webdriver.remote.webelement import WebElement
 
 import browser as chromium
 from conftest import Running
-from polka.server import GRACE_SECONDS
+from polka.edge.server import GRACE_SECONDS
 from services import KEY, client, payment, wait_for
 
 pytestmark = pytest.mark.skipif(not chromium.is_there(), reason="there is no chromium with its chromedriver")

@@ -11,10 +11,10 @@ import pytest
 
 from conftest import Running, execute
 from front_door import fetch, refused
-from polka import rate_sets
-from polka.migrate import migrate
-from polka.money import AMOUNT_MAX
-from polka.rates import Rates, Source
+from polka.rules.money import AMOUNT_MAX
+from polka.rules.rates import Rates, Source
+from polka.store import rate_sets
+from polka.store.migrate import migrate
 from services import Services, client
 
 RECORDED = {"date": "2026-10-30", "version": 1, "source": "recorded"}

@@ -7,7 +7,7 @@ import pytest
 
 from conftest import Running, execute
 from front_door import refused
-from polka import database
+from polka.store import database
 from services import Services, client, payment, wait_for
 from waiting import WAIT_SECONDS
 

@@ -10,7 +10,7 @@ import click
 import pytest
 
 import generate
-from polka.commands import main
+from polka.command.main import main
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = (".", "docs", "docs/runbooks", "bench", "charts/polka")

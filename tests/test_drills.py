@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from conftest import execute
 from front_door import fetch, refused
-from polka import control, postgres
-from polka.control import Answer
-from polka.drills import Drills, Payment, Record, Target, balances, compare, differences
+from polka.local import control, postgres
+from polka.local.control import Answer
+from polka.rules.drills import Drills, Payment, Record, Target, balances, compare, differences
 from services import KEY, Services, bearer, client, wait_for
 from test_commands import Up, one_line, polka, started, up
 from waiting import WAIT_SECONDS

@@ -13,15 +13,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cache import flush
-from cache.ledger import Posted
+from cache.ledger import flush
+from cache.ledger.ledger import Posted
 from committed import Entries, new_id
 from conftest import Running, execute
 from front_door import NOT_POSTED, fetch, post, refused
-from polka import audit
-from polka.fees import charge, fee_of
-from polka.money import AMOUNT_MAX
-from polka.policy import Fee, Terms
+from polka.audit import snapshot
+from polka.rules.fees import charge, fee_of
+from polka.rules.money import AMOUNT_MAX
+from polka.rules.policy import Fee, Terms
 from proof import prove
 from services import Service, Services, client, payment, wait_for
 from test_across import CHANGE
@@ -395,4 +395,4 @@ def test_the_audit_finds_each_falsehood_about_a_fee(
 ) -> None:
     copy = copy_database(charged)
     asyncio.run(execute(copy, statement))
-    assert asyncio.run(audit.audit(copy)).differences[check_name]
+    assert asyncio.run(snapshot.audit(copy)).differences[check_name]

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from cache import flush
+from cache.ledger import flush
 from committed import commit, transfer
 from locks import until_waiting
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from polka import postgres, private
-from polka.commands import folder_of
-from polka.demo import free_port
-from polka.failure import Failure
+from polka.command.main import folder_of
+from polka.local import postgres, private
+from polka.local.demo import free_port
+from polka.service.failure import Failure
 from services import client
 from strangers import as_stranger, needs_root
 from test_commands import Up, environment, one_line, polka, up

@@ -14,10 +14,11 @@ import pytest
 from conftest import Running, execute
 from exposed import read
 from front_door import refused
-from polka import monitoring, postgres
-from polka.failure import Failure
-from polka.monitoring import PATHS
-from polka.server import listen_for_all
+from polka.edge import monitoring
+from polka.edge.monitoring import PATHS
+from polka.edge.server import listen_for_all
+from polka.local import postgres
+from polka.service.failure import Failure
 from services import KEY, Service, Services, bearer, client, payment, wait_for
 from waiting import WAIT_SECONDS
 from wire import Wire

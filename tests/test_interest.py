@@ -15,15 +15,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache import flush, windows
-from cache.interest import accrue, book, have_rate
+from cache.clearing import windows
+from cache.ledger import flush
+from cache.ledger.interest import accrue, book, have_rate
 from committed import commit, held, new_id, transfer
 from conftest import execute
 from front_door import fetch
 from locks import until_waiting
-from polka import audit
-from polka.interest import Change, a_minor_unit, amount, changes, entries
-from polka.policy import Interest
+from polka.audit import snapshot
+from polka.rules.interest import Change, a_minor_unit, amount, changes, entries
+from polka.rules.policy import Interest
 from proof import prove
 from services import Services, client, payment, wait_for
 from test_clearing import Cleared, polka
@@ -428,7 +429,7 @@ ACCRUED = "SELECT debit, accrued_until FROM interest_accruals"
 
 
 async def clean_audit(database_url: str) -> None:
-    done = await audit.audit(database_url)
+    done = await snapshot.audit(database_url)
     assert done.is_clean, done.differences
 
 
@@ -542,7 +543,7 @@ async def test_the_audit_finds_each_falsehood_about_interest(
     assert await connection.fetchval("SELECT interest FROM window_totals WHERE bank = 'bank1' AND window_id = 1") == -30
     await clean_audit(database_url)
     await connection.execute(statement)
-    assert (await audit.audit(database_url)).differences[check]
+    assert (await snapshot.audit(database_url)).differences[check]
 
 
 def test_payments_are_as_before(bearing: Bearing) -> None:

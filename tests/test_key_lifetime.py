@@ -14,8 +14,9 @@ import pytest
 
 from conftest import Running, execute
 from front_door import fetch, refused
-from polka import api_keys, keys
-from polka.keys import Caller, NewKey, Scope
+from polka.rules import keys
+from polka.rules.keys import Caller, NewKey, Scope
+from polka.store import api_keys
 from services import Services, bearer, client, payment, wait_for
 from test_keys import NEVER, READ, REVOKE, SEND, insert, is_refused, new_key, send
 from wire import Wire
@@ -109,7 +110,7 @@ def test_two_keys_at_once_serve_a_rotation(polka: Running) -> None:
 
 
 def test_operators_with_every_scope_may_make_keys_after_the_migration(database_url: str) -> None:
-    migration = import_module("polka.migrations.versions.0015_keys")
+    migration = import_module("polka.store.migrations.versions.0015_keys")
     before = [scope for scope in Scope if scope is not Scope.KEYS_WRITE]
     kept: dict[str, tuple[str | None, list[Any], dict[str, bool]]] = {
         "all": (None, before, {}),

@@ -14,14 +14,16 @@ import httpx
 import pytest
 import uuid_utils
 
-from api import console
 from api.app import ROUTES
-from api.keyring import SPACING_SECONDS
-from api.policies import POLL_SECONDS
+from api.console import console
+from api.http.keyring import SPACING_SECONDS
+from api.posting.policies import POLL_SECONDS
 from conftest import Running
 from front_door import fetch, refused
-from polka import api_keys, keys, postgres
-from polka.keys import Scope
+from polka.local import postgres
+from polka.rules import keys
+from polka.rules.keys import Scope
+from polka.store import api_keys
 from services import CACHE_TOKEN, KEY, Services, bearer, client, payment, wait_for
 from test_commands import one_line
 from test_commands import polka as command

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from cache.ledger import Hold, Ledger, Posted, made_at_milliseconds
-from polka.policy import Agreed, Policy, Terms
-from polka.transactions import Entry
+from cache.ledger.ledger import Hold, Ledger, Posted, made_at_milliseconds
+from polka.rules.policy import Agreed, Policy, Terms
+from polka.rules.transactions import Entry
 
 NOW = 1_000_000
 BANKS = ["a", "b", "c"]

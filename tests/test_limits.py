@@ -6,10 +6,10 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.limits import BUCKETS_MIN, NANO, Bucket, Limits
-from api.refusals import Refusal
-from polka.keys import caller_of
-from polka.transactions import BANK_NAME
+from api.http.limits import BUCKETS_MIN, NANO, Bucket, Limits
+from api.http.refusals import Refusal
+from polka.rules.keys import caller_of
+from polka.rules.transactions import BANK_NAME
 
 rates = st.integers(1, 50_000)
 bursts = st.integers(1, 100)

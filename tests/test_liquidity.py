@@ -15,14 +15,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache import flush, liquidity, samples, windows
-from cache.ledger import Ledger
+from cache.clearing import windows
+from cache.ledger import flush, samples
+from cache.ledger.ledger import Ledger
+from cache.routes import liquidity
 from committed import commit, new_id, transfer
 from conftest import Running, execute
 from exposed import page
 from front_door import refused
-from polka import audit, exposures
-from polka.liquidity import (
+from polka.audit import snapshot
+from polka.rules.liquidity import (
     RESOLUTIONS,
     CapUse,
     Concentration,
@@ -36,7 +38,8 @@ from polka.liquidity import (
     sampled,
     start_of,
 )
-from polka.policy import Agreed, Policy, Terms
+from polka.rules.policy import Agreed, Policy, Terms
+from polka.store import exposures
 from proof import prove
 from services import Services, client, payment, wait_for
 
@@ -221,7 +224,7 @@ async def test_each_flush_samples_what_it_makes_of_the_figures(
             }
     days = await connection.fetch("SELECT currency, max(highest) AS highest FROM liquidity_history GROUP BY currency")
     assert {row["currency"]: row["highest"] for row in days} == highest
-    done = await audit.audit(database_url)
+    done = await snapshot.audit(database_url)
     assert done.is_clean, done.differences
 
 
@@ -242,14 +245,14 @@ async def test_what_an_older_polka_leaves_behind_is_sampled_by_a_start(
         if number == 1:
             await connection.execute("CREATE TABLE kept AS SELECT * FROM liquidity_history")
     await connection.execute("DELETE FROM liquidity_history; INSERT INTO liquidity_history SELECT * FROM kept")
-    done = await audit.audit(database_url)
+    done = await snapshot.audit(database_url)
     assert done.differences["The newest figures of liquidity are those of the balances"]
     for _ in range(2):
         days = await flush.catch_up(connection, 0)
         assert days["USD"].last == Figures(200, 200, 0)
         assert days["USD"].highest.owed == 200
         assert await connection.fetchval("SELECT count(*) FROM liquidity_history WHERE resolution = 'flush'") == 2
-    done = await audit.audit(database_url)
+    done = await snapshot.audit(database_url)
     assert done.is_clean, done.differences
     assert await flush.raise_epoch(connection) == 1
     with pytest.raises(flush.OutdatedError):
@@ -314,10 +317,10 @@ async def test_the_audit_finds_each_falsehood_about_liquidity(
     database_url: str, connection: asyncpg.Connection, statement: str, check: str
 ) -> None:
     await take_samples(connection)
-    done = await audit.audit(database_url)
+    done = await snapshot.audit(database_url)
     assert done.is_clean, done.differences
     await connection.execute(statement)
-    assert (await audit.audit(database_url)).differences[check]
+    assert (await snapshot.audit(database_url)).differences[check]
 
 
 async def test_samples_are_thinned_with_age_and_the_newest_stays(

@@ -18,13 +18,13 @@ import httpx
 import pytest
 from litestar import Litestar, get
 
-from api import problems
+from api.http import problems
 from conftest import Running, execute
 from exposed import value
-from polka import logs
-from polka.demo import free_port
-from polka.instrumentation import Instrumented
-from polka.logs import Sampling
+from polka.local.demo import free_port
+from polka.service import logs
+from polka.service.instrumentation import Instrumented
+from polka.service.logs import Sampling
 from services import CACHE_TOKEN, KEY, Service, Services, bearer, cache_client, client, payment, wait_for
 from waiting import WAIT_SECONDS
 from wire import Fault, Wire
@@ -112,7 +112,7 @@ import logging
 from polka import logs
 with logs.opened("api"):
     logging.getLogger("httpcore.http11").debug("a")
-    log = logging.getLogger("api.posting")
+    log = logging.getLogger("api.posting.posting")
     log.debug("b"), log.info("c"), log.warning("d"), log.error("e")
 """
     done = run_python(code, POLKA_LOG_LEVEL=level)

@@ -14,10 +14,11 @@ from prometheus_client.registry import Collector
 from committed import commit, new_id, tell, transfer
 from conftest import Running
 from exposed import names, samples, value
-from polka import __version__, database
-from polka.background import background
-from polka.counting import SECONDS, Counts, Histograms
-from polka.metrics import LOOK_SECONDS, show_pool, watch_loop
+from polka import __version__
+from polka.service.background import background
+from polka.service.counting import SECONDS, Counts, Histograms
+from polka.service.metrics import LOOK_SECONDS, show_pool, watch_loop
+from polka.store import database
 from services import Services, client, payment, wait_for
 from waiting import WAIT_SECONDS
 

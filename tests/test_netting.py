@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from committed import Entries
-from polka.netting import Flows, Netting, movements
+from polka.rules.netting import Flows, Netting, movements
 
 BANKS = ["bank1", "bank2", "bank3", "bank4"]
 flows = st.lists(

@@ -13,10 +13,10 @@ import pytest
 from openapi_spec_validator import validate
 
 from api.app import ROUTES
-from api.refusals import Refusal
+from api.http.refusals import Refusal
 from conftest import Running
 from fuzz import fuzz
-from polka.transactions import Amendment, Payment
+from polka.rules.transactions import Amendment, Payment
 from proof import prove
 from services import KEY, client, payment
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polka import database
-from polka.failure import Failure
-from polka.up import address_of
+from polka.local.up import address_of
+from polka.service.failure import Failure
+from polka.store import database
 
 PASSWORD = "se1cr8et"
 NOWHERE = "127.0.0.1:1"

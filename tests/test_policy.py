@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polka import policy
-from polka.policy import Fee, Interest, Terms, TermsError, amended, merged
+from polka.rules import policy
+from polka.rules.policy import Fee, Interest, Terms, TermsError, amended, merged
 
 RFC_7396 = [
     ({"a": "b"}, {"a": "c"}, {"a": "c"}),

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from polka import server
-from polka.demo import free_layout, free_port
-from polka.failure import Failure
-from polka.up import HOST, Held, Layout, check_ports
+from polka.edge import server
+from polka.local.demo import free_layout, free_port
+from polka.local.up import HOST, Held, Layout, check_ports
+from polka.service.failure import Failure
 from services import client, wait_for
 from strangers import as_stranger, needs_root
 from test_commands import one_line, polka, up

@@ -14,18 +14,18 @@ import pytest
 from prometheus_client import REGISTRY
 from uuid_utils import uuid7
 
-from api.batches import Accepted, Outcome
 from api.cache_client import CacheClient
-from api.operations import Bulk, Change, Operation, Pay
-from api.policies import Policies
-from api.posting import OUTCOME_UNKNOWN_IN_TIME, TIMEOUT, Posting, open_posting
-from api.refusals import Refusal, Refused
+from api.http.refusals import Refusal, Refused
+from api.posting.batches import Accepted, Outcome
+from api.posting.operations import Bulk, Change, Operation, Pay
+from api.posting.policies import Policies
+from api.posting.posting import OUTCOME_UNKNOWN_IN_TIME, TIMEOUT, Posting, open_posting
 from api.settings import Settings
 from locks import until_waiting
-from polka import database
-from polka.policy import Agreed, Policy, Terms
-from polka.transactions import POLKA, Party, Payment, Transaction
-from polka.writers import open_writers
+from polka.rules.policy import Agreed, Policy, Terms
+from polka.rules.transactions import POLKA, Party, Payment, Transaction
+from polka.store import database
+from polka.store.writers import open_writers
 from waiting import WAIT_SECONDS
 from wire import Fault, Wire
 
@@ -284,7 +284,7 @@ async def buried(connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
     """
     first = uuid7()
     ids = iter([first, uuid7()])
-    monkeypatch.setattr("api.batches.uuid7", lambda: next(ids))
+    monkeypatch.setattr("api.posting.batches.uuid7", lambda: next(ids))
     await connection.execute("INSERT INTO batches (id, state, size) VALUES ($1, 'void', 0)", first)
     return str(first)
 

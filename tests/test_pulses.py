@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polka.pulses import PROCESSES_MAX, SILENT_SECONDS, SPAN_SECONDS, Pulse, Pulses, quantile, rates
+from polka.rules.pulses import PROCESSES_MAX, SILENT_SECONDS, SPAN_SECONDS, Pulse, Pulses, quantile, rates
 
 SINCE = datetime(2026, 11, 24, tzinfo=UTC)
 

@@ -11,9 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from documents import document
-from polka import ecb
-from polka.money import AMOUNT_MAX, EXPONENTS
-from polka.rates import Rates, Source, StoredRates, Unfit, UnfitError, check, convert, is_stale, shown
+from polka.rules import ecb
+from polka.rules.money import AMOUNT_MAX, EXPONENTS
+from polka.rules.rates import Rates, Source, StoredRates, Unfit, UnfitError, check, convert, is_stale, shown
 
 DAY = date(2026, 10, 30)
 RECORDED = files("polka").joinpath("recorded_rates.xml").read_bytes()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from polka import postgres
+from polka.local import postgres
 from test_commands import environment, up
 
 README = Path(__file__).parent.parent / "README.md"

@@ -15,12 +15,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from cache.rates import LOCK, pause_seconds
+from cache.chores.rates import LOCK, pause_seconds
 from documents import document
 from exposed import page, value
 from front_door import fetch
-from polka import ecb
-from polka.demo import free_port
+from polka.local.demo import free_port
+from polka.rules import ecb
 from publisher import Answer, Publisher, cut_off, endless, publishing, silent, slow, status, whole
 from services import Service, Services, client, wait_for
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from polka.demo import free_port
+from polka.local.demo import free_port
 from services import Service, client, wait_for
 
 CODE = Path(__file__).parents[1] / "src"

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from cache import flush
+from cache.ledger import flush
 from committed import Entries, commit, held, new_id, tell, transfer
 from exposed import page
 from locks import until_waiting

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from exposed import page
-from polka import audit
+from polka.audit import snapshot
 from services import CACHE_TOKEN, Services, cache_client, client, payment, wait_for
 
 pytestmark = pytest.mark.anyio
@@ -65,7 +65,7 @@ async def test_what_is_set_aside_is_rebuilt_from_its_payments_and_posted(
         assert await connection.execute(statement("PolkaBatchSetAside", 2, batch)) == "UPDATE 1"
     wait_for("all are posted", lambda: "polka_posted_batches_total 5.0" in page(cache.metrics_url))
     assert dict(await connection.fetch(PAYLOADS)) == written
-    assert (await audit.audit(services.database_url, cache.url, CACHE_TOKEN)).is_clean
+    assert (await snapshot.audit(services.database_url, cache.url, CACHE_TOKEN)).is_clean
 
 
 async def test_a_row_without_payments_becomes_a_tombstone(services: Services, connection: asyncpg.Connection) -> None:
@@ -79,4 +79,4 @@ async def test_a_row_without_payments_becomes_a_tombstone(services: Services, co
     cache.kill()
     cache.restart()
     assert cache_client.get(f"{cache.url}/balance/bank1").json()["balances"] == []
-    assert (await audit.audit(services.database_url, cache.url, CACHE_TOKEN)).is_clean
+    assert (await snapshot.audit(services.database_url, cache.url, CACHE_TOKEN)).is_clean

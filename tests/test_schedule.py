@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.schedule import Schedule, check
+from cache.clearing.schedule import Schedule, check
 from committed import held
 from conftest import execute
 from exposed import page
 from front_door import fetch
 from locks import Locked, until_waiting
-from polka import audit
-from polka.failure import Failure
+from polka.audit import snapshot
+from polka.service.failure import Failure
 from services import CACHE_TOKEN, Service, Services, client, payment, wait_for
 from waiting import WAIT_SECONDS
 from wire import Fault, Wire
@@ -139,7 +139,7 @@ class Scheduled:
         wait_for(f"{states}", lambda: [state for _, state, _ in fetch(self.database_url, SCHEDULED)] == states)
 
     def is_audited(self, cache: Service | None = None) -> None:
-        done = asyncio.run(audit.audit(self.database_url, (cache or self.cache).url, CACHE_TOKEN))
+        done = asyncio.run(snapshot.audit(self.database_url, (cache or self.cache).url, CACHE_TOKEN))
         assert done.is_clean, done.differences
 
 
@@ -304,7 +304,7 @@ def test_the_audit_finds_a_schedule_that_went_back(services: Services) -> None:
         scheduled.until_settled(fired)
     scheduled.is_audited()
     asyncio.run(execute(services.database_url, "UPDATE windows SET scheduled_for = '2000-01-01' WHERE id = 2"))
-    done = asyncio.run(audit.audit(services.database_url))
+    done = asyncio.run(snapshot.audit(services.database_url))
     assert [name for name, found in done.differences.items() if found] == [
         "Windows that the schedule has closed follow its times"
     ]

@@ -1,4 +1,4 @@
-"""The tables in `polka.tables` and the migrations make the same database, down to its checks and its storage."""
+"""The tables in `polka.store.tables` and the migrations make the same database, down to its checks and its storage."""
 
 import asyncio
 from typing import Any
@@ -12,10 +12,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from conftest import execute
-from polka import database
-from polka.migrate import migrate
-from polka.migrations import REVISION
-from polka.tables import METADATA
+from polka.store import database
+from polka.store.migrate import migrate
+from polka.store.migrations import REVISION
+from polka.store.tables import METADATA
 
 RELATIONS = "pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'public'"
 TABLES = f"{RELATIONS} AND relkind = 'r'"

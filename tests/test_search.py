@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api import search
-from api.search import LIMIT_MAX, ROWS_READ_MAX, Search
+from api.routes import search
+from api.routes.search import LIMIT_MAX, ROWS_READ_MAX, Search
 from conftest import Running
-from polka import database
-from polka.database import Pool
+from polka.store import database
+from polka.store.database import Pool
 from services import Services, client, payment
 
 BANKS = ["north", "south", "east", "west bank"]

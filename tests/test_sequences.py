@@ -18,17 +18,18 @@ import msgspec
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from api import commits
-from api.batches import Batch, Pending
-from api.operations import Bulk, Change, Operation, Parts, Pay
-from cache import flush, windows
-from cache.ledger import Posted
+from api.posting import commits
+from api.posting.batches import Batch, Pending
+from api.posting.operations import Bulk, Change, Operation, Parts, Pay
+from cache.clearing import windows
+from cache.ledger import flush
+from cache.ledger.ledger import Posted
 from committed import new_id
-from polka import bank_terms, rate_sets
-from polka.policy import Agreed, Fee, Policy, Terms
-from polka.rates import Rates, Source, StoredRates, converted
-from polka.transactions import Amendment, Party, PartyAmendment, Payment, Transaction, amended
-from polka.windows import SETTLED_BY_POLKA, settlement_entries
+from polka.rules.policy import Agreed, Fee, Policy, Terms
+from polka.rules.rates import Rates, Source, StoredRates, converted
+from polka.rules.transactions import Amendment, Party, PartyAmendment, Payment, Transaction, amended
+from polka.rules.windows import SETTLED_BY_POLKA, settlement_entries
+from polka.store import bank_terms, rate_sets
 from proof import prove
 
 BANKS = ["bank1", "bank2", "bank3"]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api import sessions
-from polka.same_site import is_from_elsewhere, is_local
+from api.http import sessions
+from polka.rules.same_site import is_from_elsewhere, is_local
 from services import Services
 from waiting import WAIT_SECONDS
 

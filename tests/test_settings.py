@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import api.settings
 import cache.settings
-from polka import settings
-from polka.failure import Failure
+from polka.service import settings
+from polka.service.failure import Failure
 
 Kind = type[api.settings.Settings] | type[cache.settings.Settings]
 KINDS: list[Kind] = [api.settings.Settings, cache.settings.Settings]

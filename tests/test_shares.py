@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from api.shares import Shares
+from api.posting.shares import Shares
 
 BATCH, ROOM = 8, 40
 BANKS = st.sampled_from(["a", "b", "c", "d", "e"])

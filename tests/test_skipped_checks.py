@@ -4,12 +4,12 @@ import asyncpg
 import pytest
 
 import test_windows
-from cache import auditing as background
 from cache import metrics
+from cache.chores import auditing as background
 from cache.keeper import Keeper
 from cache.settings import Settings
-from polka import audit_runs, audit_slices
-from polka.audit import CACHE_CHECK, Skipped
+from polka.audit import runs, scans
+from polka.audit.snapshot import CACHE_CHECK, Skipped
 from test_auditing import auditing  # noqa: F401  a fixture
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +22,7 @@ async def test_a_memory_that_was_not_compared_is_counted_and_shown(
 ) -> None:
     monkeypatch.setattr(background, "RETRY_SECONDS", 0.0)
     starting = Keeper(Settings("", ""), None)  # type: ignore[arg-type]  # it connects to nothing
-    run = await audit_runs.run(auditing, 10, lambda: background.compare_memory(auditing, starting))
+    run = await runs.run(auditing, 10, lambda: background.compare_memory(auditing, starting))
     assert run.faults == 0
     assert [one.check for one in run.skipped] == [CACHE_CHECK]
     background.show(run)
@@ -35,9 +35,9 @@ async def test_a_window_that_is_too_large_for_a_run_is_shown(
     connection: asyncpg.Connection,
 ) -> None:
     await test_windows.close_two_and_settle_one(connection)
-    seen = await audit_slices.go_on(auditing, "windows", 10**6)
+    seen = await scans.go_on(auditing, "windows", 10**6)
     assert seen.skipped == []
-    await connection.execute(f"UPDATE batches SET size = {audit_slices.WINDOW_PAYMENTS_MAX} + 1 WHERE window_id = 2")
-    seen = await audit_slices.go_on(auditing, "windows", 10**6)
+    await connection.execute(f"UPDATE batches SET size = {scans.WINDOW_PAYMENTS_MAX} + 1 WHERE window_id = 2")
+    seen = await scans.go_on(auditing, "windows", 10**6)
     reason = "window 2 has more than 100,000 payments: `polka audit` proves it"
-    assert seen.skipped == [Skipped(audit_slices.NETTING, reason)]
+    assert seen.skipped == [Skipped(scans.NETTING, reason)]

@@ -31,10 +31,11 @@ import spammer
 from conftest import Running, execute
 from door import Answer, Loss, door, problem
 from exposed import value
-from polka import api_keys, database, ecb, rate_sets
-from polka.demo import free_port
-from polka.keys import NewKey, Scope
-from polka.rates import convert
+from polka.local.demo import free_port
+from polka.rules import ecb
+from polka.rules.keys import NewKey, Scope
+from polka.rules.rates import convert
+from polka.store import api_keys, database, rate_sets
 from proof import prove
 from services import KEY, Services, client, wait_for
 from spammer.metrics import Spammed

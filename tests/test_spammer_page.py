@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from polka.demo import free_port
+from polka.local.demo import free_port
 from services import KEY, client, wait_for
 from test_spammer import Answers, spam, spamming, start_a_run, status
 

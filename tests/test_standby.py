@@ -19,13 +19,14 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from api.banks import insert_bank
-from polka import audit, bank_terms, database
-from polka.commands import main
-from polka.database import Connection
-from polka.demo import free_port
-from polka.policy import NOTHING_AGREED, Policy, Terms
-from polka.writers import open_writers
+from api.routes.banks import insert_bank
+from polka.audit import snapshot
+from polka.command.main import main
+from polka.local.demo import free_port
+from polka.rules.policy import NOTHING_AGREED, Policy, Terms
+from polka.store import bank_terms, database
+from polka.store.database import Connection
+from polka.store.writers import open_writers
 from replicas import CAP, CAPPED, SUSPENDED, Pair, ask, make_template
 from services import Service, Services, client, payment, wait_for
 from waiting import WAIT_SECONDS
@@ -184,7 +185,7 @@ def test_no_answer_is_lost_with_the_primary(pair: Pair, polka: Services, befalls
         )
         assert told.ids(key) == set(paid or []), key
         assert not (paid and told.refusals(key)), key
-    assert asyncio.run(audit.audit(pair.standby.url)).is_clean
+    assert asyncio.run(snapshot.audit(pair.standby.url)).is_clean
 
 
 def test_terms_hold_only_once_they_are_replicated(pair: Pair) -> None:

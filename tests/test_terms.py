@@ -11,8 +11,9 @@ import pytest
 from conftest import Running
 from front_door import fetch, post, refused
 from locks import until_waiting
-from polka import audit, bank_terms
-from polka.policy import Policy, Terms
+from polka.audit import snapshot
+from polka.rules.policy import Policy, Terms
+from polka.store import bank_terms
 from services import client, payment
 from test_keys import key_of_bank
 
@@ -248,8 +249,8 @@ async def test_the_audit_finds_a_version_of_the_policy_that_is_missing(
 ) -> None:
     for bank in ("bank1", "bank2", "bank3"):
         await connection.execute("SELECT polka_change_terms($1, 0, '{}', 'both', '{}', '{}', 'a test')", bank)
-    assert (await audit.audit(database_url)).is_clean
+    assert (await snapshot.audit(database_url)).is_clean
     await connection.execute("DELETE FROM bank_terms WHERE version = 2")
     await connection.execute("UPDATE policy SET version = 2")
-    found = (await audit.audit(database_url)).differences["Each version of the policy changed the terms of one bank"]
+    found = (await snapshot.audit(database_url)).differences["Each version of the policy changed the terms of one bank"]
     assert [(one.subject, one.expected, one.found) for one in found] == [("version 2", 1, 0), ("version 3", 0, 1)]

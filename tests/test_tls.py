@@ -15,9 +15,10 @@ import httpx
 import pytest
 import trustme
 
-from polka import audit, tls
-from polka.failure import Failure
-from polka.tls import CacheSettings, Settings
+from polka.audit import snapshot
+from polka.edge import tls
+from polka.edge.tls import CacheSettings, Settings
+from polka.service.failure import Failure
 from services import CACHE_TOKEN, KEY, Service, Services, bearer, payment, wait_for
 from test_keys import TABLE
 from waiting import WAIT_SECONDS
@@ -108,11 +109,11 @@ def test_payments_and_what_the_cache_is_told_and_asked_are_encrypted(services: S
             distrustful.get(f"{secure(service.url)}/hello")
 
 
-async def audited(services: Services, environ: dict[str, str]) -> audit.Audit:
+async def audited(services: Services, environ: dict[str, str]) -> snapshot.Audit:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environ.items():
             patch.setenv(name, value)
-        return await audit.audit(services.database_url, secure(services.cache_url), CACHE_TOKEN)
+        return await snapshot.audit(services.database_url, secure(services.cache_url), CACHE_TOKEN)
 
 
 def test_with_mutual_tls_no_route_is_open_to_a_key_or_a_certificate_alone(services: Services, files: Files) -> None:

@@ -6,11 +6,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from api.problems import RefusedError
-from api.refusals import Refusal
-from api.requests import Head, now
-from api.turns import UNDER_WAY_MAX, Turns
-from polka.keys import Caller
+from api.http.problems import RefusedError
+from api.http.refusals import Refusal
+from api.routes.requests import Head, now
+from api.routes.turns import UNDER_WAY_MAX, Turns
+from polka.rules.keys import Caller
 
 pytestmark = pytest.mark.anyio
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from polka.failure import Failure
-from polka.postgres import Programs, Server
-from polka.processes import Process
-from polka.up import keep_running
+from polka.local.postgres import Programs, Server
+from polka.local.processes import Process
+from polka.local.up import keep_running
+from polka.service.failure import Failure
 from waiting import WAIT_SECONDS
 
 pytestmark = pytest.mark.anyio

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from api.operations import fingerprint_of
-from polka import duration
-from polka.money import AMOUNT_MAX, EXPONENTS, Amount, is_currency
-from polka.transactions import (
+from api.posting.operations import fingerprint_of
+from polka.rules import duration
+from polka.rules.money import AMOUNT_MAX, EXPONENTS, Amount, is_currency
+from polka.rules.transactions import (
     BankName,
     Party,
     Payment,

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache import flush, windows
+from cache.clearing import windows
+from cache.ledger import flush
 from committed import Entries, commit, new_id, transfer
 from conftest import Running
 from front_door import post
 from locks import until_waiting
-from polka import audit
-from polka.windows import Conflict, settlement_entries
+from polka.audit import snapshot
+from polka.rules.windows import Conflict, settlement_entries
 from services import Services, client, payment, wait_for
 
 pytestmark = pytest.mark.anyio
@@ -94,7 +95,7 @@ async def windows_of(connection: asyncpg.Connection, batches: list[Any]) -> list
 
 
 async def clean_audit(database_url: str) -> None:
-    done = await audit.audit(database_url)
+    done = await snapshot.audit(database_url)
     assert done.is_clean, done.differences
 
 
@@ -284,7 +285,7 @@ async def test_the_audit_finds_each_falsehood_about_a_settlement(
     await close_two_and_settle_one(connection)
     await clean_audit(database_url)
     await connection.execute(statement)
-    assert (await audit.audit(database_url)).differences[check]
+    assert (await snapshot.audit(database_url)).differences[check]
 
 
 async def test_nets_that_no_machine_word_holds_are_settled(database_url: str, connection: asyncpg.Connection) -> None:

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from conftest import Running
-from polka.demo import free_port
+from polka.local.demo import free_port
 from services import KEY, Services, wait_for
 from test_commands import environment, started_in
 from waiting import WAIT_SECONDS

@@ -14,10 +14,11 @@ import cache.settings
 from chart.objects import Workload, name, of_kind, workloads
 from chart.rendering import Object, Rendered
 from chart.restricted import is_polkas
-from polka import logs, monitoring, server, settings, tls, traces
-from polka.bounds import Bounds
-from polka.commands import main
-from polka.failure import Failure
+from polka.command.main import main
+from polka.edge import monitoring, server, tls
+from polka.edge.bounds import Bounds
+from polka.service import logs, settings, traces
+from polka.service.failure import Failure
 from spammer.mix import read_mix
 from spammer.plan import read_currencies
 

@@ -6,7 +6,7 @@ import pytest
 
 from cluster.commands import wait_for
 from cluster.release import ROOT, TAG, Release, acknowledged
-from polka.migrations import REVISION
+from polka.store.migrations import REVISION
 
 pytestmark = pytest.mark.cluster
 
@@ -35,7 +35,7 @@ def load_same(polka: Release, folder: Path) -> str:
 def load_newer(polka: Release, folder: Path) -> str:
     """A Polka with one more migration, and the need for it."""
     versions = "/app/src/polka/migrations/versions"
-    history = (ROOT / "src/polka/migrations/__init__.py").read_text()
+    history = (ROOT / "src/polka/store/migrations/__init__.py").read_text()
     (folder / "migration.py").write_text(MIGRATION)
     (folder / "history.py").write_text(history.replace(f'REVISION = "{REVISION}"', f'REVISION = "{NEWER}"'))
     (folder / "Dockerfile").write_text(

@@ -7,53 +7,53 @@ from contextlib import asynccontextmanager
 from litestar import Litestar
 from litestar.di import Provide
 
-from api import (
-    access,
+from api import cache_client
+from api.console import console
+from api.console.feed import Feed
+from api.console.pulse import Heart
+from api.http import access, problems
+from api.http.access import Access
+from api.http.key_uses import open_key_uses
+from api.http.keyring import open_keyring
+from api.http.limits import Limits
+from api.posting import policies, posting
+from api.posting.exchange import open_exchange
+from api.routes import (
     audits,
     banks,
     bulk,
-    cache_client,
     changes,
     clearing,
-    console,
     currencies,
     drills,
     front,
     health,
     keys,
     liquidity,
-    openapi,
     payments,
-    policies,
-    posting,
-    problems,
     queries,
     search,
     terms,
     transactions,
 )
-from api.access import Access
-from api.banks import KnownBanks
-from api.deadlines import Deadlines
-from api.exchange import open_exchange
-from api.feed import Feed
-from api.key_uses import open_key_uses
-from api.keyring import open_keyring
-from api.limits import Limits
-from api.payments import FastLane, Payments
-from api.pulse import Heart
-from api.readiness import Readiness
+from api.routes.banks import KnownBanks
+from api.routes.deadlines import Deadlines
+from api.routes.payments import FastLane, Payments
+from api.routes.readiness import Readiness
+from api.routes.turns import Turns
+from api.schema import openapi
 from api.settings import Settings
-from api.turns import Turns
-from polka import bounds, database, settings, tls
-from polka.background import background
-from polka.drain import Drain
-from polka.instrumentation import Instrumented
-from polka.methods import Methods
-from polka.metrics import show_pool, watch_loop
-from polka.server import Service
-from polka.traces import traced
-from polka.writers import open_writers
+from polka.edge import bounds, tls
+from polka.edge.drain import Drain
+from polka.edge.methods import Methods
+from polka.edge.server import Service
+from polka.service import settings
+from polka.service.background import background
+from polka.service.instrumentation import Instrumented
+from polka.service.metrics import show_pool, watch_loop
+from polka.service.traces import traced
+from polka.store import database
+from polka.store.writers import open_writers
 
 ROUTES = [
     front.show_front,

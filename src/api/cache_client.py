@@ -15,11 +15,12 @@ import msgspec
 
 from api import metrics
 from api.settings import Settings
-from polka import tls, traces
-from polka.logs import request_id
-from polka.messages import Asking, Reserved, Telling
-from polka.pulses import Pulse
-from polka.windows import Conflict
+from polka.edge import tls
+from polka.rules.messages import Asking, Reserved, Telling
+from polka.rules.pulses import Pulse
+from polka.rules.windows import Conflict
+from polka.service import traces
+from polka.service.logs import request_id
 
 log = logging.getLogger(__name__)
 

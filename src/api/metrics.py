@@ -4,7 +4,7 @@ from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from polka.counting import SECONDS, Count, Counts, Histograms
+from polka.service.counting import SECONDS, Count, Counts, Histograms
 
 OPERATIONS = Counts(
     "polka_operations",

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 from litestar.types import ASGIApp, Receive, Send
 
-from polka import keys, same_site
-from polka.headers import Fields, RepeatedError, fields_of
+from polka.rules import keys, same_site
+from polka.rules.headers import Fields, RepeatedError, fields_of
 
 OPEN = re.compile(r"/(health|metrics)(/|\Z)")
 """What needs no token."""

@@ -10,30 +10,33 @@ from typing import Any
 from litestar import Litestar, Request, Response, get
 from litestar.di import Provide
 
-from cache import balances, clearing, liquidity, overview, schedule
 from cache.access import Access
-from cache.auditing import audit_ledger
-from cache.bodies import BodyRequest
-from cache.flush import OutdatedError
+from cache.chores.auditing import audit_ledger
+from cache.chores.pruning import prune_keys
+from cache.chores.rates import Refresher
+from cache.chores.readings import read_database
+from cache.clearing import schedule
+from cache.clearing.netting import net_windows
 from cache.keeper import Keeper
-from cache.liquidity import show_liquidity, thin_liquidity
-from cache.netting import net_windows
-from cache.overview import Watch
-from cache.pruning import prune_keys
-from cache.rates import Refresher
-from cache.readings import read_database
+from cache.ledger.flush import OutdatedError
+from cache.routes import balances, clearing, liquidity, overview
+from cache.routes.bodies import BodyRequest
+from cache.routes.liquidity import show_liquidity, thin_liquidity
+from cache.routes.overview import Watch
 from cache.settings import Settings
-from polka import database, monitoring, settings
-from polka.background import background
-from polka.drain import Drain
-from polka.failure import OutdatedFailure
-from polka.instrumentation import Instrumented
-from polka.logs import log_failed_request
-from polka.methods import Methods
-from polka.metrics import show_pool, watch_loop
-from polka.server import Service
-from polka.traces import traced
-from polka.writers import open_writers
+from polka.edge import monitoring
+from polka.edge.drain import Drain
+from polka.edge.methods import Methods
+from polka.edge.server import Service
+from polka.service import settings
+from polka.service.background import background
+from polka.service.failure import OutdatedFailure
+from polka.service.instrumentation import Instrumented
+from polka.service.logs import log_failed_request
+from polka.service.metrics import show_pool, watch_loop
+from polka.service.traces import traced
+from polka.store import database
+from polka.store.writers import open_writers
 
 log = logging.getLogger(__name__)
 

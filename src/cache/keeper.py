@@ -18,19 +18,22 @@ from uuid import UUID
 
 import uuid_utils
 
-from cache import flush, metrics, windows
-from cache.flush import Flushed, PoisonError
-from cache.ledger import Hold, Ledger, Posted
-from cache.schedule import Schedule
+from cache import metrics
+from cache.clearing import windows
+from cache.clearing.schedule import Schedule
+from cache.ledger import flush
+from cache.ledger.flush import Flushed, PoisonError
+from cache.ledger.ledger import Hold, Ledger, Posted
 from cache.settings import Settings
-from polka import bank_terms, batches, database, traces
-from polka.background import background
-from polka.database import Connection
-from polka.liquidity import Sample
-from polka.messages import Asked, Reserved, Told
-from polka.positions import AsOf
-from polka.windows import Conflict, Window
-from polka.writers import Writers
+from polka.rules.liquidity import Sample
+from polka.rules.messages import Asked, Reserved, Told
+from polka.rules.windows import Conflict, Window
+from polka.service import traces
+from polka.service.background import background
+from polka.store import bank_terms, batches, database
+from polka.store.database import Connection
+from polka.store.positions import AsOf
+from polka.store.writers import Writers
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import math
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from polka.counting import SECONDS
+from polka.service.counting import SECONDS
 
 EPOCH = Gauge("polka_epoch", "The epoch that this cache holds; 0 while it starts.")
 STARTS = Counter("polka_cache_starts", "Times that the ledger was read anew, by reason.", ["reason"])

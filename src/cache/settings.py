@@ -4,7 +4,16 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from polka.settings import AllowLossyDatabase, CacheToken, Count, DatabaseUrl, DrainSeconds, Name, NoAuth, Seconds
+from polka.service.settings import (
+    AllowLossyDatabase,
+    CacheToken,
+    Count,
+    DatabaseUrl,
+    DrainSeconds,
+    Name,
+    NoAuth,
+    Seconds,
+)
 
 
 class Settings(Struct, frozen=True):

@@ -1,5 +1,5 @@
 """`python -m polka`."""
 
-from polka.commands import main
+from polka.command.main import main
 
 main()

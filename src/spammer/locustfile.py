@@ -25,9 +25,9 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
-from polka.money import AMOUNT_MAX
-from polka.same_site import is_from_elsewhere, is_local, is_loopback
-from polka.seed import bank_name
+from polka.rules.money import AMOUNT_MAX
+from polka.rules.same_site import is_from_elsewhere, is_local, is_loopback
+from polka.store.seed import bank_name
 from spammer import metrics
 from spammer.mix import NO_MIX, read_mix
 from spammer.plan import Plan, Tickets, plan, read_currencies

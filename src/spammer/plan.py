@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate, islice
 from typing import Any
 
-from polka.money import is_currency
+from polka.rules.money import is_currency
 
 AMOUNT_MIN, AMOUNT_MAX = 1, 1_000_000
 AMOUNT_ACROSS_MIN = 100_000

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from polka.demo import free_port
+from polka.local.demo import free_port
 from services import wait_for
 
 NGINX = """\

@@ -1,0 +1,1 @@
+"""Who asks, what is refused, and how a refusal is told."""

@@ -1,0 +1,148 @@
+"""Who may do what: every request is a known caller's within its limits, and each route says which scope it needs."""
+
+import asyncio
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from litestar.types import ASGIApp, Receive, Send
+
+from api.http import problems, sessions
+from api.http.key_uses import KeyUses
+from api.http.keyring import Keyring
+from api.http.limits import Limits
+from api.http.problems import RefusedError
+from api.http.refusals import Refusal, Refused
+from polka.rules import keys, same_site
+from polka.rules.headers import RepeatedError, fields_of
+from polka.rules.keys import Caller, Scope
+
+OPEN = re.compile(r"/\Z|/(hello|health|metrics|schema)(/|\Z)|/console(/|/[\w-]+\.\w+)?\Z")
+"""What needs no key: the console's files say nothing of what it shows."""
+EVENTS = "/console/events"
+READING = ("GET", "HEAD", "OPTIONS")
+"""Methods that record nothing."""
+
+EVERYBODY = Caller("everybody", None, frozenset(Scope))
+"""The caller where no keys are asked for (POLKA_NO_AUTH)."""
+
+NO_KEY = Refused(
+    Refusal.UNAUTHORIZED,
+    "Send a key along, as `Authorization: Bearer polka_…`.",
+    headers=(("www-authenticate", 'Bearer realm="polka"'),),
+)
+UNKNOWN_KEY = Refused(
+    Refusal.UNAUTHORIZED,
+    "The key is not valid.",
+    headers=(("www-authenticate", 'Bearer realm="polka", error="invalid_token"'),),
+)
+KEYS_UNREADABLE = Refused(Refusal.DATABASE_AWAY, "The key could not be checked: nothing was done. Try again.")
+
+
+class Access:
+    """Lets requests with a known key pass. Without a keyring everybody is an operator.
+
+    What is known of a request by then is in its scope: `caller`, `keyring`, `fields` (its headers by name), and
+    `arrived`, when its head was complete, in the event loop's time.
+    """
+
+    def __init__(
+        self, app: ASGIApp, keyring: Keyring | None, uses: KeyUses, limits: Limits, secret: str | None
+    ) -> None:
+        self._app = app
+        self._keyring = keyring
+        self._uses = uses
+        self._limits = limits
+        self._secret = secret  # which signs sessions of the console
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        refused = self._read_head(scope)
+        if refused is None and self._keyring is None and (told := same_site.refusal(scope["headers"])):
+            refused = Refused(Refusal.FORBIDDEN, told)
+        if refused is None and not OPEN.match(scope["path"]):
+            refused = await self._admit(scope)
+        if refused is not None:
+            await problems.send_answer(problems.encode(refused), send)
+            return
+        await self._app(scope, receive, send)
+
+    def knows(self, scope: Any) -> bool:
+        """Whether the request has the key of a known caller."""
+        if self._keyring is None:
+            return True
+        key = keys.bearer_token(dict(scope["headers"]))
+        return key is not None and self._keyring.find(key) is not None
+
+    def _read_head(self, scope: Any) -> Refused | None:
+        scope["arrived"] = asyncio.get_running_loop().time()
+        scope["keyring"] = self._keyring
+        try:
+            scope["fields"] = fields_of(scope["headers"])
+        except RepeatedError as error:
+            return Refused(Refusal.INVALID, str(error), error.name)
+        return None
+
+    async def _admit(self, scope: Any) -> Refused | None:
+        """Why the request may not pass, the same for a key that never was and for a revoked one."""
+        if self._keyring is None:
+            caller = EVERYBODY
+        else:
+            key = keys.bearer_token(scope["fields"])
+            found = self._in_session(scope, self._keyring) if key is None else self._keyring.find(key)
+            if found is None or (self._keyring.is_outdated and scope["method"] not in READING):
+                if key is None:
+                    return NO_KEY
+                if not await self._keyring.look():
+                    return KEYS_UNREADABLE
+                found = self._keyring.find(key)
+            if found is None:
+                return UNKNOWN_KEY
+            caller = found
+            self._uses.note(caller.id)
+        scope["caller"] = caller
+        return self._limits.take(caller.share, 1, time.monotonic_ns())
+
+    def _in_session(self, scope: Any, keyring: Keyring) -> Caller | None:
+        """Whose console asks for its events. A session reads these and does nothing else."""
+        if scope["path"] != EVENTS or scope["method"] != "GET" or self._secret is None:
+            return None
+        session = sessions.in_cookies(scope["headers"])
+        key_id = sessions.key_of(self._secret, session, time.time()) if session else None
+        return keyring.with_id(key_id) if key_id else None
+
+
+@dataclass(frozen=True)
+class Needs:
+    """A route's guard: the caller's key must have this scope."""
+
+    scope: Scope
+
+    async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        if refused := lacking(caller_of(connection), self.scope):
+            raise RefusedError(refused)
+
+
+def lacking(caller: Caller, scope: Scope) -> Refused | None:
+    """The refusal of a caller that does not have the scope."""
+    if scope in caller.scopes:
+        return None
+    challenge = f'Bearer realm="polka", error="insufficient_scope", scope="{scope.value}"'
+    return Refused(
+        Refusal.FORBIDDEN,
+        f"The key needs the scope {scope.value} for this.",
+        headers=(("www-authenticate", challenge),),
+    )
+
+
+def caller_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
+    scope: Any = connection.scope
+    caller: Caller = scope["caller"]
+    return caller
+
+
+async def provide_caller(request: Request[Any, Any, Any]) -> Caller:
+    return caller_of(request)

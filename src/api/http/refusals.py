@@ -1,0 +1,137 @@
+"""Every way in which the api says no: one table from the reason to what the client sees (RFC 9457)."""
+
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from polka.rules import problem as edge
+from polka.rules.keys import Caller
+from polka.rules.messages import Overdraft
+from polka.rules.problem import Kind
+
+
+class Refusal(Enum):
+    """In the order of precedence: of several reasons the first is told."""
+
+    UNAUTHORIZED = Kind(401, "unauthorized", "A valid key is needed")
+    RATE_LIMITED = Kind(429, "rate_limited", "There are too many requests")
+    FORBIDDEN = Kind(403, "forbidden", "The key does not allow this")
+    MALFORMED = edge.MALFORMED
+    INVALID = Kind(400, "invalid", "The request is not valid")
+    NOT_FOUND = Kind(404, "not_found", "There is no such thing here")
+    METHOD_NOT_ALLOWED = Kind(405, "method_not_allowed", "This method is not allowed here")
+    TOO_LARGE = edge.TOO_LARGE
+    URL_TOO_LONG = edge.URL_TOO_LONG
+    HEADERS_TOO_LARGE = edge.HEADERS_TOO_LARGE
+    SLOW = edge.SLOW
+    UNSUPPORTED_ENCODING = Kind(415, "unsupported_encoding", "The body has a content encoding that is not supported")
+    STALE_VERSION = Kind(412, "stale_version", "The payment is in another version")
+    KEY_REUSED = Kind(422, "key_reused", "The idempotency key belongs to another request")
+    SAME_ACCOUNT = Kind(422, "same_account", "Sender and receiver are the same account")
+    UNKNOWN_CURRENCY = Kind(422, "unknown_currency", "The currency is not in ISO 4217")
+    NO_RATE = Kind(422, "no_rate", "There is no exchange rate for the currency")
+    RATES_STALE = Kind(503, "rates_stale", "The exchange rates are too old")
+    AMOUNT_TOO_LARGE = Kind(422, "amount_too_large", "The amount is larger than one payment may be")
+    AMOUNT_TOO_SMALL = Kind(422, "amount_too_small", "The amount comes to nothing in the other currency")
+    UNKNOWN_BANK = Kind(422, "unknown_bank", "There is no such bank")
+    BANK_SUSPENDED = Kind(409, "bank_suspended", "The bank is suspended")
+    CAP_EXCEEDED = Kind(409, "cap_exceeded", "The bank may not owe that much")
+    ITEMS_REFUSED = Kind(422, "items_refused", "Items of the request are refused, so none was taken")
+    DELETED = Kind(410, "deleted", "The payment is deleted")
+    CONFLICT = Kind(409, "conflict", "It is not as the request takes it to be")
+    OVERLOADED = edge.OVERLOADED
+    DATABASE_AWAY = Kind(503, "database_away", "The database does not answer")
+    CACHE_AWAY = Kind(503, "cache_away", "The cache does not answer")
+    CONTROL_AWAY = Kind(503, "control_away", "`polka up` does not answer")
+    CAP_UNCHECKED = Kind(503, "cap_unchecked", "Nobody can check the bank's cap")
+    TIMEOUT = Kind(504, "timeout", "The time ran out")
+    OUTCOME_UNKNOWN = Kind(503, "outcome_unknown", "The outcome is unknown")
+    OUTCOME_UNKNOWN_IN_TIME = Kind(504, "outcome_unknown", "The outcome is not known in time")
+    INTERNAL = Kind(500, "internal", "Polka has failed")
+
+
+RETRY_AFTER_SECONDS = dict.fromkeys(
+    (
+        Refusal.OVERLOADED,
+        Refusal.DATABASE_AWAY,
+        Refusal.CACHE_AWAY,
+        Refusal.CONTROL_AWAY,
+        Refusal.CAP_UNCHECKED,
+        Refusal.OUTCOME_UNKNOWN,
+    ),
+    1,
+)
+
+
+class ItemRefused(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which item of a request is refused (from 0), and why."""
+
+    index: int
+    code: str
+    detail: str
+    field: str | None = None
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """A no: the fact behind it, the field that it is about, its items where a request has several, the cap that would
+    be exceeded, and headers."""
+
+    refusal: Refusal
+    detail: str
+    field: str | None = None
+    items: list[ItemRefused] | None = None
+    overdraft: Overdraft | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def stored(self) -> dict[str, Any]:
+        """As the row of an idempotency key keeps it."""
+        items, overdraft = msgspec.to_builtins(self.items), msgspec.to_builtins(self.overdraft)
+        stored = {"refusal": self.refusal.name, "detail": self.detail, "field": self.field, "items": items}
+        return stored | ({"overdraft": overdraft} if overdraft else {})
+
+    @classmethod
+    def of(cls, stored: dict[str, Any]) -> "Refused":
+        items = msgspec.convert(stored.get("items"), list[ItemRefused] | None)
+        refusal = Refusal.__members__.get(stored["refusal"], Refusal.INTERNAL)  # a newer Polka may know more
+        overdraft = msgspec.convert(stored.get("overdraft"), Overdraft | None)
+        return cls(refusal, stored["detail"], stored["field"], items, overdraft)
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The document that a client gets, as `application/problem+json`."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    field: str | None = None
+    items: list[ItemRefused] | None = None
+    overdraft: Overdraft | None = None
+
+
+def cap_exceeded(over: Overdraft) -> Refused:
+    return Refused(Refusal.CAP_EXCEEDED, cap_detail(over, with_figures=False), overdraft=over)
+
+
+def cap_detail(over: Overdraft, with_figures: bool) -> str:
+    if not with_figures:
+        return f"{over.bank} may not owe that much in {over.currency}."
+    return (
+        f"{over.bank} may owe {over.cap} {over.currency} at most: "
+        f"its balance is {over.balance}, and {over.pending} is pending."
+    )
+
+
+def problem(refused: Refused, caller: Caller | None) -> Problem:
+    """The refusal as this caller may see it; None is a caller who is not known.
+
+    Only the bank itself and operators see a bank's figures. A payment may be refused because of another bank's cap.
+    """
+    kind, detail, over = refused.refusal.value, refused.detail, refused.overdraft
+    if over:
+        with_figures = caller is not None and caller.acts_for(over.bank)
+        detail = cap_detail(over, with_figures)  # an older Polka stored the figures in the detail
+        over = over if with_figures else None
+    return Problem(kind.type, kind.title, kind.status, kind.code, detail, refused.field, refused.items, over)

@@ -1,0 +1,300 @@
+"""What a request does to the ledger: makes a payment, changes one, or makes many at once."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from copy import copy
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+from msgspec.structs import astuple
+from uuid_utils import uuid7
+
+from api.http.refusals import ItemRefused, Refusal, Refused
+from api.posting import suspension
+from polka.rules.fees import fee_of
+from polka.rules.policy import Caps, Policy, lowered
+from polka.rules.rates import Converted
+from polka.rules.transactions import POLKA, Entry, Payment, Transaction, across, entries_of, reversal_of
+
+No = Refused | list[Refused]
+"""To an operation, or to each item of a bulk request."""
+Key = tuple[str, str]
+"""Who asked, and the idempotency key that he gave."""
+
+
+class Parts:
+    """What a commit's statement is made of: the batch's entries, and the rows that it writes."""
+
+    __slots__ = ("bulks", "changes", "entries", "payments")
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.payments: list[tuple[Any, ...]] = []
+        self.changes: list[tuple[Any, ...]] = []
+        self.bulks: list[tuple[Any, ...]] = []
+
+    @property
+    def size(self) -> int:
+        """Payments and changes: how many versions name this batch."""
+        return len(self.payments) + len(self.changes)
+
+
+class Pay:
+    """A new payment, what its receiver gets if that is another currency, and its fee once that is decided."""
+
+    __slots__ = ("converted", "fee", "id", "payment")
+    size = 1
+
+    def __init__(self, payment: Payment, converted: Converted | None = None) -> None:
+        self.id = str(uuid7())
+        self.payment = payment
+        self.converted = converted
+        self.fee: int | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint_of(self.payment)
+
+    @property
+    def bank(self) -> str:
+        """The bank whose place in the queue it takes, which is the sender's, also where an operator pays for it."""
+        return self.payment.sender.bank
+
+    def under(self, policy: Policy) -> "Pay | Refused":
+        """The operation as it is to be done under this policy, or why it may not be."""
+        if not policy.banks:
+            return self
+        payment = self.payment
+        if no := suspension.refused_payment(payment, policy):
+            return no
+        fee = fee_of(policy.terms(payment.sender.bank), payment.amount, payment.currency)
+        return self if fee is None else self._with_fee(fee)
+
+    def _with_fee(self, fee: int) -> "Pay":
+        decided = copy(self)
+        decided.fee = fee
+        return decided
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        return entries_of(self.payment, self.converted, self.fee)
+
+    def units(self) -> list[Sequence[Entry]]:
+        """The entries of each part that may be refused without the others."""
+        return [self.entries]
+
+    def without(self, refused: Mapping[int, Refused]) -> "Pay | Refused":
+        """What is left to do where some units, told by their place, are refused."""
+        return refused.get(0, self)
+
+    def add_to(self, parts: Parts, key: Key | None, fingerprint: str) -> None:
+        parts.entries += self.entries
+        parts.payments.append(self._row(key, fingerprint))
+
+    def _row(self, key: Key | None, fingerprint: str) -> tuple[Any, ...]:
+        payment = self.payment
+        sender, receiver = payment.sender, payment.receiver
+        return (
+            self.id,
+            sender.bank,
+            sender.account,
+            receiver.bank,
+            receiver.account,
+            payment.amount,
+            payment.currency,
+            payment.reference,
+            *(key or NO_KEY),
+            fingerprint,
+            *self._rest_of_row(),
+        )
+
+    def _rest_of_row(self) -> tuple[Any, ...]:
+        if self.converted is None and self.fee is None:
+            return ()
+        return *(astuple(self.converted) if self.converted else NOT_CONVERTED), self.fee
+
+    def result(self, batch: str, at: datetime) -> Transaction:
+        """The transaction that the batch, committed at this time, has made of it."""
+        payment = self.payment
+        made = Transaction(
+            self.id,
+            1,
+            "accepted",
+            payment.sender,
+            payment.receiver,
+            payment.amount,
+            payment.currency,
+            payment.reference,
+            batch,
+            at,
+        )
+        if self.converted:
+            made = across(made, self.converted)
+        return made if self.fee is None else msgspec.structs.replace(made, fee=self.fee)
+
+
+class Change:
+    """A payment amended or deleted: what it was when it was read, and what it is to be."""
+
+    __slots__ = ("by", "fingerprint", "new", "old", "reason")
+    size = 1
+
+    def __init__(self, old: Transaction, new: Transaction, fingerprint: str, by: str, reason: str | None) -> None:
+        self.old = old
+        self.new = new
+        self.fingerprint = fingerprint
+        self.by = by
+        self.reason = reason
+
+    @property
+    def bank(self) -> str:
+        """The bank whose place in the queue it takes. An operator has its own: a bank's flood delays no correction."""
+        return self.by
+
+    def under(self, policy: Policy) -> "Change | Refused":
+        """The operation as it is to be done under this policy, or why it may not be."""
+        if no := suspension.refused_reversal(self.old, self.by == POLKA, policy):
+            return no
+        new = self.new
+        if new.status == "deleted":
+            return self
+        if no := suspension.refused_payment(new, policy):
+            return no
+        fee = fee_of(policy.terms(new.sender.bank), new.amount, new.currency)
+        new = msgspec.structs.replace(new, fee=UNSET if fee is None else fee)
+        return Change(self.old, new, self.fingerprint, self.by, self.reason)
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        made = entries_of(self.new, self.new.converted, self.new.fee) if self.new.status == "accepted" else ()
+        return (*reversal_of(self.old), *made)
+
+    def units(self) -> list[Sequence[Entry]]:
+        """The entries of each part that may be refused without the others."""
+        return [self.entries]
+
+    def without(self, refused: Mapping[int, Refused]) -> "Change | Refused":
+        """What is left to do where some units, told by their place, are refused."""
+        return refused.get(0, self)
+
+    def add_to(self, parts: Parts, key: Key | None, fingerprint: str) -> None:
+        parts.entries += self.entries
+        new = self.new
+        parts.changes.append(
+            (
+                new.id,
+                self.old.version,
+                new.status,
+                new.sender.bank,
+                new.sender.account,
+                new.receiver.bank,
+                new.receiver.account,
+                new.reference,
+                self.by,
+                self.reason,
+                *(key or NO_KEY),
+                fingerprint,
+                None if new.fee is UNSET else new.fee,
+            )
+        )
+
+    def result(self, batch: str, at: datetime) -> Transaction:
+        version = self.old.version + 1
+        return msgspec.structs.replace(
+            self.new, version=version, batch=batch, changed_at=at, posted_at=None, window=None
+        )
+
+
+Results = list[Transaction | Refused]
+"""Of the items of a bulk request, in their order."""
+
+
+class Bulk:
+    """Payments of one request that are committed together: all of them, or those that are not refused.
+
+    `bank` is whose place in the queue it takes: the caller's. An operator's requests, which pay for many banks, share
+    the operators' own.
+    """
+
+    __slots__ = ("bank", "fingerprint", "is_atomic", "items", "size")
+
+    def __init__(
+        self, items: Sequence[Pay | Refused], fingerprint: str, is_atomic: bool = True, bank: str = POLKA
+    ) -> None:
+        self.bank = bank
+        self.items = items
+        self.fingerprint = fingerprint
+        self.is_atomic = is_atomic
+        self.size = sum(isinstance(item, Pay) for item in items)
+
+    def under(self, policy: Policy) -> "Bulk | No":
+        """The operation as it is to be done under this policy, or why it may not be."""
+        if not policy.banks and self.size:
+            return self
+        items = [item.under(policy) if isinstance(item, Pay) else item for item in self.items]
+        if self.is_atomic and any(isinstance(item, Refused) for item in items):
+            return items_refused(items)
+        return self._with(items)
+
+    def _with(self, items: Sequence[Pay | Refused]) -> "Bulk | list[Refused]":
+        refused = [item for item in items if isinstance(item, Refused)]
+        return refused if len(refused) == len(items) else Bulk(items, self.fingerprint, self.is_atomic, self.bank)
+
+    def units(self) -> list[Sequence[Entry]]:
+        """The entries of each part that may be refused without the others."""
+        each = [item.entries for item in self.items if isinstance(item, Pay)]
+        return [[entry for entries in each for entry in entries]] if self.is_atomic else each
+
+    def without(self, refused: Mapping[int, Refused]) -> "Bulk | No":
+        """What is left to do where some units, told by their place, are refused."""
+        if self.is_atomic:
+            return refused.get(0, self)
+        places = (place for place, item in enumerate(self.items) if isinstance(item, Pay))
+        by_place = {place: refused[unit] for unit, place in enumerate(places) if unit in refused}
+        return self._with([by_place.get(place, item) for place, item in enumerate(self.items)])
+
+    def add_to(self, parts: Parts, key: Key | None, fingerprint: str) -> None:
+        for item in self.items:
+            if isinstance(item, Pay):
+                item.add_to(parts, None, "")
+        if key:
+            parts.bulks.append((*key, fingerprint, self.stored()))
+
+    def stored(self) -> list[Any]:
+        """The items as the key's row keeps them: a transaction's id, or what was refused."""
+        return [item.id if isinstance(item, Pay) else item.stored() for item in self.items]
+
+    def result(self, batch: str, at: datetime) -> Results:
+        return [item.result(batch, at) if isinstance(item, Pay) else item for item in self.items]
+
+
+Operation = Pay | Change | Bulk
+
+
+def lowers_capped(operation: Operation, caps: Caps) -> bool:
+    """Whether a unit of it lowers a balance that has a cap. A payment lowers its sender's alone."""
+    if isinstance(operation, Pay) and operation.payment.sender.bank not in caps:
+        return False
+    return any(lowered(entries, caps) for entries in operation.units())
+
+
+def items_refused(items: Sequence[Pay | Refused]) -> Refused:
+    """One refusal that says which items are refused, and why."""
+    refused = [
+        ItemRefused(index, item.refusal.value.code, item.detail, item.field)
+        for index, item in enumerate(items)
+        if isinstance(item, Refused)
+    ]
+    return Refused(Refusal.ITEMS_REFUSED, f"{len(refused)} of {len(items)} payments are refused.", items=refused)
+
+
+def fingerprint_of(*request: Any) -> str:
+    """What tells one request from another under the same key."""
+    return hashlib.blake2b(encode(request[0] if len(request) == 1 else request), digest_size=16).hexdigest()
+
+
+encode = msgspec.json.Encoder().encode
+NO_KEY = (None, None)
+NOT_CONVERTED = (None,) * len(Converted.__struct_fields__)

@@ -1,0 +1,100 @@
+"""From the outcome of an operation to the bytes that a client gets: one way for every route that writes."""
+
+import logging
+from collections.abc import Awaitable
+
+import msgspec
+from litestar import Response
+
+from api import metrics
+from api.http import problems
+from api.http.problems import RefusedError
+from api.http.refusals import Problem, Refused, problem
+from api.posting.batches import Outcome
+from api.posting.operations import Results
+from api.posting.posting import DATABASE_AWAY
+from polka.rules.keys import Caller
+from polka.rules.transactions import Transaction
+from polka.store import database, positions
+
+log = logging.getLogger(__name__)
+
+Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
+"""Status, headers and body."""
+
+
+class ItemResult(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of one item of a bulk request: its status alone would have been this, with this body."""
+
+    status: int
+    transaction: Transaction | None = None
+    problem: Problem | None = None
+
+
+class BulkResult(msgspec.Struct, frozen=True):
+    """The results of all items, in their order."""
+
+    results: list[ItemResult]
+
+
+async def certain(work: Awaitable[Outcome]) -> Outcome:
+    """The outcome that the work finds; what goes wrong on the way is one too."""
+    try:
+        return await work
+    except RefusedError as error:
+        return error.refused
+    except database.ERRORS as error:
+        return problems.of_database(error, DATABASE_AWAY)
+    except Exception:
+        log.exception("a request failed")
+        return problems.FAILED
+
+
+def encode(outcome: Outcome, status: int, caller: Caller) -> Answer:
+    """With this status if it is a yes about one transaction; about many: 201 if all are accepted, else 207."""
+    if isinstance(outcome, Refused):
+        return problems.encode(outcome, caller)
+    result = outcome.result
+    if isinstance(result, list):
+        done = bulk_result(result, caller)
+        status = 201 if all(item.problem is None for item in done.results) else 207
+        body, headers = positions.encode(done), [JSON]
+    else:
+        body, headers = to_json(result), [JSON, (b"etag", etag(result).encode())]
+    headers.append((b"content-length", b"%d" % len(body)))
+    if outcome.replayed:
+        headers.append((b"idempotency-replayed", b"true"))
+    return status, headers, body
+
+
+def bulk_result(results: Results, caller: Caller) -> BulkResult:
+    return BulkResult([item_result(item, caller) for item in results])
+
+
+def item_result(item: Transaction | Refused, caller: Caller) -> ItemResult:
+    if isinstance(item, Refused):
+        return ItemResult(item.refusal.value.status, problem=problem(item, caller))
+    return ItemResult(201, transaction=item)
+
+
+def etag(transaction: Transaction) -> str:
+    return f'"{transaction.version}"'
+
+
+def count(operation: str, outcome: Outcome) -> None:
+    if isinstance(outcome, Refused):
+        name = outcome.refusal.value.code
+    else:
+        name = "replayed" if outcome.replayed else "accepted"
+    metrics.operation(operation, name).inc()
+
+
+def as_response(answer: Answer) -> Response[bytes]:
+    """The same for a handler of Litestar's."""
+    status, headers, body = answer
+    fields = {name.decode(): value.decode() for name, value in headers}
+    return Response(body, status_code=status, headers=fields, media_type=fields["content-type"])
+
+
+to_json = msgspec.json.Encoder().encode
+JSON = (b"content-type", b"application/json")

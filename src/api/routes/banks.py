@@ -1,0 +1,190 @@
+"""Banks: which there are, opening one, the positions of banks and accounts, and a bank's terms (`/banks…`)."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence, Set
+from datetime import datetime
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import msgspec
+from litestar import MediaType, Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, QueryParameter
+
+from api.cache_client import CacheClient
+from api.http.access import Needs
+from api.http.problems import refuse
+from api.http.refusals import Refusal
+from api.posting.policies import Policies
+from api.routes.requests import read_json
+from polka.rules.keys import Caller, Scope
+from polka.rules.policy import Fee, Interest, MinorUnits, Suspended, TermsPatch
+from polka.rules.transactions import POLKA, BankName, is_bank_name
+from polka.store import barrier, database, positions
+from polka.store.database import Connection, Pool
+from polka.store.positions import PAGE_MAX, AsOf, Position
+from polka.store.writers import Writers
+
+After = Annotated[str, QueryParameter(description="Answer what comes behind this name.", max_length=64)]
+Limit = Annotated[int, QueryParameter(description="The most to answer.", ge=1, le=PAGE_MAX)]
+
+
+TERMS_SECONDS = 1.0
+
+OPEN = "INSERT INTO banks (name) VALUES ($1) ON CONFLICT DO NOTHING RETURNING name"
+FOUND = barrier.after("SELECT name FROM banks WHERE name = $1")
+EXIST = "SELECT name FROM banks WHERE name = ANY($1)"
+
+
+class NewBank(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: BankName
+
+
+class BankWithTerms(msgspec.Struct, frozen=True):
+    """A bank's position and its terms: they hold since then, in version `terms_version` of the policy (0 if none)."""
+
+    name: str
+    balances: list[Position]
+    as_of: AsOf
+    caps: dict[str, MinorUnits]
+    suspended: Suspended
+    fees: dict[str, Fee]
+    interest: dict[str, Interest]
+    terms_version: int
+    terms_since: datetime | None
+
+
+class KnownBanks:
+    """The names of all banks, as far as this process has met them. A bank is never deleted.
+
+    Payments need them, so they are not read from the readers' pool, which may be busy.
+    """
+
+    def __init__(self, writers: Writers) -> None:
+        self._writers = writers
+        self._names: set[str] = set()
+
+    def has(self, *names: str) -> bool:
+        """Whether all of them are known here: no query."""
+        return self._names.issuperset(names)
+
+    async def exists(self, name: str) -> bool:
+        """Whether there is such a bank, asked of the database where it is not known here."""
+        await self.meet({name})
+        return name in self._names
+
+    async def meet(self, names: Set[str]) -> None:
+        """Ask the database which of those names that are not known here are banks, in one query."""
+        if strangers := [name for name in names - self._names if is_bank_name(name)]:
+            self._names.update(await self._writers.do(existing, strangers))
+
+
+async def existing(connection: Connection, names: Sequence[str]) -> list[str]:
+    """Those of the names that are banks."""
+    return [row["name"] for row in await connection.fetch(EXIST, names)]
+
+
+@get("/banks", guards=[Needs(Scope.TRANSACTIONS_READ)])
+async def list_banks(
+    caller: NamedDependency[Caller],
+    cache: NamedDependency[CacheClient],
+    pool: NamedDependency[Pool],
+    after: After = "",
+    limit: Limit = 100,
+) -> Response[bytes]:
+    """All banks by name, with what each is owed (> 0) or owes (< 0); for a bank's key that bank alone."""
+    if caller.bank is not None:
+        own = [await position(cache, pool, caller.bank)] if after < caller.bank else []
+        return as_json(msgspec.json.encode({"banks": [msgspec.Raw(bank) for bank in own], "next": None}))
+    page = await cache.ask("/balance", {"after": after, "limit": limit})
+    return as_json(page or positions.encode(await positions.banks(pool, after, limit)))
+
+
+@post("/banks", guards=[Needs(Scope.BANKS_WRITE)])
+async def open_bank(request: Request[Any, Any, Any], writers: NamedDependency[Writers]) -> Response[NewBank]:
+    """Open a bank. Its accounts open with their first payments."""
+    data = await read_json(request, decode)
+    if data.name == POLKA:
+        refuse(Refusal.CONFLICT, f"name: {POLKA} is Polka's own name.", "name")
+    if not await writers.do(insert_bank, data.name):
+        refuse(Refusal.CONFLICT, f"name: there is a bank {data.name} already.", "name")
+    return Response(data, status_code=201, headers={"Location": f"/banks/{quote(data.name)}"})
+
+
+async def insert_bank(connection: Connection, name: str) -> bool:
+    """Open the bank; False if it was open before, and stays so whatever fails."""
+    if await connection.fetchval(OPEN, name):
+        return True
+    await connection.execute(FOUND, name)
+    return False
+
+
+@get("/banks/{name:str}", guards=[Needs(Scope.TRANSACTIONS_READ)])
+async def get_bank(
+    name: FromPath[str],
+    caller: NamedDependency[Caller],
+    cache: NamedDependency[CacheClient],
+    pool: NamedDependency[Pool],
+    known_banks: NamedDependency[KnownBanks],
+    policies: NamedDependency[Policies],
+) -> Response[bytes]:
+    """One bank, with its position in each currency and its terms."""
+    await need(caller, known_banks, name)
+    return as_json(await bank_with_terms(cache, pool, policies, name))
+
+
+@get("/banks/{name:str}/accounts", guards=[Needs(Scope.TRANSACTIONS_READ)])
+async def list_accounts(
+    name: FromPath[str],
+    caller: NamedDependency[Caller],
+    cache: NamedDependency[CacheClient],
+    pool: NamedDependency[Pool],
+    known_banks: NamedDependency[KnownBanks],
+    account: Annotated[
+        str | None, QueryParameter(description="This one alone.", pattern=r"^[A-Za-z0-9]{1,34}\Z")
+    ] = None,
+    after: After = "",
+    limit: Limit = 100,
+) -> Response[bytes]:
+    """The bank's accounts by id, or the one that `account` names."""
+    await need(caller, known_banks, name)
+    params: dict[str, str | int] = {"after": after, "limit": limit}
+    if account:
+        params["account"] = account
+    page = await cache.ask(f"/balance/{quote(name)}/accounts", params)
+    return as_json(page or positions.encode(await positions.accounts(pool, name, account, after, limit)))
+
+
+async def need(caller: Caller, known_banks: KnownBanks, name: str) -> None:
+    """See that there is such a bank; whoever may not look at it does not learn whether there is."""
+    if not caller.acts_for(name):
+        refuse(Refusal.FORBIDDEN, f"The key is one of {caller.bank}, which sees no other bank.")
+    if not await known_banks.exists(name):
+        refuse(Refusal.NOT_FOUND, f"There is no bank {name}.")
+
+
+async def position(cache: CacheClient, pool: Pool, name: str) -> bytes:
+    bank = await cache.ask(f"/balance/{quote(name)}")
+    return bank or positions.encode(await positions.bank(pool, name))
+
+
+async def bank_with_terms(cache: CacheClient, pool: Pool, policies: Policies, name: str) -> bytes:
+    """A `BankWithTerms` as JSON. The position comes encoded from the cache, and stays so.
+
+    The terms are those that are known here, which may be outdated for a moment, if the database does not tell.
+    """
+    held = msgspec.json.decode(await position(cache, pool, name), type=dict[str, msgspec.Raw])
+    with contextlib.suppress(*database.ERRORS):
+        async with asyncio.timeout(TERMS_SECONDS):
+            await policies.read()
+    agreed = policies.current.agreed(name)
+    terms = {field: getattr(agreed.terms, field) for field in TermsPatch.__struct_fields__}
+    return msgspec.json.encode({**held, **terms, "terms_version": agreed.version, "terms_since": agreed.since})
+
+
+def as_json(body: bytes) -> Response[bytes]:
+    return Response(body, media_type=MediaType.JSON)
+
+
+decode = msgspec.json.Decoder(NewBank).decode

@@ -1,0 +1,129 @@
+"""Clearing windows (`/clearing…`): which there are, what is in one, closing the open one, settling a closed one.
+
+The cache, which alone writes balances, closes and settles. Reading asks the database.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import MediaType, Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, QueryParameter
+
+from api.cache_client import CacheClient, Silence
+from api.http.access import Needs
+from api.http.problems import RefusedError, refuse
+from api.http.refusals import Refusal, Refused
+from api.routes.requests import read_json
+from polka.rules.keys import Caller, Scope
+from polka.rules.windows import Conflict, Report, Total, Window, Windows, WindowToClose
+from polka.store import clearing
+from polka.store.database import Pool
+from polka.store.positions import PAGE_MAX, encode
+
+CSV = "text/csv"
+
+Format = Annotated[Literal["json", "csv"] | None, QueryParameter(description="Instead of what the Accept header says.")]
+
+
+@post("/clearing", status_code=200, guards=[Needs(Scope.OPERATE)])
+async def close_window(request: Request[Any, Any, Any], cache: NamedDependency[CacheClient]) -> Window:
+    """Close the window that the body names: everything posted until then is in it, the rest falls into the next.
+
+    One that is closed stays as it is, and is the answer: so a call may be repeated.
+    """
+    to_close = await read_json(request, decode)
+    return await ordered(cache, "/clearing", "closed", to_close)
+
+
+@post("/clearing/{window:int}/settle", status_code=200, guards=[Needs(Scope.OPERATE)])
+async def settle_window(
+    window: FromPath[int], cache: NamedDependency[CacheClient], pool: NamedDependency[Pool]
+) -> Window:
+    """Settle a closed window: settlement entries bring each of its nets to zero, once.
+
+    One that is settled stays as it is, and is the answer: so a call may be repeated.
+    """
+    if not await clearing.exists(pool, window):
+        raise RefusedError(no_window(window))
+    return await ordered(cache, f"/clearing/{window}/settle", "settled")
+
+
+@get("/clearing", guards=[Needs(Scope.TRANSACTIONS_READ)])
+async def list_windows(
+    request: Request[Any, Any, Any],
+    pool: NamedDependency[Pool],
+    before: Annotated[
+        int | None, QueryParameter(description="Answer what came before this window.", ge=1, le=2**63 - 1)
+    ] = None,
+    limit: Annotated[int, QueryParameter(description="The most to answer.", ge=1, le=PAGE_MAX)] = 100,
+    format: Format = None,
+) -> Response[bytes]:
+    """Clearing windows, the newest first: the first of them is the open one."""
+    page = await clearing.windows(pool, before, limit)
+    if wants_csv(request, format):
+        return as_csv(Window.__struct_fields__, (msgspec.structs.astuple(window) for window in page))
+    return as_json(Windows(page, page[-1].id if len(page) == limit else None))
+
+
+@get("/clearing/{window:int}", guards=[Needs(Scope.TRANSACTIONS_READ)])
+async def get_window(
+    request: Request[Any, Any, Any],
+    window: FromPath[int],
+    caller: NamedDependency[Caller],
+    pool: NamedDependency[Pool],
+    format: Format = None,
+) -> Response[bytes]:
+    """One window, with the totals of each bank in each currency; for a bank's key those of that bank alone."""
+    report = await read(pool, window, caller.bank)
+    if wants_csv(request, format):
+        rows = ((window, *msgspec.structs.astuple(total)) for total in report.totals)
+        return as_csv(("window", *Total.__struct_fields__), rows)
+    return as_json(report)
+
+
+async def read(pool: Pool, window: int, bank: str | None) -> Report:
+    report = await clearing.report(pool, window, bank)
+    if report is None:
+        raise RefusedError(no_window(window))
+    return report
+
+
+def no_window(window: int) -> Refused:
+    return Refused(Refusal.NOT_FOUND, f"There is no window {window}.")
+
+
+async def ordered(cache: CacheClient, path: str, what: str, body: msgspec.Struct | None = None) -> Window:
+    """The window as the cache says that it is now."""
+    answer = await cache.order(path, Window, body)
+    if answer is Silence.NOT_BEGUN:
+        refuse(Refusal.CACHE_AWAY, f"Nothing was {what}: the cache, which does that, does not answer. Try again.")
+    if answer is Silence.UNKNOWN:
+        refuse(Refusal.OUTCOME_UNKNOWN, f"It may be {what} now, or soon. Send the same again: it is done once.")
+    if isinstance(answer, Conflict):
+        refuse(Refusal.CONFLICT, answer.detail)
+    return answer
+
+
+def wants_csv(request: Request[Any, Any, Any], format: str | None) -> bool:
+    return format == "csv" or (format is None and request.accept.best_match([MediaType.JSON, CSV]) == CSV)
+
+
+def as_json(answer: msgspec.Struct) -> Response[bytes]:
+    return Response(encode(answer), media_type=MediaType.JSON)
+
+
+def as_csv(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response[bytes]:
+    """RFC 4180, with a line of names; times as in JSON."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(names)
+    writer.writerows([value.isoformat() if isinstance(value, datetime) else value for value in row] for row in rows)
+    return Response(text.getvalue().encode(), media_type=CSV)
+
+
+decode = msgspec.json.Decoder(WindowToClose).decode

@@ -1,0 +1,106 @@
+"""Currencies: which there are, what they are worth in each other, and what an amount comes to (`/currencies` …)."""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated
+
+import msgspec
+from litestar import get
+from litestar.di import NamedDependency
+from litestar.params import QueryParameter
+
+from api.http.access import Needs
+from api.http.problems import RefusedError, refuse
+from api.http.refusals import Refusal, Refused
+from api.posting import exchange
+from api.settings import Settings
+from polka.rules.keys import Scope
+from polka.rules.money import AMOUNT_MAX, CURRENCIES, Currency, is_currency
+from polka.rules.rates import EURO, Source
+from polka.store import rate_sets
+from polka.store.database import Pool
+
+CODE = r"^[A-Z]{3}\Z"
+
+
+class Currencies(msgspec.Struct, frozen=True):
+    currencies: tuple[Currency, ...]
+
+
+class DayRates(msgspec.Struct, frozen=True):
+    """The rates in force on a day: their own date, and what one unit of `base` is in each currency, in decimals.
+
+    `source` is `recorded` for those that ship with Polka.
+    """
+
+    base: str
+    date: date
+    version: int
+    source: Source
+    stored_at: datetime
+    rates: Mapping[str, Decimal]
+
+
+class Money(msgspec.Struct, frozen=True):
+    """Minor units of a currency."""
+
+    amount: int
+    currency: str
+
+
+class Conversion(msgspec.Struct, frozen=True, rename={"from_": "from"}):
+    """What an amount comes to, and by which rates.
+
+    `rate` is what one unit (not minor unit) of the one currency is in the other, in ten digits at most. `to` is
+    computed from the exact rate and rounded down.
+    """
+
+    from_: Money
+    to: Money
+    rate: str
+    date: date
+    version: int
+    source: Source
+
+
+@get("/currencies", guards=[Needs(Scope.TRANSACTIONS_READ)], sync_to_thread=False)
+def list_currencies() -> Currencies:
+    """All currencies that a payment may have, by code: those of ISO 4217 with their minor units."""
+    return Currencies(CURRENCIES)
+
+
+@get("/rates", guards=[Needs(Scope.TRANSACTIONS_READ)])
+async def get_rates(
+    pool: NamedDependency[Pool],
+    date: Annotated[date | None, QueryParameter(description="The day, as 2026-01-31; without one, today.")] = None,
+) -> DayRates:
+    """The exchange rates in force on a day: the newest that are not of a later one."""
+    stored = (await rate_sets.in_force(pool, date)).stored
+    if stored is None:
+        refuse(Refusal.NOT_FOUND, f"There are no rates of {date} or before." if date else "There are no rates yet.")
+    rates = stored.rates
+    return DayRates(EURO, rates.date, stored.version, stored.source, stored.stored_at, rates.of_euro)
+
+
+@get("/convert", guards=[Needs(Scope.TRANSACTIONS_READ)])
+async def convert_amount(
+    pool: NamedDependency[Pool],
+    settings: NamedDependency[Settings],
+    from_: Annotated[str, QueryParameter(name="from", description="ISO 4217.", pattern=CODE)],
+    to: Annotated[str, QueryParameter(description="ISO 4217.", pattern=CODE)],
+    amount: Annotated[int, QueryParameter(description="Minor units of `from`.", ge=1, le=AMOUNT_MAX)],
+) -> Conversion:
+    """What an amount of one currency comes to in another today. No money moves."""
+    for field, currency in (("from", from_), ("to", to)):
+        if not is_currency(currency):
+            refuse(Refusal.UNKNOWN_CURRENCY, f"{field}: ISO 4217 has no currency {currency} with minor units.", field)
+    newest = await rate_sets.in_force(pool)
+    if (stored := newest.stored) is None:
+        raise RefusedError(exchange.NO_RATES)
+    found = exchange.quote(stored, newest.today, settings, amount, ("from", from_), ("to", to))
+    if isinstance(found, Refused):
+        raise RefusedError(found)
+    return Conversion(
+        Money(amount, from_), Money(found.amount, to), found.rate, found.rate_date, found.rate_version, stored.source
+    )

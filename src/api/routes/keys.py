@@ -1,0 +1,98 @@
+"""API keys for operators: making one, seeing which there are, revoking one (`/keys…`)."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, QueryParameter
+
+from api.http.access import EVERYBODY, UNKNOWN_KEY, Needs
+from api.http.problems import RefusedError, refuse
+from api.http.refusals import Refusal
+from api.routes.requests import read_json
+from api.routes.transactions import read_id
+from polka.rules.keys import Caller, NewKey, Scope
+from polka.store import api_keys
+from polka.store.api_keys import ApiKey, NotMade
+from polka.store.database import Pool
+from polka.store.positions import PAGE_MAX
+from polka.store.writers import Writers
+
+
+class MadeKey(msgspec.Struct, frozen=True):
+    """A key that was just made: the one time that `key`, which callers send, is told."""
+
+    key: str
+    id: str
+    name: str
+    bank: str | None
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+
+
+class ApiKeys(msgspec.Struct, frozen=True):
+    """A page of keys in the order in which they were made; `next` is the `after` of the page behind it."""
+
+    keys: list[ApiKey]
+    next: str | None
+
+
+@post("/keys", guards=[Needs(Scope.KEYS_WRITE)])
+async def create_key(
+    request: Request[Any, Any, Any], caller: NamedDependency[Caller], writers: NamedDependency[Writers]
+) -> Response[MadeKey]:
+    """Make a key. It is told this once; only its hash is kept.
+
+    It has no scope that your own key does not have, and does not outlive it.
+    """
+    if caller is EVERYBODY:
+        refuse(Refusal.FORBIDDEN, "No keys are made where none are asked for: they would stay valid later.")
+    data = await read_json(request, decode)
+    if refused := data.refused_scopes():
+        refuse(Refusal.INVALID, f"scopes: a bank's key cannot have {refused[0]}.", "scopes")
+    if beyond := data.beyond(caller):
+        field, reason = beyond
+        refuse(Refusal.FORBIDDEN, f"{field}: {reason}.", field)
+    key = api_keys.new_key()
+    made = await writers.do(api_keys.create, key, data, UUID(caller.id))
+    match made:
+        case NotMade.UNKNOWN_BANK:
+            refuse(Refusal.UNKNOWN_BANK, f"bank: there is no bank {data.bank}.", "bank")
+        case NotMade.EXPIRED:
+            refuse(Refusal.INVALID, "expires_at: must be in the future.", "expires_at")
+        case NotMade.MAKER_NOT_IN_FORCE:
+            raise RefusedError(UNKNOWN_KEY)
+        case NotMade.TAKEN:
+            raise RuntimeError("a new random key is there already")
+    told = MadeKey(key, made.id, made.name, made.bank, made.scopes, made.created_at, made.expires_at)
+    return Response(told, status_code=201, headers={"Cache-Control": "no-store"})
+
+
+@get("/keys", guards=[Needs(Scope.OPERATE)])
+async def list_keys(
+    pool: NamedDependency[Pool],
+    after: Annotated[UUID, QueryParameter(description="Answer what was made after the key with this id.")] = (
+        api_keys.FIRST_ID
+    ),
+    limit: Annotated[int, QueryParameter(description="The most to answer.", ge=1, le=PAGE_MAX)] = 100,
+) -> ApiKeys:
+    """All keys, the revoked ones too."""
+    page = await api_keys.listed(pool, after, limit)
+    return ApiKeys(page, page[-1].id if len(page) == limit else None)
+
+
+@delete("/keys/{key_id:str}", status_code=200, guards=[Needs(Scope.KEYS_WRITE)])
+async def revoke_key(key_id: FromPath[str], writers: NamedDependency[Writers]) -> ApiKey:
+    """Have a key refused, by every api within a second. One that was revoked before stays so."""
+    found = read_id(key_id)
+    revoked = await writers.do(api_keys.revoke, found) if found else None
+    if revoked is None:
+        refuse(Refusal.NOT_FOUND, "There is no key with this id.")
+    return revoked
+
+
+decode = msgspec.json.Decoder(NewKey).decode

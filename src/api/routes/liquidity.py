@@ -1,0 +1,67 @@
+"""Liquidity (`/liquidity…`): what Polka owes, is owed and holds now, and what it was over time."""
+
+from typing import Annotated
+
+from litestar import MediaType, Response, get
+from litestar.di import NamedDependency
+from litestar.params import QueryParameter
+
+from api.cache_client import CacheClient
+from api.http.access import Needs
+from api.http.problems import refuse
+from api.http.refusals import Refusal
+from api.routes.search import read_time
+from polka.rules.keys import Scope
+from polka.rules.liquidity import Resolution
+from polka.rules.money import is_currency
+from polka.store import exposures
+from polka.store.database import Pool
+from polka.store.positions import PAGE_MAX, encode
+
+
+@get("/liquidity", guards=[Needs(Scope.OPERATE)])
+async def get_liquidity(
+    cache: NamedDependency[CacheClient],
+    pool: NamedDependency[Pool],
+    caps: Annotated[
+        int,
+        QueryParameter(
+            description="The most banks to tell of in each currency, nearest to their caps.", ge=0, le=PAGE_MAX
+        ),
+    ] = 10,
+) -> Response[bytes]:
+    """For each currency what Polka owes banks, is owed by them and holds, with the highest that it was owed today.
+
+    Today began at midnight, UTC. A concentration is the share of the largest five banks, in basis points; `caps` are
+    the banks that use most of their net debit caps.
+    """
+    return as_json(await cache.ask("/liquidity", {"caps": caps}) or encode(await exposures.exposures(pool, caps)))
+
+
+@get("/liquidity/history", guards=[Needs(Scope.OPERATE)])
+async def get_liquidity_history(
+    pool: NamedDependency[Pool],
+    currency: Annotated[str, QueryParameter(description="ISO 4217.", pattern=r"^[A-Z]{3}\Z")],
+    resolution: Annotated[
+        Resolution,
+        QueryParameter(description="Samples of each flush are kept for 1 hour, of minutes 2 days, of hours 92 days."),
+    ] = "minute",
+    from_: Annotated[
+        str | None, QueryParameter(name="from", description="Spans that began at this RFC 3339 time or later.")
+    ] = None,
+    to: Annotated[str | None, QueryParameter(description="Spans that began before this RFC 3339 time.")] = None,
+    limit: Annotated[int, QueryParameter(description="The most to answer.", ge=1, le=PAGE_MAX)] = 100,
+) -> Response[bytes]:
+    """What the figures of one currency were over time, the newest first.
+
+    A sample has the figures at the end of its span, and the highest that Polka was owed in it. A span in which no
+    figure changed has none: it had the figures of the span before.
+    """
+    if not is_currency(currency):
+        refuse(Refusal.UNKNOWN_CURRENCY, f"currency: ISO 4217 has no currency {currency} with minor units.", "currency")
+    since, until = read_time(from_, "from"), read_time(to, "to")
+    return as_json(encode(await exposures.history(pool, currency, resolution, since, until, limit)))
+
+
+def as_json(body: bytes) -> Response[bytes]:
+    return Response(body, media_type=MediaType.JSON)

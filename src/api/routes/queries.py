@@ -1,0 +1,76 @@
+"""A request's query has parameters that its route knows, each once: a misspelt one is refused, not passed over."""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from litestar.params import QueryParameter
+from litestar.typing import FieldDefinition
+
+from api.http.problems import refuse
+from api.http.refusals import Refusal
+from api.routes.requests import OWN_HEAD, query_of
+
+BYTES_MAX = 4096
+"""Longer than any query of known parameters. Litestar remembers a thousand queries."""
+WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)")
+"""As in JSON. Conversions of Python and msgspec also take `1e2`, ` 1`, `+1`, `1_000` and digits of other scripts."""
+
+
+async def check_query(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """The guard of all routes."""
+    check_path(connection)
+    query = connection.scope["query_string"]
+    if not query or OWN_HEAD.keys() <= handler.opt.keys():
+        return
+    if len(query) > BYTES_MAX:
+        refuse(Refusal.INVALID, f"The query is longer than {BYTES_MAX} bytes.")
+    check(query_of(query), declared(handler))
+
+
+def check_path(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+    """See that a number in the path is written as a number is."""
+    segments = connection.scope["path"].split("/")
+    for value in connection.scope["path_params"].values():
+        if isinstance(value, int) and str(value) not in segments:
+            refuse(Refusal.NOT_FOUND, "There is no such route.")
+
+
+def check(query: Mapping[str, list[str]], known: Mapping[str, bool]) -> None:
+    """See that all parameters are known and given once, and that whole numbers are whole numbers.
+
+    Raises:
+        RefusedError: one is not.
+    """
+    for name, values in query.items():
+        if name not in known:
+            refuse(Refusal.INVALID, f"{name}: is not a parameter here.", name)
+        if len(values) > 1:
+            refuse(Refusal.INVALID, f"{name}: is given more than once.", name)
+        if known[name] and not WHOLE_NUMBER.fullmatch(values[0]):
+            refuse(Refusal.INVALID, f"{name}: must be a whole number.", name)
+
+
+@cache
+def declared(handler: BaseRouteHandler) -> Mapping[str, bool]:
+    """The names of the query parameters of the route's function, and whether each is a whole number."""
+    known = {"timeout": False}
+    providers = handler.resolve_dependencies()
+    for name, field in handler.parsed_fn_signature.parameters.items():
+        known |= parameters(name, field)
+        if name in providers:
+            for own_name, own in providers[name].parsed_fn_signature.parameters.items():
+                known |= parameters(own_name, own)
+    return known
+
+
+def parameters(name: str, field: FieldDefinition) -> Iterator[tuple[str, bool]]:
+    if isinstance(kind := field.kwarg_definition, QueryParameter):
+        yield kind.name or name, is_whole(field)
+
+
+def is_whole(field: FieldDefinition) -> bool:
+    return any(one.is_subclass_of(int) for one in (field.inner_types if field.is_union else (field,)))

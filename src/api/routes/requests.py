@@ -1,0 +1,199 @@
+"""Reading a request: its deadline, its idempotency key, the version that it means, and its body."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, TypeVar
+from urllib.parse import parse_qs
+
+import msgspec
+from litestar import Request
+from litestar.types import Receive
+
+from api.http import problems
+from api.http.access import UNKNOWN_KEY
+from api.http.keyring import Keyring
+from api.http.problems import RefusedError, refuse, too_large
+from api.http.refusals import Refusal, Refused
+from api.posting.operations import Key
+from api.posting.posting import TIMEOUT
+from polka.edge.bounds import BODY_BYTES_MAX, TIMEOUT_SECONDS_MAX
+from polka.rules import duration
+from polka.rules.headers import Fields
+from polka.rules.keys import Caller
+
+T = TypeVar("T")
+
+OWN_HEAD = {"reads_its_head": True}
+"""The option of a route that calls `read_head` itself: it knows its parameters, and keeps its deadline."""
+KEY_LENGTH_MAX = 255
+ETAG = re.compile(r'"(\d{1,9})"')
+
+
+class Head(msgspec.Struct):
+    """`if_match` is the version that the payment must be in; `parameters` are those of the query but for `timeout`.
+
+    `deadline`, in the event loop's time, is when the caller stops waiting. `keyring` is None where no keys are needed.
+    """
+
+    caller: Caller
+    keyring: Keyring | None
+    deadline: float
+    key: Key | None = None
+    if_match: int | None = None
+    content_type: str = ""
+    parameters: dict[str, str] = {}
+
+    @property
+    def seconds_left(self) -> float:
+        return self.deadline - now()
+
+    async def in_time(self, work: Awaitable[T]) -> T:
+        """The work's result.
+
+        Raises:
+            RefusedError: the caller's time is up. The work must be one that records nothing.
+        """
+        try:
+            async with asyncio.timeout_at(self.deadline):
+                return await work
+        except TimeoutError:
+            raise RefusedError(TIMEOUT) from None
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def read_head(scope: Any, timeout_seconds: float, parameters: Collection[str] = ()) -> Head:
+    """From the request's ASGI scope: its caller, its headers and its query, which may have these parameters, each once.
+
+    Raises:
+        RefusedError: one of them is not as it must be, or unknown.
+    """
+    fields = scope["fields"]
+    check_encoding(fields)
+    head = Head(scope["caller"], scope["keyring"], read_deadline(scope, timeout_seconds))
+    if (key := fields.get(b"idempotency-key")) is not None:
+        head.key = (head.caller.name, read_key(key))
+    if (content_type := fields.get(b"content-type")) is not None:
+        head.content_type = content_type.decode("latin-1").partition(";")[0].strip().lower()
+    if (version := fields.get(b"if-match")) is not None:
+        head.if_match = read_version(version.decode("latin-1"))
+    if scope["query_string"]:
+        read_query(head, scope["query_string"], parameters)
+    return head
+
+
+def read_deadline(scope: Any, timeout_seconds: float) -> float:
+    """When the caller stops waiting: so many seconds after the request's head, if the request says nothing else.
+
+    `timeout` in the query counts before `Request-Timeout` in the head.
+
+    Raises:
+        RefusedError: one of the two is invalid.
+    """
+    if (header := scope["fields"].get(b"request-timeout")) is not None:
+        timeout_seconds = read_timeout(header.decode("latin-1"), "Request-Timeout")
+    if scope["query_string"] and (values := query_of(scope["query_string"]).get("timeout")):
+        timeout_seconds = read_timeout(values[0], "timeout")
+    deadline: float = scope["arrived"] + timeout_seconds
+    return deadline
+
+
+def check_encoding(fields: Fields) -> None:
+    """See that the body comes as it is.
+
+    Raises:
+        RefusedError: it is compressed.
+    """
+    encoding = fields.get(b"content-encoding")
+    if encoding is not None and encoding.strip().lower() not in (b"", b"identity"):
+        raise RefusedError(
+            Refused(
+                Refusal.UNSUPPORTED_ENCODING,
+                "Content-Encoding: must be identity, because Polka reads no compressed bodies.",
+                "Content-Encoding",
+                headers=(("accept-encoding", "identity"),),
+            )
+        )
+
+
+def query_of(query: bytes) -> dict[str, list[str]]:
+    return parse_qs(query.decode("latin-1"), keep_blank_values=True)
+
+
+def read_query(head: Head, query: bytes, parameters: Collection[str]) -> None:
+    for parameter, values in query_of(query).items():
+        if parameter != "timeout" and parameter not in parameters:
+            refuse(Refusal.INVALID, f"{parameter}: is not a parameter here.", parameter)
+        if len(values) > 1:
+            refuse(Refusal.INVALID, f"{parameter}: is given more than once.", parameter)
+        if parameter != "timeout":
+            head.parameters = head.parameters | {parameter: values[0]}
+
+
+def read_key(value: bytes) -> str:
+    key = value.decode("latin-1")
+    if not 0 < len(key) <= KEY_LENGTH_MAX or not (key.isascii() and key.isprintable()):
+        refuse(
+            Refusal.INVALID,
+            f"Idempotency-Key: must be 1 to {KEY_LENGTH_MAX} printable ASCII characters.",
+            "Idempotency-Key",
+        )
+    return key
+
+
+def read_timeout(text: str, field: str) -> float:
+    seconds = duration.seconds(text)
+    if seconds is None or not 0 < seconds <= TIMEOUT_SECONDS_MAX:
+        refuse(
+            Refusal.INVALID,
+            f"{field}: must be a duration as 250ms or 1m30s, above 0 and at most {TIMEOUT_SECONDS_MAX:.0f}s.",
+            field,
+        )
+    return seconds
+
+
+def read_version(text: str) -> int | None:
+    """The version in an entity tag; None for `*`, which any version matches."""
+    if text.strip() == "*":
+        return None
+    if not (found := ETAG.fullmatch(text.strip())):
+        refuse(Refusal.INVALID, 'If-Match: must be one version as "2" (the ETag of the payment), or *.', "If-Match")
+    return int(found[1])
+
+
+async def read_json(request: Request[Any, Any, Any], decode: Callable[[bytes], T]) -> T:
+    """The body of a request that has a deadline already (see `deadlines`).
+
+    Raises:
+        RefusedError: it cannot be read, or is not valid.
+    """
+    scope: Any = request.scope
+    head = Head(scope["caller"], scope["keyring"], scope["deadline"])
+    return problems.read(decode, await read_body(head, request.receive))
+
+
+async def read_body(head: Head, receive: Receive, bytes_max: int = BODY_BYTES_MAX) -> bytes:
+    """The whole body, which is mostly one message.
+
+    Raises:
+        RefusedError: it is larger than that, or the client left, or it came too late: past the deadline, or when the
+            caller's key was revoked.
+    """
+    body: bytes = b""
+    while True:
+        message: Any = await receive()
+        if message["type"] == "http.disconnect":
+            refuse(Refusal.MALFORMED, "The connection ended before the body did.")
+        body = body + message["body"] if body else message["body"]
+        if len(body) > bytes_max:
+            raise RefusedError(too_large(bytes_max))
+        if not message["more_body"]:
+            break
+    if now() >= head.deadline:
+        raise RefusedError(TIMEOUT)
+    if head.keyring is not None and head.keyring.with_id(head.caller.id) is None:
+        raise RefusedError(UNKNOWN_KEY)
+    return body

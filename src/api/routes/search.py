@@ -1,0 +1,239 @@
+"""Searching the transactions (`GET /transactions`): newest first, in pages that read a bounded number of rows."""
+
+import binascii
+from base64 import b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, get
+from litestar.di import NamedDependency
+from litestar.params import QueryParameter
+
+from api.http.access import Needs
+from api.http.problems import refuse
+from api.http.refusals import Refusal
+from api.posting.commits import transaction_of
+from polka.rules.keys import Caller, Scope
+from polka.rules.money import AMOUNT_MAX
+from polka.rules.transactions import BANK_NAME, Transaction
+from polka.store.database import Pool
+
+ROWS_READ_MAX = 10_000
+"""The most transactions that one page looks at. A transfer inside one bank is read once from each of its sides."""
+LIMIT_MAX = 500
+
+PAYMENT_SECONDS_MAX = 300
+"""How much later than its arrival, which its id tells, a payment may be committed: the longest timeout."""
+CLOCK_SKEW_SECONDS_MAX = 300
+"""How far apart the clocks of an api, which makes the ids, and of the database may be."""
+
+SESSION = {
+    # Each statement has one plan without a sort: it walks the index of its order, newest first, and stops early.
+    # Whatever the statistics say, a plan that reads all that matches and sorts it must not be taken.
+    "enable_sort": "off",
+    "max_parallel_workers_per_gather": "0",  # workers would read ahead
+    "plan_cache_mode": "force_generic_plan",  # making the one plan anew takes longer than a page
+}
+"""What the sessions that search are set to."""
+
+FIRST, LAST = UUID(int=0), UUID(int=2**128 - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """The parameters of `GET /transactions`. Each one that is given narrows what is found."""
+
+    bank: Annotated[str | None, QueryParameter(description="The sender's or the receiver's.", pattern=BANK_NAME)] = None
+    account: Annotated[
+        str | None,
+        QueryParameter(
+            description="The sender's or the receiver's; with `bank`, its account at that bank.",
+            pattern=r"^[A-Za-z0-9]{1,34}\Z",
+        ),
+    ] = None
+    currency: Annotated[str | None, QueryParameter(description="What the sender pays.", pattern=r"^[A-Z]{3}\Z")] = None
+    amount_min: Annotated[int, QueryParameter(description="Minor units.", ge=1, le=AMOUNT_MAX)] = 1
+    amount_max: Annotated[int, QueryParameter(description="Minor units.", ge=1, le=AMOUNT_MAX)] = AMOUNT_MAX
+    from_: Annotated[str | None, QueryParameter(name="from", description="Created at this RFC 3339 time or later.")] = (
+        None
+    )
+    to: Annotated[str | None, QueryParameter(description="Created before this RFC 3339 time.")] = None
+    status: Annotated[Literal["accepted", "deleted"] | None, QueryParameter(description="As it is by now.")] = None
+    reference: Annotated[
+        str | None, QueryParameter(description="The whole reference.", pattern=r"^[^\x00-\x1f\x7f]{1,140}\Z")
+    ] = None
+    limit: Annotated[int, QueryParameter(description="The most to answer.", ge=1, le=LIMIT_MAX)] = 50
+    cursor: Annotated[str | None, QueryParameter(description="The `next` of the page before.")] = None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some of what was found, newest first; `next` is the `cursor` of the page behind it, if there may be more."""
+
+    transactions: list[Transaction]
+    next: str | None
+
+
+@get("/transactions", guards=[Needs(Scope.TRANSACTIONS_READ)])
+async def list_transactions(
+    request: Request[Any, Any, Any],
+    caller: NamedDependency[Caller],
+    search: NamedDependency[Search],
+    search_pool: NamedDependency[Pool],
+) -> Response[Page]:
+    """Find transactions, the newest first; a bank's key finds those that the bank took part in.
+
+    A page looks at 10,000 transactions at most. If few of them match, it is short, or even empty: as long as there
+    is a `next`, going on may find more. What is committed meanwhile neither hides nor doubles what was there.
+    """
+    page = await find(search_pool, search, caller.bank)
+    if page.next is None:
+        return Response(page)
+    query = request.query_params.multi_items()
+    following = urlencode([*((name, value) for name, value in query if name != "cursor"), ("cursor", page.next)])
+    return Response(page, headers={"Link": f'<{request.url.path}?{following}>; rel="next"'})
+
+
+async def find(pool: Pool, search: Search, visible_to: str | None = None) -> Page:
+    """A page of what is searched for; of it, where `visible_to` names a bank, only what that bank took part in."""
+    created_from = read_time(search.from_, "from")
+    created_to = read_time(search.to, "to")
+    before = read_cursor(search.cursor)
+    since = FIRST
+    if created_from:
+        since = first_id(created_from, -PAYMENT_SECONDS_MAX - CLOCK_SKEW_SECONDS_MAX)
+    if created_to:
+        before = min(before, first_id(created_to, CLOCK_SKEW_SECONDS_MAX))
+    rows = await pool.fetch(
+        statement_for(search, visible_to),
+        before,
+        since,
+        search.limit,
+        search.bank,
+        search.account,
+        search.reference,
+        visible_to,
+        search.currency,
+        search.amount_min,
+        search.amount_max,
+        created_from,
+        created_to,
+        search.status,
+    )
+    found = [row for row in rows if row["matches"]]
+    last = None
+    if len(found) > search.limit:
+        found.pop()
+        last = found[-1]
+    elif rows and rows[-1]["place"] == ROWS_READ_MAX:
+        last = rows[-1]
+    return Page([transaction_of(row) for row in found], cursor_of(last["id"]) if last else None)
+
+
+def read_time(text: str | None, field: str) -> datetime | None:
+    try:
+        return None if text is None else msgspec.convert(text, Time).astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError):
+        refuse(Refusal.INVALID, f"{field}: must be an RFC 3339 time, as 2026-01-31T12:00:00Z.", field)
+
+
+Time = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+def first_id(time: datetime, later_seconds: int) -> UUID:
+    """The first UUIDv7 that can be made so many seconds after that time."""
+    milliseconds = (time - EPOCH) // timedelta(milliseconds=1) + later_seconds * 1000
+    return UUID(int=max(0, milliseconds) << 80)
+
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def cursor_of(last: UUID) -> str:
+    return urlsafe_b64encode(last.bytes).rstrip(b"=").decode()
+
+
+def read_cursor(text: str | None) -> UUID:
+    """The id before which to go on."""
+    if text is None:
+        return LAST
+    try:
+        return UUID(bytes=b64decode(f"{text}==", b"-_", validate=True))
+    except (binascii.Error, ValueError):
+        refuse(Refusal.INVALID, "cursor: must be the `next` of another page.", "cursor")
+
+
+def statement_for(search: Search, visible_to: str | None) -> str:
+    """The statement that walks what is most likely the shortest way to what is searched for.
+
+    For a bank it walks that bank's own payments, whatever is searched for.
+    """
+    if visible_to is not None:
+        return BY_VISIBLE  # neither `next` nor the time that it takes depends on other banks' payments
+    if search.reference is not None:
+        return BY_REFERENCE
+    if search.account is not None:
+        return BY_ACCOUNT
+    if search.bank is not None:
+        return BY_BANK
+    return ALL
+
+
+# All statements have the same parameters and filters; they differ in the index that they walk.
+
+FILTERS = """
+    ($4::text IS NULL OR $4 IN (sender_bank, receiver_bank))
+AND ($5::text IS NULL OR $5 = sender_account AND coalesce($4 = sender_bank, true)
+                      OR $5 = receiver_account AND coalesce($4 = receiver_bank, true))
+AND ($6::text IS NULL OR $6 = reference)
+AND ($7::text IS NULL OR $7 IN (sender_bank, receiver_bank))
+AND ($8::text IS NULL OR $8 = currency)
+AND amount BETWEEN $9 AND $10
+AND ($11::timestamptz IS NULL OR $11 <= created_at)
+AND ($12::timestamptz IS NULL OR $12 > created_at)
+AND ($13::text IS NULL OR $13 = status)
+"""
+
+
+def walk(parameter: str, *columns: str) -> str:
+    """The transactions that have the parameter in one of the columns, once each, newest first.
+
+    Comparing rows, and ordering by the column, leaves no index but the column's own to walk: with a plain equation
+    the planner may walk all transactions, and drop those of others.
+    """
+    sides = " UNION ALL ".join(
+        f"""(SELECT {column} AS key, * FROM transactions
+             WHERE {column} IS NOT NULL AND ({column}, id) < ({parameter}, $1) AND ({column}, id) >= ({parameter}, $2)
+             ORDER BY {column} DESC, id DESC LIMIT {ROWS_READ_MAX})"""
+        for column in columns
+    )
+    return f"SELECT DISTINCT ON (key, id) * FROM ({sides}) side ORDER BY key DESC, id DESC"
+
+
+def statement(walk: str, order: str = "key DESC, id DESC") -> str:
+    """Walks until one more than `limit` match; then looks up the batch of each, one by one.
+
+    The last that it may look at comes back in any case: the next page goes on behind it.
+    """
+    return f"""
+SELECT page.*, posting.posted_at, posting.window_id FROM (
+    SELECT * FROM (
+        SELECT *, row_number() OVER (ORDER BY {order}) AS place, ({FILTERS}) AS matches
+        FROM ({walk} LIMIT {ROWS_READ_MAX}) walk
+    ) looked_at
+    WHERE matches OR place = {ROWS_READ_MAX} ORDER BY {order} LIMIT $3::int + 1
+) page LEFT JOIN LATERAL (
+    SELECT posted_at, window_id FROM batches WHERE batches.id = page.batch LIMIT 1
+) posting ON true
+ORDER BY {order}
+"""
+
+
+BY_BANK = statement(walk("$4::text", "sender_bank", "receiver_bank"))
+BY_ACCOUNT = statement(walk("$5::text", "sender_account", "receiver_account"))
+BY_REFERENCE = statement(walk("$6::text", "reference"))
+BY_VISIBLE = statement(walk("$7::text", "sender_bank", "receiver_bank"))
+ALL = statement("SELECT * FROM transactions WHERE id < $1 AND id >= $2 ORDER BY id DESC", "id DESC")

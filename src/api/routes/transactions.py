@@ -1,0 +1,135 @@
+"""Reading what was recorded: one transaction, the latest, what became of a request, and all versions of a payment."""
+
+from collections.abc import Sequence
+from typing import Annotated
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from litestar import MediaType, Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, QueryParameter
+
+from api.http.access import Needs
+from api.http.problems import RefusedError, refuse
+from api.http.refusals import Refusal, Refused
+from api.posting.commits import transaction_of
+from api.posting.operations import Key
+from api.posting.posting import Posting
+from api.routes import answers
+from api.routes.payments import Payments
+from api.routes.requests import KEY_LENGTH_MAX
+from polka.rules.keys import Caller, Scope
+from polka.rules.transactions import OldVersion, Transaction
+from polka.store.database import Pool
+
+TRANSACTION = """
+SELECT t.*, b.posted_at, b.window_id FROM transactions t JOIN batches b ON b.id = t.batch
+WHERE t.id = $1 AND ($2::text IS NULL OR $2 IN (t.sender_bank, t.receiver_bank))
+"""
+LATEST = """
+SELECT t.*, b.posted_at, b.window_id FROM transactions t JOIN batches b ON b.id = t.batch ORDER BY t.id DESC LIMIT 1
+"""
+LATEST_OF_BANK = """
+SELECT t.*, b.posted_at, b.window_id FROM (
+    (SELECT * FROM transactions WHERE sender_bank = $1 ORDER BY id DESC LIMIT 1)
+    UNION ALL
+    (SELECT * FROM transactions WHERE receiver_bank = $1 ORDER BY id DESC LIMIT 1)
+) t JOIN batches b ON b.id = t.batch ORDER BY t.id DESC LIMIT 1
+"""
+VERSIONS = """
+SELECT v.*, b.posted_at, b.window_id FROM transaction_versions v JOIN batches b ON b.id = v.batch
+WHERE v.id = $1 AND ($2::text IS NULL OR $2 IN (v.sender_bank, v.receiver_bank)) AND EXISTS (
+    SELECT FROM transactions t WHERE t.id = $1 AND ($2::text IS NULL OR $2 IN (t.sender_bank, t.receiver_bank))
+) ORDER BY version DESC
+"""
+POSTED = "SELECT posted_at, window_id FROM batches WHERE id = $1::uuid"
+
+
+class History(msgspec.Struct, frozen=True):
+    """A payment as it is, and as it was: old versions, newest first."""
+
+    transaction: Transaction
+    old_versions: Sequence[OldVersion]
+
+
+@get("/transaction", guards=[Needs(Scope.TRANSACTIONS_READ)])
+async def find_transaction(
+    caller: NamedDependency[Caller],
+    pool: NamedDependency[Pool],
+    payments: NamedDependency[Payments],
+    idempotency_key: Annotated[str | None, QueryParameter(max_length=KEY_LENGTH_MAX)] = None,
+) -> Response[bytes]:
+    """The latest transaction; with `idempotency_key`, what became of the caller's request that bore it."""
+    if idempotency_key is not None:
+        return await find_answer(payments.posting, pool, (caller.name, idempotency_key), caller)
+    row = await (pool.fetchrow(LATEST_OF_BANK, caller.bank) if caller.bank else pool.fetchrow(LATEST))
+    if row is None:
+        refuse(Refusal.NOT_FOUND, "There is no transaction yet.")
+    return as_json(transaction_of(row))
+
+
+async def find_answer(posting: Posting, pool: Pool, key: Key, caller: Caller) -> Response[bytes]:
+    """The first answer of the key, with what is known by now of the batch's posting."""
+    known = await posting.answer_of(key)
+    if known is None:
+        refuse(Refusal.NOT_FOUND, "No request with this idempotency key was recorded.", "idempotency_key")
+    match known.outcome:
+        case Refused() as refused:
+            raise RefusedError(refused)
+        case Transaction() as transaction:
+            posted_at, window = await pool.fetchrow(POSTED, transaction.batch)
+            return as_json(msgspec.structs.replace(transaction, posted_at=posted_at, window=window))
+        case results:
+            return Response(answers.to_json(answers.bulk_result(results, caller)), media_type=MediaType.JSON)
+
+
+@get("/transaction/{transaction_id:str}", guards=[Needs(Scope.TRANSACTIONS_READ)])
+async def get_transaction(
+    transaction_id: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
+) -> Response[bytes]:
+    """One transaction in its newest version, with its batch, when that was posted, and its clearing window."""
+    if (transaction := await read_transaction(pool, transaction_id, caller)) is None:
+        raise RefusedError(no_transaction(transaction_id))
+    return as_json(transaction)
+
+
+@get("/transaction/{transaction_id:str}/history", guards=[Needs(Scope.TRANSACTIONS_READ)])
+async def get_history(
+    transaction_id: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
+) -> History:
+    """All versions of a payment, who replaced each of them, when and why; a bank sees those that it took part in."""
+    found = read_id(transaction_id)
+    rows = await pool.fetch(VERSIONS, found, caller.bank) if found else []
+    if not rows:
+        raise RefusedError(no_transaction(transaction_id))
+    return History(transaction_of(rows[0]), [old_version_of(row) for row in rows[1:]])
+
+
+async def read_transaction(pool: Pool, transaction_id: str, caller: Caller) -> Transaction | None:
+    """The newest version, if there is such a transaction that the caller may see."""
+    found = read_id(transaction_id)
+    row = await pool.fetchrow(TRANSACTION, found, caller.bank) if found else None
+    return transaction_of(row) if row else None
+
+
+def no_transaction(transaction_id: str) -> Refused:
+    return Refused(Refusal.NOT_FOUND, f"There is no transaction {transaction_id}.")
+
+
+def read_id(transaction_id: str) -> UUID | None:
+    try:
+        return UUID(transaction_id)
+    except ValueError:
+        return None
+
+
+def old_version_of(row: asyncpg.Record) -> OldVersion:
+    return OldVersion(
+        transaction_of(row), str(row["reversal_batch"]), row["replaced_at"], row["replaced_by"], row["reason"]
+    )
+
+
+def as_json(transaction: Transaction) -> Response[bytes]:
+    headers = {"ETag": answers.etag(transaction)}
+    return Response(answers.to_json(transaction), media_type=MediaType.JSON, headers=headers)

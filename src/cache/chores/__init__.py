@@ -1,0 +1,1 @@
+"""Jobs beside the ledger, which never touch it."""

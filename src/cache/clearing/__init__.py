@@ -1,0 +1,1 @@
+"""Clearing windows: closing, settling, netting, and when they are due."""

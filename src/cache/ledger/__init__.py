@@ -1,0 +1,1 @@
+"""The ledger in memory, and how it is written to the database."""

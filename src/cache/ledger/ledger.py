@@ -1,0 +1,257 @@
+"""The ledger in memory: what is posted for each bank as of one flush, and the batches that are pending.
+
+Pure: no clock, no database. What counts is decided by the batch rows in the database, never here.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+from heapq import nlargest
+from uuid import UUID
+
+import msgspec
+
+from polka.rules.liquidity import CapUse, cap_use
+from polka.rules.messages import Overdraft
+from polka.rules.policy import Policy, lowered
+from polka.rules.transactions import POLKA, Entry
+
+YOUNG_MAX = 1_000
+"""Ids passed over in search of old ones: some were made by a clock that is ahead."""
+
+Falls = Mapping[tuple[str, str], int]
+"""By bank and currency, below zero: by how much balances that have a cap are lowered."""
+
+Sums = dict[str, dict[str, int]]
+"""Minor units by bank and currency."""
+
+
+class Posted(msgspec.Struct, frozen=True):
+    """A batch that a flush has posted, with the entries that its row says."""
+
+    id: UUID
+    entries: Sequence[Entry]
+
+
+class Hold(Enum):
+    """What became of a batch that the cache was told of."""
+
+    PENDING = "pending"
+    KNOWN = "known"
+    LATE = "late"
+
+
+class Ledger:
+    """Positions as of flush `flush`: posted, and pending on top of it. Reserves under the caps of one policy."""
+
+    def __init__(self, posted: Sums, flush: int, done: Mapping[UUID, int]) -> None:
+        self.flush = flush
+        self.policy = Policy(-1)
+        self.pending: dict[UUID, Sequence[Entry]] = {}
+        self._aside: set[UUID] = set()  # those of them whose rows cannot be posted
+        self._posted = posted
+        self._pending_sums: Sums = {}
+        self._falls: dict[UUID, Falls] = {}  # of each batch that is pending and lowers what has a cap
+        self._pending_out: dict[tuple[str, str], int] = {}  # their sums
+        self._reserved: dict[UUID, dict[int, Overdraft]] = {}  # what was refused of each batch that is pending
+        self._done = dict(done)
+
+    def hold(self, batch: UUID, entries: Sequence[Entry], replaces: Iterable[UUID], oldest_milliseconds: int) -> Hold:
+        """Take a batch as pending, in place of those that it replaces.
+
+        A batch made before `oldest_milliseconds` (of the Unix epoch) comes too late: it may have been posted
+        so long ago that its id is forgotten.
+        """
+        for failed in replaces:
+            self.drop(failed)
+        if batch in self._done or batch in self.pending:
+            return Hold.KNOWN
+        if made_at_milliseconds(batch) < oldest_milliseconds:
+            return Hold.LATE
+        self.keep(batch, entries)
+        return Hold.PENDING
+
+    def reserve(
+        self, batch: UUID, units: Sequence[Sequence[Entry]], replaces: Iterable[UUID], oldest_milliseconds: int
+    ) -> dict[int, Overdraft] | None:
+        """Take the batch as pending with all its units but those that would exceed a cap, which are returned.
+
+        A cap is what the posted balance may be below zero, less all that is pending out of it: a batch that is
+        pending may commit or not, so what it brings in does not count. The same batch again gives the same answer.
+        None where its id may be one that is forgotten, or has been void or posted.
+        """
+        for failed in replaces:
+            self.drop(failed)
+        if batch in self._reserved:
+            return self._reserved[batch]
+        if batch in self._done or batch in self.pending or made_at_milliseconds(batch) < oldest_milliseconds:
+            return None
+        refused: dict[int, Overdraft] = {}
+        accepted: list[Entry] = []
+        out = dict(self._pending_out) if len(units) > 1 else self._pending_out
+        for number, entries in enumerate(units):
+            falls = lowered(entries, self.policy.caps)
+            if over := self._overdraft(falls, out):
+                refused[number] = over
+                continue
+            accepted += entries
+            if len(units) > 1:
+                for key, fall in falls.items():
+                    out[key] = out.get(key, 0) + fall
+        if accepted:
+            self.keep(batch, accepted)
+            self._reserved[batch] = refused
+        return refused
+
+    def _overdraft(self, falls: Falls, out: Mapping[tuple[str, str], int]) -> Overdraft | None:
+        """The first cap that would be exceeded if these balances fell so, with that much pending out of them."""
+        for (bank, currency), fall in falls.items():
+            cap = self.policy.caps[bank][currency]
+            posted, pending = self._posted.get(bank, {}).get(currency, 0), out.get((bank, currency), 0)
+            if posted + pending + fall < -cap:
+                return Overdraft(bank, currency, cap, posted, pending)
+        return None
+
+    def is_reserved(self, batch: UUID) -> bool:
+        return batch in self._reserved
+
+    def follow(self, policy: Policy) -> None:
+        """Decide under this policy. All that was decided under an older one has ended, and is posted."""
+        self.policy = policy
+        self._falls, self._pending_out = {}, {}
+        for batch, entries in self.pending.items():
+            self._count(batch, lowered(entries, policy.caps))
+
+    def _count(self, batch: UUID, falls: Falls) -> None:
+        if not falls:
+            return
+        self._falls[batch] = falls
+        for key, fall in falls.items():
+            self._pending_out[key] = self._pending_out.get(key, 0) + fall
+
+    def keep(self, batch: UUID, entries: Sequence[Entry]) -> None:
+        """Have the batch pending with these entries, whatever was known of it."""
+        self.drop(batch)
+        self.pending[batch] = entries
+        add(self._pending_sums, entries)
+        self._count(batch, lowered(entries, self.policy.caps))
+
+    def keep_aside(self, batch: UUID, entries: Sequence[Entry]) -> None:
+        """Have the batch pending, for good, as one whose row cannot be posted."""
+        self.keep(batch, entries)
+        self._aside.add(batch)
+
+    def oldest_milliseconds(self) -> int | None:
+        """When the oldest batch was made that is pending and not set aside (of the Unix epoch); None without one."""
+        return min((made_at_milliseconds(batch) for batch in self.pending if batch not in self._aside), default=None)
+
+    def drop(self, batch: UUID) -> None:
+        """Forget a pending batch, which cannot commit any more or is posted."""
+        add(self._pending_sums, self.pending.pop(batch, ()), sign=-1)
+        for key, fall in self._falls.pop(batch, {}).items():
+            self._pending_out[key] -= fall
+        self._reserved.pop(batch, None)
+        self._aside.discard(batch)
+
+    def finish(self, batch: UUID, flush: int) -> None:
+        """Drop a batch that is void, or posted by a flush that `posted` includes, and remember its id."""
+        self.drop(batch)
+        self._done[batch] = flush
+
+    def absorb(self, flush: int, batches: Iterable[Posted]) -> None:
+        """Move what a flush has posted from pending to posted."""
+        for batch in batches:
+            self.finish(batch.id, flush)
+            add(self._posted, batch.entries)
+        self.flush = flush
+
+    def forget(self, oldest_milliseconds: int) -> None:
+        """Forget ids so old that a late POST of theirs would not be held anyway."""
+        old, young = [], 0
+        for batch in self._done:  # in about the order in which they were made
+            if made_at_milliseconds(batch) < oldest_milliseconds:
+                old.append(batch)
+            elif (young := young + 1) > YOUNG_MAX:
+                break
+        for batch in old:
+            del self._done[batch]
+
+    def bank(self, name: str) -> dict[str, tuple[int, int]]:
+        """What the bank has posted and pending, by currency."""
+        posted, pending = self._posted.get(name, {}), self._pending_sums.get(name, {})
+        return {
+            currency: (posted.get(currency, 0), pending.get(currency, 0))
+            for currency in sorted(posted.keys() | pending.keys())
+        }
+
+    def posted(self, after: str, last: str | None) -> dict[tuple[str, str], int]:
+        """By bank and currency, of the banks whose names come after the one, up to the other."""
+        return {
+            (bank, currency): amount
+            for bank, amounts in self._posted.items()
+            if after < bank and (last is None or bank <= last)
+            for currency, amount in amounts.items()
+        }
+
+    def held(self, currency: str) -> list[tuple[str, int, int]]:
+        """What each bank, but not Polka itself, has posted and pending in one currency."""
+        return [
+            (bank, sums.get(currency, 0), self._pending_sums.get(bank, {}).get(currency, 0))
+            for bank, sums in self._posted.items()
+            if bank != POLKA and currency in sums
+        ] + [
+            (bank, 0, sums[currency])
+            for bank, sums in self._pending_sums.items()
+            if bank != POLKA and currency in sums and currency not in self._posted.get(bank, ())
+        ]
+
+    def balances(self) -> dict[str, list[int]]:
+        """What each bank, but not Polka itself, has posted, by currency."""
+        held: dict[str, list[int]] = {}
+        for bank, sums in self._posted.items():
+            if bank != POLKA:
+                for currency, balance in sums.items():
+                    held.setdefault(currency, []).append(balance)
+        return held
+
+    def largest(self, most: int) -> list[tuple[str, str, int]]:
+        """The largest balances of banks by absolute value, as bank, currency and what is posted."""
+        balances = (
+            (bank, currency, balance)
+            for bank, sums in self._posted.items()
+            if bank != POLKA
+            for currency, balance in sums.items()
+        )
+        return nlargest(most, balances, key=lambda held: abs(held[2]))
+
+    def uses_of_caps(self) -> dict[str, list[CapUse]]:
+        """What each bank that has a cap uses of it, by currency: what it owes with all that is pending out."""
+        uses: dict[str, list[CapUse]] = {}
+        for bank, caps in self.policy.caps.items():
+            held = self._posted.get(bank, {})
+            for currency, cap in caps.items():
+                balance = held.get(currency, 0) + self._pending_out.get((bank, currency), 0)
+                uses.setdefault(currency, []).append(cap_use(bank, cap, balance))
+        return uses
+
+    def accounts_pending(self, bank: str) -> dict[str, dict[str, int]]:
+        """What is pending on the bank's accounts, by account and currency."""
+        sums: Sums = {}
+        for entries in self.pending.values():
+            add(
+                sums,
+                [(account, "", currency, amount) for owner, account, currency, amount in entries if owner == bank],
+            )
+        return sums
+
+
+def add(sums: Sums, entries: Iterable[Entry], sign: int = 1) -> None:
+    for bank, _, currency, amount in entries:
+        held = sums.get(bank)
+        if held is None:
+            held = sums[bank] = {}
+        held[currency] = held.get(currency, 0) + sign * amount
+
+
+def made_at_milliseconds(batch: UUID) -> int:
+    """The time in a version 7 id (RFC 9562), in milliseconds of the Unix epoch."""
+    return batch.int >> 80

@@ -1,0 +1,1 @@
+"""What the apis ask the cache."""

@@ -1,0 +1,128 @@
+"""`POST /balance` and `GET /balance…`: what apis tell the cache, and what they ask it."""
+
+import asyncio
+from typing import Annotated
+
+from litestar import MediaType, Response, get, post
+from litestar.di import NamedDependency
+from litestar.exceptions import ServiceUnavailableException
+from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
+
+from cache.keeper import Keeper, NotServingError, Service, as_of
+from cache.ledger.flush import OutdatedError
+from polka.rules import duration
+from polka.rules.messages import Asked, Held, PolicyToFollow, Reserved, Told
+from polka.store import database, positions
+from polka.store.database import Pool
+from polka.store.positions import PAGE_MAX, Account, Accounts, Bank, Banks, Position, with_pending
+
+After = Annotated[str, QueryParameter()]
+Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_MAX)]
+RETRY_SECONDS = 0.01
+ANSWER_SECONDS = 5.0
+"""What an answer may take at most, whatever the caller says."""
+
+BANK_NAMES = "SELECT name FROM banks WHERE name > $1 ORDER BY name LIMIT $2"
+
+
+@post("/balance", status_code=200)
+async def hold_batches(data: JSONBody[list[Told]], keeper: NamedDependency[Keeper]) -> Held:
+    """Have the batches pending until they are posted, or are known never to be committed."""
+    service = serving(keeper)
+    return Held(service.epoch, sum(keeper.hold(service, told) for told in data))
+
+
+@post("/balance/reservation", status_code=200)
+async def reserve(data: JSONBody[Asked], keeper: NamedDependency[Keeper]) -> Response[bytes]:
+    """Have room under caps reserved for a batch, until it is posted or known never to be committed."""
+    try:
+        service = await keeper.follow(data.policy)
+    except (NotServingError, OutdatedError, *database.ERRORS):
+        raise ServiceUnavailableException("The cache is starting.") from None
+    return as_json(keeper.reserve(service, data))
+
+
+@post("/policy", status_code=200)
+async def follow_policy(data: JSONBody[PolicyToFollow], keeper: NamedDependency[Keeper]) -> PolicyToFollow:
+    """Have the cache decide under this version of the policy, or a later one; its answer says which."""
+    try:
+        service = await keeper.follow(data.policy)
+    except (NotServingError, OutdatedError, *database.ERRORS):
+        raise ServiceUnavailableException("The cache is starting.") from None
+    return PolicyToFollow(service.ledger.policy.version)
+
+
+@get("/balance")
+async def list_banks(
+    keeper: NamedDependency[Keeper], pool: NamedDependency[Pool], after: After = "", limit: Limit = 100
+) -> Response[bytes]:
+    """A page of banks, from memory but for their names."""
+    names = [row["name"] for row in await pool.fetch(BANK_NAMES, after, limit)]
+    service = serving(keeper)
+    page = [bank_of(service, name) for name in names]
+    return as_json(Banks(page, names[-1] if len(names) == limit else None))
+
+
+@get("/balance/{bank:str}")
+async def get_bank(bank: FromPath[str], keeper: NamedDependency[Keeper]) -> Response[bytes]:
+    """One bank, from memory."""
+    return as_json(bank_of(serving(keeper), bank))
+
+
+@get("/balance/{bank:str}/accounts")
+async def list_accounts(
+    bank: FromPath[str],
+    keeper: NamedDependency[Keeper],
+    pool: NamedDependency[Pool],
+    account: Annotated[str | None, QueryParameter()] = None,
+    after: After = "",
+    limit: Limit = 100,
+    patience: Annotated[str, HeaderParameter(name="Request-Timeout")] = "",
+) -> Response[bytes]:
+    """A page of accounts: balance and flush from one snapshot of the database, and what memory has on top.
+
+    Given only when memory is at that same flush: otherwise a batch would count twice, or not at all. Past the caller's
+    time there is no answer.
+    """
+    try:
+        async with asyncio.timeout(min(duration.seconds(patience) or ANSWER_SECONDS, ANSWER_SECONDS)):
+            while True:
+                page = await positions.accounts(pool, bank, account, after, limit)
+                while (service := serving(keeper)).ledger.flush < page.as_of.flush:
+                    await asyncio.sleep(RETRY_SECONDS)  # memory has that flush in a moment
+                if page.as_of.flush == service.ledger.flush:
+                    return as_json(with_memory(service, page, account, after))
+    except TimeoutError:
+        raise ServiceUnavailableException("Memory and the database were at no flush together.") from None
+
+
+def serving(keeper: Keeper) -> Service:
+    if keeper.service is None:
+        raise ServiceUnavailableException("The cache is starting.")
+    return keeper.service
+
+
+def bank_of(service: Service, name: str) -> Bank:
+    held = service.ledger.bank(name)
+    return Bank(name, [Position(currency, *sums) for currency, sums in held.items()], as_of(service))
+
+
+def with_memory(service: Service, page: Accounts, account: str | None, after: str) -> Accounts:
+    """The page with what is pending on its accounts, and with accounts that have nothing posted yet."""
+    pending = service.ledger.accounts_pending(page.bank)
+    last = page.next
+    here = {found.account: found.balances for found in page.accounts}
+    opening: dict[str, list[Position]] = {
+        name: []
+        for name in pending
+        if name > after and (last is None or name <= last) and (account is None or name == account)
+    }
+    accounts = [
+        Account(name, with_pending(balances, pending.get(name, {})))
+        for name, balances in sorted((opening | here).items())
+    ]
+    return Accounts(page.bank, accounts, as_of(service), last)
+
+
+def as_json(answer: Bank | Banks | Accounts | Reserved) -> Response[bytes]:
+    return Response(positions.encode(answer), media_type=MediaType.JSON)

@@ -1,0 +1,44 @@
+"""`POST /clearing` and `POST /clearing/{id}/settle`: what an api asks the one writer of windows to do.
+
+200 with the window, 409 where its state does not allow it, 404 where there is none, 503 where nothing was done.
+Anything else leaves it open whether it was done, and asking again is safe.
+"""
+
+from collections.abc import Awaitable
+
+from litestar import Response, post
+from litestar.di import NamedDependency
+from litestar.exceptions import InternalServerException, NotFoundException, ServiceUnavailableException
+from litestar.params import FromPath, JSONBody
+
+from cache.keeper import Keeper, NotServingError
+from cache.ledger.flush import OutdatedError
+from polka.rules.windows import Conflict, Window, WindowToClose
+from polka.store import database
+
+
+@post("/clearing", status_code=200)
+async def close_window(data: JSONBody[WindowToClose], keeper: NamedDependency[Keeper]) -> Response[Window | Conflict]:
+    """Close the window with all that is committed by now, and open the next."""
+    return await done(keeper.close(data.window))
+
+
+@post("/clearing/{window:int}/settle", status_code=200)
+async def settle_window(window: FromPath[int], keeper: NamedDependency[Keeper]) -> Response[Window | Conflict]:
+    """Bring the nets of a closed window to zero."""
+    return await done(keeper.settle(window))
+
+
+async def done(order: Awaitable[Window | Conflict | None]) -> Response[Window | Conflict]:
+    """The answer that says how it went, and whether anything was done."""
+    try:
+        outcome = await order
+    except (NotServingError, OutdatedError):
+        raise ServiceUnavailableException("Nothing was done: the cache is starting.") from None
+    except database.ERRORS as error:
+        if database.failed_for_sure(error):
+            raise ServiceUnavailableException(f"Nothing was done: {error}") from None
+        raise InternalServerException("Whether it was done is unknown.") from None
+    if outcome is None:
+        raise NotFoundException("There is no such window.")
+    return Response(outcome, status_code=409 if isinstance(outcome, Conflict) else 200)

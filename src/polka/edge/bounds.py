@@ -1,0 +1,86 @@
+"""How much one client may take before its request is understood: time, bytes, and connections."""
+
+import resource
+from enum import Enum
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from polka.service.counting import Count as Number
+from polka.service.counting import Counts
+from polka.service.settings import Count, Seconds
+
+HEAD_BYTES_MAX = 64 * 1024
+URL_BYTES_MAX = 16 * 1024
+HEADERS_MAX = 100
+FRAMING_BYTES_MAX = 64 * 1024
+"""What the sizes and extensions of chunks, and trailers, may add to a body."""
+PIPELINE_MAX = 16
+"""Requests of a connection that wait for the answer to an earlier one. No more are read meanwhile."""
+BODY_BYTES_MAX = 64 * 1024
+BODY_BYTES_MAX_BY_PATH = {
+    "/transactions": 1024 * 1024,  # of the api
+    **dict.fromkeys(("/balance", "/balance/reservation"), 10_000_000),  # of the cache: batches of a whole api
+}
+TIMEOUT_SECONDS_MAX = 300.0
+"""The longest that a request may ask for, as `?timeout=5m`."""
+DESCRIPTORS_KEPT = 256
+"""Files, connections to Postgres and probes, for which there must be room beside clients."""
+
+
+class Bounds(Struct, frozen=True):
+    head_timeout_seconds: Annotated[
+        Seconds, Meta(description="How long the first line and the headers of a request may take to arrive.")
+    ] = 10.0
+    body_timeout_seconds: Annotated[
+        Seconds,
+        Meta(description="How long a body may take to arrive, unless the request names a timeout of its own."),
+    ] = 10.0
+    connections_max: Annotated[
+        Count, Meta(description="Connections of clients to one process. Fewer if the system allows fewer open files.")
+    ] = 10_000
+    connections_per_address_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10**9,
+            description="Connections from one address to one process. All clients of a load balancer may share its "
+            "address. No bound if 0.",
+        ),
+    ] = 5_000
+
+
+class Reason(Enum):
+    """Why a request was refused before the app saw it, or a connection cut off."""
+
+    HEAD_TIMEOUT = "head_timeout"
+    BODY_TIMEOUT = "body_timeout"
+    UNREAD = "unread"
+    """The client did not read its answer."""
+    HEADERS_TOO_LARGE = "headers_too_large"
+    URL_TOO_LONG = "url_too_long"
+    BODY_TOO_LARGE = "body_too_large"
+    HOST = "host"
+    """There was no Host header, or more than one."""
+    MALFORMED = "malformed"
+    CONNECTIONS = "connections"
+    """All connections of the process were in use."""
+    ADDRESS = "address"
+    """All connections that one address may have were in use."""
+    EVICTED = "evicted"
+    """A connection that had not sent a request yet, or sent no more, made room for a new one."""
+
+
+REFUSED = Counts("polka_connections_refused", "Connections and requests that were cut off, by reason.", ["reason"])
+REFUSED_BY_REASON: dict[Reason, Number] = {reason: REFUSED.labels(reason.value) for reason in Reason}
+
+
+def body_bytes_max(path: str) -> int:
+    return BODY_BYTES_MAX_BY_PATH.get(path, BODY_BYTES_MAX)
+
+
+def raise_descriptors_limit() -> int:
+    """Let the process open as many files as its hard limit allows; returns how many connections fit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return max(hard - DESCRIPTORS_KEPT, hard // 2) if hard != resource.RLIM_INFINITY else 10**9

@@ -1,0 +1,508 @@
+"""One client's connection: what it sends is bounded in time and bytes, before the app sees it.
+
+All bytes go to the parser as they came. Deadlines cost a request nothing: once a second all connections are looked at.
+This overrides private parts of uvicorn, whose shape `check_uvicorn` verifies at import.
+"""
+
+import asyncio
+import random
+from enum import Enum
+from typing import Any
+from urllib.parse import parse_qs
+
+import httptools
+import uvicorn
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from polka.edge import bounds
+from polka.edge.bounds import Reason
+from polka.edge.drain import Drain
+from polka.edge.gate import Gate
+from polka.rules import duration, problem
+from polka.rules.problem import Kind
+
+CONNECTION_REQUESTS_MAX = 500
+CONNECTION_SECONDS_MAX = 20.0
+"""Slow clients, too, have found a new process within half a minute."""
+KEEP_ALIVE_SECONDS = 75
+"""How long a connection may be silent: longer than most load balancers, with their minute, would still use it."""
+DRAINING_SECONDS = 5
+"""The same once the process is told to stop."""
+LINGER_SECONDS = 2
+"""How long a client has to read why its connection ends. What it sends meanwhile is dropped."""
+UNREAD_SECONDS = 30
+"""How long a client may not read what it is sent: what it holds up is then cut off."""
+FRAMING = (b"content-length", b"transfer-encoding", b"connection")
+SLICE_BYTES = 4096
+"""The parser gets this much at once, so that few requests of a pipeline are parsed before reading pauses."""
+
+OURS = {
+    "data_received": "_unset_keepalive_if_required parser feed_data httptools HttpParserError logger warning "
+    "send_400_response HttpParserUpgrade _should_upgrade handle_websocket_upgrade _unsupported_upgrade_warning",
+    "on_message_complete": "parser should_upgrade _should_upgrade cycle response_complete more_body message_event set",
+    "on_response_complete": "server_state total_requests transport is_closing _unset_keepalive_if_required flow "
+    "resume_reading pipeline pop _start_asgi_task timeout_keep_alive_task loop call_later timeout_keep_alive "
+    "timeout_keep_alive_handler",
+}
+"""The methods of uvicorn's that are replaced here, and all names that each of them uses."""
+
+
+def check_uvicorn(protocol: type[HttpToolsProtocol] = HttpToolsProtocol) -> None:
+    """See that what is replaced here does what it did when this was written.
+
+    Raises:
+        ImportError: this version of uvicorn is another one, on the inside.
+    """
+    for name, names in OURS.items():
+        if set(getattr(protocol, name).__code__.co_names) != set(names.split()):
+            raise ImportError(f"uvicorn {uvicorn.__version__}: {protocol.__name__}.{name} is not the one known here")
+
+
+check_uvicorn()
+
+
+class Wait(Enum):
+    """What a connection waits for."""
+
+    HEAD = "head"
+    BODY = "body"
+    REQUEST = "request"
+    END = "end"
+
+
+class UnfitError(Exception):
+    """A request that the app never sees."""
+
+    def __init__(self, reason: Reason, kind: Kind, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.kind = kind
+        self.detail = detail
+
+
+class Connection(HttpToolsProtocol):
+    """It ends after some hundred requests or some seconds, and sends each answer at once.
+
+    Clients then connect anew, and load finds new processes. A client that reads nothing is cut off.
+    """
+
+    flow: "Flow"
+
+    def __init__(self, drain: Drain, gate: Gate, **of_uvicorn: Any) -> None:
+        super().__init__(**of_uvicorn)
+        self._drain = drain
+        self._gate = gate
+        self._has_entered = False
+        self._began_at = 0.0
+        self._awaited: tuple[Wait, Any] | None = (Wait.HEAD, None)
+        self._awaited_since = 0.0
+        self._awaited_seconds = gate.bounds.head_timeout_seconds
+        self._in_head: Any = None
+        self._head_bytes = 0
+        self._body_bytes_left = 0
+        self._framing_bytes_left = 0
+        self._behind = b""  # what the parser gets once the pipeline is shorter
+        self._last_words = b""  # sent behind all answers; then the connection ends
+        self._is_over = False
+        self._offers_upgrade = False
+        self._unread: asyncio.TimerHandle | None = None
+
+    @property
+    def is_new(self) -> bool:
+        return self.cycle is None and not self.transport.is_closing()
+
+    @property
+    def is_idle(self) -> bool:
+        awaited = self._awaited
+        return awaited is not None and awaited[0] is Wait.REQUEST and awaited == self._awaits()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.flow = Flow(transport)
+        self._together = WrittenTogether(transport, self.loop)
+        share = random.uniform(0.5, 1)  # noqa: S311  # so that connections opened together do not end together
+        self._requests_left = 0 if self._drain.has_begun else int(CONNECTION_REQUESTS_MAX * share)
+        now = self.loop.time()
+        self._closes_at = now + CONNECTION_SECONDS_MAX * share
+        self._awaited_since = now
+        if reason := self._gate.enter(self, self.client[0] if self.client else None):
+            self._refuse(UnfitError(reason, problem.OVERLOADED, "Too many connections are open. Try again."))
+        else:
+            self._has_entered = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._is_over = True
+        self._behind = b""
+        if self._unread is not None:
+            self._unread.cancel()
+        if self._has_entered:
+            self._gate.leave(self.client[0] if self.client else None)
+
+    def data_received(self, data: bytes) -> None:
+        if self._behind:
+            self._behind += data
+        elif not self._is_over:
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            for place in range(0, len(data), SLICE_BYTES):
+                if len(self.pipeline) >= bounds.PIPELINE_MAX:
+                    self._behind = data[place:]
+                    self.flow.is_full = True
+                    self.flow.pause_reading()
+                    return
+                part = data if len(data) <= SLICE_BYTES else data[place : place + SLICE_BYTES]
+                self._feed(part)
+                self._count_unfinished(len(part))
+        except UnfitError as unfit:
+            self._refuse(unfit)
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as stopped:
+            # The parser stops behind a head that offers an upgrade. Another one goes on, with the same body.
+            self._offers_upgrade = False
+            if rest := data[stopped.args[0] :]:
+                self._feed(rest)
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            if isinstance(cause, UnfitError):
+                raise cause from None
+            raise UnfitError(Reason.MALFORMED, problem.MALFORMED, f"This is not valid HTTP/1.1: {error}.") from None
+
+    def _count_unfinished(self, size: int) -> None:
+        """Bound a head or a body of which a part has not come yet. Its first slice counts as nothing."""
+        cycle = self.cycle
+        if self.scope is not None and (cycle is None or self.scope is not cycle.scope):
+            if self._in_head is not self.scope:
+                self._in_head, self._head_bytes = self.scope, 0
+                return
+            self._head_bytes += size
+            if self._head_bytes > bounds.HEAD_BYTES_MAX:
+                raise url_too_long() if not self.headers else headers_too_large()
+        elif cycle is not None and cycle.more_body:
+            self._framing_bytes_left -= size
+            if self._framing_bytes_left < 0 or self._body_bytes_left < 0:
+                raise too_large(self.scope["path"])
+
+    def on_headers_complete(self) -> None:
+        headers = self.headers
+        fields = dict(headers)
+        if len(headers) > bounds.HEADERS_MAX:
+            raise headers_too_large()
+        if len(fields) < len(headers) and [name for name, _ in headers].count(b"host") > 1:
+            raise UnfitError(Reason.HOST, problem.MALFORMED, "Host: must be given once.")
+        if b"host" not in fields and self.parser.get_http_version() != "1.0":
+            raise UnfitError(Reason.HOST, problem.MALFORMED, "Host: must be given once.")
+        if len(self.url) > bounds.URL_BYTES_MAX:
+            raise url_too_long()
+        length = int(fields.get(b"content-length", b"0"))
+        if b"transfer-encoding" in fields:
+            length = self._check_chunked(fields[b"transfer-encoding"])
+        elif length > bounds.BODY_BYTES_MAX:
+            self._check_length(length)
+        is_offer = self.parser.should_upgrade()
+        if is_offer and self.parser.get_method() == b"CONNECT":
+            raise UnfitError(Reason.MALFORMED, problem.MALFORMED, "CONNECT: Polka is no proxy.")
+        super().on_headers_complete()
+        self.headers = []  # what comes behind the body is no header of the request
+        self.cycle.transport = self._together  # type: ignore[assignment]
+        self._body_bytes_left = length
+        self._framing_bytes_left = bounds.FRAMING_BYTES_MAX
+        self._requests_left -= 1
+        self._began_at = self.loop.time()
+        if self._requests_left <= 0 or self._began_at > self._closes_at:
+            self.cycle.keep_alive = False
+        if self.pipeline:
+            self.flow.is_full = True
+        if is_offer:
+            self._ignore_upgrade()
+
+    def _check_chunked(self, coding: bytes) -> int:
+        """The most bytes that the body may have."""
+        if coding.strip().lower() != b"chunked" or self.parser.get_http_version() == "1.0":
+            raise UnfitError(Reason.MALFORMED, problem.MALFORMED, "Transfer-Encoding: must be chunked, in HTTP/1.1.")
+        return bounds.body_bytes_max(self._path())
+
+    def _check_length(self, length: int) -> None:
+        if length > bounds.body_bytes_max(self._path()):
+            raise too_large(self._path())
+
+    def _path(self) -> str:
+        """The path of a request of which only the head is known."""
+        return self.url.partition(b"?")[0].decode("ascii", "replace")
+
+    def _ignore_upgrade(self) -> None:
+        """Have another parser go on behind this head as if it offered nothing (RFC 9110, 7.8).
+
+        This parser would take all that follows for the other protocol, and would lose the body.
+        """
+        first, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        lines = [b"%b / HTTP/%b" % (first, version)]
+        lines += [b"%b: %b" % (name, value) for name, value in self.scope["headers"] if name in FRAMING]
+        self._offers_upgrade = True
+        behind = Behind(self)
+        self.parser = new_parser(behind)
+        self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
+        behind.is_head_known = False
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes_left -= len(body)
+        self._framing_bytes_left += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._offers_upgrade:
+            self.complete_message()
+
+    def complete_message(self) -> None:
+        self.cycle.more_body = False
+        self.cycle.message_event.set()
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._last_words:
+            self._say_last_words()
+            return
+        if self._behind:
+            behind, self._behind = self._behind, b""
+            self._parse(behind)
+        if not self.pipeline and not self._behind and not self._is_over:
+            self.flow.is_full = False
+            self.flow.resume_reading()
+
+    def abort(self) -> None:
+        self.transport.abort()
+
+    def cut_if_late(self, now: float, stalled_seconds: float) -> None:
+        """End the connection if its client is late with what is awaited, but for the time that this process stalled."""
+        self._awaited_since += stalled_seconds
+        awaited = self._awaits()
+        if awaited != self._awaited:
+            self._awaited = awaited
+            if awaited:
+                self._awaited_since = self._began_at + stalled_seconds if awaited[0] is Wait.BODY else now
+                self._awaited_seconds = self._patience(awaited[0])
+        if awaited and now - self._awaited_since >= self._awaited_seconds:
+            self._cut(awaited[0])
+
+    def _awaits(self) -> tuple[Wait, Any] | None:
+        """What the client has to do next, and behind which request; None while it has to wait itself."""
+        cycle = self.cycle
+        if self.transport.is_closing():
+            return None
+        if self._is_over:
+            return (Wait.END, None) if not self.flow.is_full else None
+        if self.flow.read_paused:
+            return None
+        if self.scope is None or cycle is None or self.scope is not cycle.scope:
+            return Wait.HEAD, cycle
+        if cycle.more_body:
+            return Wait.BODY, cycle
+        return (Wait.REQUEST, cycle) if cycle.response_complete else None
+
+    def _patience(self, wait: Wait) -> float:
+        match wait:
+            case Wait.HEAD:
+                return self._gate.bounds.head_timeout_seconds
+            case Wait.BODY:
+                return own_timeout(self.scope) or self._gate.bounds.body_timeout_seconds
+            case Wait.REQUEST:
+                return DRAINING_SECONDS if self._drain.has_begun else KEEP_ALIVE_SECONDS
+            case Wait.END:
+                return LINGER_SECONDS
+
+    def _cut(self, wait: Wait) -> None:
+        match wait:
+            case Wait.HEAD if self.scope is None:
+                self._gate.refused(Reason.HEAD_TIMEOUT)
+                self.transport.close()
+            case Wait.HEAD:
+                self._refuse(UnfitError(Reason.HEAD_TIMEOUT, problem.SLOW, "The headers did not arrive in time."))
+            case Wait.BODY:
+                self._refuse(UnfitError(Reason.BODY_TIMEOUT, problem.SLOW, "The body did not arrive in time."))
+            case Wait.REQUEST:
+                self.transport.close()
+            case Wait.END:
+                self.transport.abort()
+
+    def _refuse(self, unfit: UnfitError) -> None:
+        """Answer the request that is being read with a problem, behind the answers to earlier ones; then close."""
+        self._gate.refused(unfit.reason)
+        self._is_over = True
+        self._behind = b""
+        self._last_words = self._answer(unfit)
+        self.flow.is_full = True
+        self.flow.pause_reading()
+        cycle = self.cycle
+        if cycle is not None and self.scope is cycle.scope and cycle.more_body:
+            if self.pipeline:  # the app has not begun with it
+                self.pipeline.popleft()
+                return
+            if cycle.response_started:  # it is answered already, or is being answered
+                self.transport.close()
+                return
+            cycle.disconnected = True
+            cycle.message_event.set()
+        elif cycle is not None and not cycle.response_complete:
+            return
+        self._say_last_words()
+
+    def _answer(self, unfit: UnfitError) -> bytes:
+        body = problem.document(unfit.kind, unfit.detail)
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", problem.MEDIA_TYPE.encode()),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
+        if unfit.kind is problem.OVERLOADED:
+            headers.append((b"retry-after", b"1"))
+        return b"".join([STATUS_LINE[unfit.kind.status], *(b"%b: %b\r\n" % one for one in headers), b"\r\n", body])
+
+    def _say_last_words(self) -> None:
+        """Close for writing alone: a client that is still sending could lose the answer otherwise (RFC 9112, 9.6)."""
+        if self.transport.is_closing():
+            return
+        self._together.write(self._last_words)
+        if not self._has_entered or not self.transport.can_write_eof():
+            self._together.close()
+            return
+        self._together.flush()
+        self.transport.write_eof()
+        self.flow.is_full = False
+        self.flow.resume_reading()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(UNREAD_SECONDS, self._cut_unread)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+
+    def _cut_unread(self) -> None:
+        self._gate.refused(Reason.UNREAD)
+        self.transport.abort()
+
+    def end_with_next_answer(self) -> None:
+        """Close behind the answer that is being made, or behind the next one if the client knows nothing of it yet.
+
+        A client that asks no more is waited for as long as busy ones need to ask again, not as long as ever.
+        """
+        self._requests_left = 0
+        if self.cycle is not None and not self.cycle.response_started:
+            self.cycle.keep_alive = False
+        self._awaited = None  # from now on it is waited for less long
+
+    def shutdown(self) -> None:
+        self._together.flush()
+        super().shutdown()
+
+
+class Behind:
+    """What a parser calls that goes on behind a head which another one has read."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.is_head_known = True
+        self.on_body = connection.on_body
+
+    def on_message_begin(self) -> None:
+        if not self.is_head_known:
+            self._connection.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        if not self.is_head_known:
+            self._connection.on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.is_head_known:
+            self._connection.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if not self.is_head_known:
+            self._connection.on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        if self.is_head_known:
+            self._connection.complete_message()
+        else:
+            self._connection.on_message_complete()
+
+
+class Flow(FlowControl):
+    """Reads nothing while the connection has enough to do, whoever waits for the next bytes."""
+
+    is_full = False
+
+    def resume_reading(self) -> None:
+        if not self.is_full:
+            super().resume_reading()
+
+
+class WrittenTogether:
+    """What uvicorn needs of a transport to answer. Head and body, which it writes apart, go out in one system call.
+
+    Nothing waits for more to come: what is written is sent in the event loop's next round.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            self._loop.call_soon(self.flush)
+        self._parts.append(data)
+
+    def flush(self) -> None:
+        if self._parts and not self._transport.is_closing():
+            self._transport.write(b"".join(self._parts))
+        self._parts.clear()
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+
+def new_parser(protocol: object) -> httptools.HttpRequestParser:
+    parser = httptools.HttpRequestParser(protocol)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does: bytes behind the last request
+    return parser
+
+
+def own_timeout(scope: Any) -> float | None:
+    """The timeout that a request names, as `?timeout=250ms` or in `Request-Timeout`."""
+    texts = parse_qs(scope["query_string"].decode("latin-1")).get("timeout", [])
+    texts += [value.decode("latin-1") for name, value in scope["headers"] if name == b"request-timeout"]
+    seconds = duration.seconds(texts[0]) if texts else None
+    return min(seconds, bounds.TIMEOUT_SECONDS_MAX) if seconds else None
+
+
+def too_large(path: str) -> UnfitError:
+    detail = f"The body of this request has at most {bounds.body_bytes_max(path)} bytes."
+    return UnfitError(Reason.BODY_TOO_LARGE, problem.TOO_LARGE, detail)
+
+
+def url_too_long() -> UnfitError:
+    detail = f"A URL has at most {bounds.URL_BYTES_MAX} bytes."
+    return UnfitError(Reason.URL_TOO_LONG, problem.URL_TOO_LONG, detail)
+
+
+def headers_too_large() -> UnfitError:
+    detail = f"A request has at most {bounds.HEADERS_MAX} headers, and {bounds.HEAD_BYTES_MAX} bytes before its body."
+    return UnfitError(Reason.HEADERS_TOO_LARGE, problem.HEADERS_TOO_LARGE, detail)

@@ -1,0 +1,117 @@
+"""The gate of a server: how many connections it has and from where, and what was refused.
+
+When all connections are in use, the oldest one that has not sent a request yet makes room for a new one; if there is
+none, one that sends no more requests does.
+"""
+
+import ipaddress
+import logging
+from collections import Counter, deque
+from collections.abc import Collection
+from typing import Protocol
+
+from polka.edge.bounds import REFUSED_BY_REASON, Bounds, Reason
+
+log = logging.getLogger(__name__)
+
+REPORT_SECONDS = 10.0
+
+
+class Guest(Protocol):
+    """A connection, as the gate sees it."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it is open and has not sent a whole head yet."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has its answers, and asked nothing since the sweep before."""
+
+    def abort(self) -> None: ...
+
+    def cut_if_late(self, now: float, stalled_seconds: float) -> None: ...
+
+
+class Gate:
+    """Counts connections in all and by address, and what is refused. All work is constant for each connection."""
+
+    def __init__(self, bounds: Bounds, descriptors: int = 10**9) -> None:
+        self.bounds = bounds
+        self._connections_max = min(bounds.connections_max, descriptors)
+        self._count = 0
+        self._by_address: Counter[str] = Counter()
+        self._newcomers: deque[Guest] = deque()
+        self._idle: list[Guest] = []
+        self._unreported: Counter[str] = Counter()
+        self._reports_at = 0.0
+
+    def enter(self, guest: Guest, host: str | None) -> Reason | None:
+        """Count a connection, or say why there is no room for it."""
+        address = neighbourhood(host)
+        address_max = self.bounds.connections_per_address_max
+        if address and address_max and self._by_address[address] >= address_max:
+            return Reason.ADDRESS
+        if self._count >= self._connections_max and not self._evict():
+            return Reason.CONNECTIONS
+        self._count += 1
+        if address:
+            self._by_address[address] += 1
+        self._newcomers.append(guest)
+        return None
+
+    def leave(self, host: str | None) -> None:
+        """A connection that was counted has ended."""
+        self._count -= 1
+        if address := neighbourhood(host):
+            self._by_address[address] -= 1
+            if not self._by_address[address]:
+                del self._by_address[address]
+
+    def refused(self, reason: Reason) -> None:
+        REFUSED_BY_REASON[reason].inc()
+        self._unreported[reason.value] += 1
+
+    def sweep(self, guests: Collection[Guest], now: float, stalled_seconds: float = 0.0) -> None:
+        """Cut off whoever is late, once a second. Time in which this process did not run makes nobody late."""
+        for guest in guests:
+            guest.cut_if_late(now, stalled_seconds)
+        while self._newcomers and not self._newcomers[0].is_new:
+            self._newcomers.popleft()
+        is_half_full = 2 * self._count >= self._connections_max
+        self._idle = [guest for guest in guests if guest.is_idle] if is_half_full else []
+        if self._unreported and now >= self._reports_at:
+            self._reports_at = now + REPORT_SECONDS
+            counts = ", ".join(f"{count} {reason}" for reason, count in self._unreported.most_common())
+            log.warning("connections or requests were cut off: %s", counts)
+            self._unreported.clear()
+
+    def _evict(self) -> bool:
+        while self._newcomers:
+            oldest = self._newcomers.popleft()
+            if oldest.is_new:
+                self._end(oldest)
+                return True
+        while self._idle:
+            guest = self._idle.pop()
+            if guest.is_idle:
+                self._end(guest)
+                return True
+        return False
+
+    def _end(self, guest: Guest) -> None:
+        self.refused(Reason.EVICTED)
+        guest.abort()
+
+
+def neighbourhood(host: str | None) -> str | None:
+    """What counts as one address: of IPv6 a network of 64 bits, because one client can have all of its addresses."""
+    if host is None or ":" not in host:
+        return host
+    try:
+        address = ipaddress.IPv6Address(host)
+    except ValueError:
+        return host
+    if address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((address, 64), strict=False))

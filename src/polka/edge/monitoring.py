@@ -1,0 +1,84 @@
+"""A service's second port, for those who run it: its metrics, that it lives, and whether it can serve.
+
+Clients do not reach this port, because its answers need no key and rendering metrics takes time from payments.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from litestar import Litestar, Request, Response, get
+from litestar.di import NamedDependency, Provide
+from prometheus_client import CONTENT_TYPE_LATEST, disable_created_metrics, generate_latest
+
+from polka.edge.methods import Methods
+from polka.service.logs import log_failed_request
+
+log = logging.getLogger(__name__)
+
+PATHS = ["/metrics", "/health/live", "/health/ready"]
+ELSEWHERE = "Metrics and health have a port of their own: POLKA_METRICS_PORT, or else the port after this one."
+"""What a client reads that asks for one of the paths on the port of clients."""
+PAGE_SECONDS = 1.0
+
+Obstacle = Callable[[], str | None]
+"""Says why a service cannot serve at the moment; None if it can."""
+
+# When each series began is twice as many series, which nobody asks for.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class Page:
+    """The page of metrics. It is rendered at most once a second, for all who ask."""
+
+    def __init__(self) -> None:
+        self._content = b""
+        self._outdated_at = -math.inf
+
+    def content(self) -> bytes:
+        if time.monotonic() >= self._outdated_at:
+            self._content = generate_latest()
+            self._outdated_at = time.monotonic() + PAGE_SECONDS
+        return self._content
+
+
+@get("/metrics", sync_to_thread=False)
+def metrics(page: NamedDependency[Page]) -> Response[bytes]:
+    return Response(page.content(), media_type=CONTENT_TYPE_LATEST)
+
+
+@get("/health/live", sync_to_thread=False)
+def live() -> dict[str, str]:
+    """The process answers. The database has no part in it."""
+    return {"status": "live"}
+
+
+@get("/health/ready", sync_to_thread=False)
+def ready(obstacle: NamedDependency[Obstacle]) -> Response[dict[str, str]]:
+    """The process can serve, as far as it knows: nobody who asks makes it look."""
+    if reason := obstacle():
+        return Response({"status": reason}, status_code=503)
+    return Response({"status": "ready"})
+
+
+def app(obstacle: Obstacle) -> Methods:
+    """The app of the second port."""
+    page = Page()
+    litestar = Litestar(
+        route_handlers=[metrics, live, ready],
+        dependencies={
+            "page": Provide(lambda: page, sync_to_thread=False),
+            "obstacle": Provide(lambda: obstacle, sync_to_thread=False),
+        },
+        exception_handlers={500: on_failure},
+        logging_config=None,
+        openapi_config=None,
+    )
+    return Methods(litestar)
+
+
+def on_failure(_: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:
+    log_failed_request(log, error)
+    return Response({"detail": "The request failed; the log says why."}, status_code=500)

@@ -1,0 +1,315 @@
+"""Serves one of Polka's apps with uvicorn: one process, its sockets, connections that do not live for ever, and a stop
+that no client notices. Metrics and health are served beside it, on a port of their own."""
+
+import asyncio
+import gc
+import importlib
+import math
+import os
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import uvicorn
+from litestar.types import ASGIApp
+from msgspec import Meta, Struct
+from uvicorn.supervisors import ChangeReload
+
+from polka.edge import bounds, monitoring, tls
+from polka.edge.bounds import Bounds
+from polka.edge.connections import Connection
+from polka.edge.drain import Drain
+from polka.edge.gate import Gate
+from polka.edge.monitoring import Obstacle
+from polka.service import logs, settings, traces
+from polka.service.failure import Failure
+
+GRACE_SECONDS = 15
+UNSENT_BYTES = 16 * 1024
+"""What the kernel takes of an answer before it has sent what it took (on Linux): it would take megabytes, and what a
+slow reader gets of a stream would be minutes old."""
+BACKLOG = 4096
+PORT_MAX = 65_535
+MONITORS_MAX = 64
+"""Connections to the port of metrics and health."""
+TICKS_OF_SWEEP = 10
+TICK_SECONDS_MAX = 1.0
+"""Whatever a tick, of a tenth of a second, takes longer than this, the process did not run: it was frozen, say."""
+ACCEPTS_AT_ONCE = 16
+"""Connections that each socket takes in one round of the event loop. uvloop takes one for each descriptor: under load,
+when rounds are long, connections would wait for many, and no deadline bounds what has not been read."""
+CODE = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Service:
+    """What serves clients, how it stops, and what keeps it from serving."""
+
+    app: ASGIApp
+    drain: Drain
+    obstacle: Obstacle
+
+
+App = Callable[[], AbstractAsyncContextManager[Service]]
+
+
+class Settings(Struct, frozen=True):
+    metrics_port: Annotated[
+        Annotated[int, Meta(ge=1, le=65_535)] | None,
+        Meta(
+            description="The port of `/metrics`, `/health/live` and `/health/ready`. "
+            "If it is not set, they are on the port after the service's own."
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Sockets:
+    """Where a service listens: for its clients, and for whoever runs it."""
+
+    clients: Sequence[socket.socket]
+    monitoring: socket.socket
+
+
+def run(target: str, sockets: Sockets) -> None:
+    """Serve the app that the context `module:name` opens until SIGTERM or Ctrl-C; then drain and end what is in flight.
+
+    Raises:
+        Failure: the app cannot start, for a reason that its user can mend.
+    """
+    module, _, name = target.partition(":")
+    app: App = getattr(importlib.import_module(module), name)
+    with traces.opened(module.partition(".")[0]), asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(serve(app, sockets))
+
+
+def run_reloading(target: str, sockets: Sockets) -> None:
+    """The same in a child process, which is replaced when a file of the code changes: for development."""
+    os.environ["PYTHONSAFEPATH"] = "1"  # the child imports nothing from the working directory
+    config = uvicorn.Config(target, reload=True, reload_dirs=[str(CODE)], log_config=None)
+    ChangeReload(config, partial(run_in_child, target), [*sockets.clients, sockets.monitoring]).run()
+
+
+def run_in_child(target: str, sockets: Sequence[socket.socket]) -> None:
+    """Run in a process that has nothing yet of what its parent has set up."""
+    *clients, monitoring = sockets
+    with logs.opened(target.partition(".")[0]):
+        run(target, Sockets(clients, monitoring))
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # not on Windows
+        return None
+
+    class Loop(uvloop.Loop):
+        """Gives a client less time for its handshake than the minute that uvloop gives and uvicorn cannot change."""
+
+        async def create_server(self, *positional: Any, **named: Any) -> Any:
+            if named.get("ssl"):
+                named["ssl_handshake_timeout"] = tls.HANDSHAKE_SECONDS
+            return await super().create_server(*positional, **named)
+
+    return Loop
+
+
+async def serve(open_app: App, sockets: Sockets) -> None:
+    chosen = settings.read(Bounds, os.environ)
+    gate = Gate(chosen, bounds.raise_descriptors_limit())
+    own_gate = Gate(chosen, MONITORS_MAX)  # clients that use up all connections keep no probe out
+    files = settings.read(tls.Settings, os.environ)
+    encryption, own_encryption = tls.of_service(files), tls.of_service(files, with_clients=False)
+    async with open_app() as service:
+        # What a start has made stays for ever; what requests make is gone when they are. Looking for cycles
+        # in it, as often as Python does by itself, costs a third of the rate.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+        monitored = monitoring.app(lambda: obstacle(server, service))
+        monitor = Monitor(config(monitored, service.drain, own_gate, own_encryption), own_gate)
+        server = Server(config(service.app, service.drain, gate, encryption), gate, service.drain, monitor)
+        again = [one.dup() for one in sockets.clients for _ in range(ACCEPTS_AT_ONCE - 1)]
+        async with asyncio.TaskGroup() as both, tls.watched(encryption, own_encryption):
+            both.create_task(monitor.serve([sockets.monitoring]))
+            await server.serve([*sockets.clients, *again])
+
+
+def config(app: ASGIApp, drain: Drain, gate: Gate, encryption: ssl.SSLContext | None) -> uvicorn.Config:
+    """How clients of either port are served."""
+    return uvicorn.Config(
+        app,
+        interface="asgi3",
+        http=partial(Connection, drain, gate),  # type: ignore[arg-type]  # uvicorn only calls it
+        ws="none",
+        lifespan="off",  # entered above, so that what fails at the start is told as one line
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        backlog=BACKLOG,
+        ssl_context_factory=(lambda *_: encryption) if encryption else None,
+    )
+
+
+def obstacle(server: uvicorn.Server, service: Service) -> str | None:
+    """What keeps the process from serving, if anything does."""
+    if service.drain.has_begun:
+        return "draining"
+    return service.obstacle() if server.started else "starting"
+
+
+class Swept(uvicorn.Server):
+    """Looks once a second whether a client is late."""
+
+    def __init__(self, config: uvicorn.Config, gate: Gate) -> None:
+        super().__init__(config)
+        self._gate = gate
+        self._ticked_at = math.inf
+        self._stalled_seconds = 0.0
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to stop serving; asked ten times a second."""
+        now = asyncio.get_running_loop().time()
+        self._stalled_seconds += max(0.0, now - self._ticked_at - TICK_SECONDS_MAX)
+        self._ticked_at = now
+        if counter % TICKS_OF_SWEEP == 0:
+            guests: list[Any] = list(self.server_state.connections)
+            self._gate.sweep(guests, now, self._stalled_seconds)
+            self._stalled_seconds = 0.0
+        return await super().on_tick(counter)
+
+
+class Monitor(Swept):
+    """Serves metrics and health until it is told that the other server has stopped: signals are that one's."""
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        return nullcontext()
+
+
+class Server(Swept):
+    """Told to stop, it drains first; told again, it does so no longer. Its monitor stops with it."""
+
+    def __init__(self, config: uvicorn.Config, gate: Gate, drain: Drain, monitor: Monitor) -> None:
+        super().__init__(config, gate)
+        self._drain = drain
+        self._monitor = monitor
+        self._drains_until = 0.0
+        self._is_told_again = False
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """For good: uvicorn would raise them again when it has stopped, before the app has closed what it opened."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self.handle_exit)
+        yield
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._is_told_again = self.should_exit
+        super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) and self._has_drained()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._monitor.should_exit = True
+        await super().shutdown(sockets)
+
+    def _has_drained(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        connections: set[Any] = self.server_state.connections
+        if not self._drain.has_begun:
+            self._drain.has_begun = True
+            self._drains_until = now + self._drain.seconds
+            for connection in connections:
+                connection.end_with_next_answer()
+        return not connections or now >= self._drains_until or self._is_told_again
+
+
+def listen_for_all(host: str, port: int, shared: bool = False) -> Sockets:
+    """The sockets of a service: the port's, and the one that `POLKA_METRICS_PORT` names.
+
+    Raises:
+        Failure: the setting is wrong, a port is in use, or the address is not ours.
+    """
+    variable = settings.variable("metrics_port")
+    beside = settings.read(Settings, os.environ).metrics_port or port + 1
+    if beside == port:
+        raise Failure(f"{variable} is {port}, which is the port of the service itself.")
+    if beside > PORT_MAX:
+        raise Failure(f"{variable} is not set, and there is no port after {port}.")
+    clients = listen(host, port, shared)
+    try:
+        return Sockets([clients], listen(host, beside))
+    except Failure as failure:
+        clients.close()
+        raise Failure(f"{failure} It is the port of metrics and health: {variable} names another.") from None
+
+
+def listen(host: str, port: int, shared: bool = False) -> socket.socket:
+    """A bound socket; a shared port may be bound by several processes, among which the kernel spreads connections.
+
+    Raises:
+        Failure: the port is in use, or the address is not ours.
+    """
+    return bind(host, port, socket.SO_REUSEADDR, *([socket.SO_REUSEPORT] if shared else []))
+
+
+def hold(host: str, port: int) -> socket.socket:
+    """A socket that listens already, to be handed on to a process, and to its successors.
+
+    As long as it is open nobody else can listen on the port. Clients that connect meanwhile are answered by the next
+    process. Port 0 stands for any free one.
+
+    Raises:
+        Failure: the port is in use, or the address is not ours.
+    """
+    held = listen(host, port)
+    held.listen(BACKLOG)
+    return held
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """A socket that hears nothing, and keeps a shared port for this user's processes while none of them listens.
+
+    Raises:
+        Failure: the port is in use, or the address is not ours.
+    """
+    return bind(host, port, socket.SO_REUSEPORT)  # with SO_REUSEADDR, others could bind the port too until one listens
+
+
+def bind(host: str, port: int, *options: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    for option in options:
+        bound.setsockopt(socket.SOL_SOCKET, option, 1)
+    if sys.platform == "linux":
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)  # its connections inherit it
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise Failure(f"Cannot listen on {host}:{port}: {error.strerror or error}.") from error
+    return bound
+
+
+def handed_on(descriptor: int) -> socket.socket:
+    """The bound socket that the process which started this one has handed on.
+
+    Raises:
+        Failure: the descriptor is none of a socket.
+    """
+    try:
+        return socket.socket(fileno=descriptor)
+    except OSError as error:
+        raise Failure(f"The descriptor {descriptor} is not a socket: {error.strerror or error}.") from error

@@ -1,0 +1,181 @@
+"""`polka demo`: the main job, from nothing to the cleared window and the proof, in a folder that is gone afterwards.
+
+To be watched, it goes on until it is told to stop, and then ends in the same way.
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from polka.audit import snapshot
+from polka.audit.snapshot import Audit
+from polka.edge import server
+from polka.local import environment, private, spam
+from polka.local.console_key import console_url
+from polka.local.front_door import ask
+from polka.local.processes import end_with
+from polka.local.up import HOST, Held, Layout, Running, up
+from polka.rules.keys import NewKey, Scope
+from polka.rules.windows import Report, Window, Windows
+from polka.service.failure import Failure
+from polka.store import api_keys, database, seed
+
+BANKS, ACCOUNTS = 20, 1_000
+VARIETY = ("--currencies=USD,EUR,JPY", "--across=0.1", "--terms=4")
+"""Of what is paid, and of what is agreed with those who pay."""
+WATCHED_SCHEDULE = "*/30 * * * * *"
+"""A window is closed and settled each half minute while somebody watches."""
+SPAMMER = NewKey("spammer", scopes=(Scope.TRANSACTIONS_WRITE, Scope.TRANSACTIONS_READ, Scope.BANKS_WRITE))
+"""It pays, reads what it has paid, and agrees terms."""
+POSTED_SECONDS = 30.0
+NETTED_SECONDS = 30.0
+PORT_TRIES = 20
+PORTS = range(10_000, 32_000)
+UNPOSTED = "SELECT count(*) FROM batches WHERE state = 'unposted'"
+
+
+@dataclass(frozen=True)
+class Payments:
+    """What to send: so many payments, or 0 for no end of them until Ctrl-C; so many a second, or 0 for all that go."""
+
+    count: int
+    rate: float
+    max_workers: int
+
+    @property
+    def are_watched(self) -> bool:
+        return self.count == 0
+
+    def options(self) -> list[str]:
+        """The spammer's."""
+        progress = ["--progress=none"] if self.are_watched and not sys.stderr.isatty() else []
+        return [f"--transactions={self.count}", f"--rate={self.rate}", *progress]
+
+
+async def demo(
+    payments: Payments,
+    apis: int,
+    database_url: str | None,
+    say: Callable[[str], None],
+    show: Callable[[Running], None],
+    show_cleared: Callable[[Report], None],
+) -> tuple[bool, Audit]:
+    """Start everything, send the payments, clear them, audit; whether all went well, and the audit.
+
+    Raises:
+        Failure: something does not start.
+    """
+    os.environ.setdefault("POLKA_RATES_URL", "")  # it needs nobody outside this machine
+    if payments.are_watched:
+        os.environ.setdefault("POLKA_CLEARING_SCHEDULE", WATCHED_SCHEDULE)
+    with tempfile.TemporaryDirectory(prefix="polka-demo-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # Postgres may run as another user
+        layout = free_layout(apis, folder, database_url)
+        async with up(layout, say) as running:
+            show(running)
+            await seed.seed(running.database_url, BANKS, ACCOUNTS)
+            async with database.session(running.database_url) as connection:
+                key = await api_keys.create_operators(connection, "demo")
+                await api_keys.create(connection, spammers_key := api_keys.new_key(), SPAMMER)
+            announce(payments, layout, key, say)
+            went_well = await send(payments, layout.url, spammers_key, folder)
+            await clear(layout.url, key, show_cleared)
+            await posted(running.database_url)
+            return went_well, await snapshot.audit(running.database_url, running.cache_url, running.cache_token)
+
+
+def announce(payments: Payments, layout: Layout, key: str, say: Callable[[str], None]) -> None:
+    """Say what is sent, and where to watch it: with a key that is gone with the demo, where nobody else reads it."""
+    if payments.are_watched:
+        if layout.database_url:
+            say(f"Watch it: {layout.url}/console")
+        elif sys.stdout.isatty():
+            say(f"Watch it: {console_url(layout.url, key)}")
+        else:
+            file = layout.folder / "console-key"
+            private.write(file, key)
+            say(f"Watch it: {layout.url}/console, with the key in {file}, which you alone can read.")
+        say(f"Sending {payments.rate:,g} payments a second until Ctrl-C …")
+    else:
+        say(f"Sending {payments.count:,} payments with {payments.max_workers} workers …")
+
+
+async def send(payments: Payments, url: str, key: str, folder: Path) -> bool:
+    """Have them sent; whether all went well. Ctrl-C ends those that are watched, and what follows proves them."""
+    options = [*payments.options(), f"--accounts={ACCOUNTS // BANKS}", "--skew=0.7", *VARIETY]
+    spamming = await asyncio.create_subprocess_exec(
+        *spam.Spam(url, payments.max_workers, 1, options).command(),
+        cwd=folder,
+        stdin=asyncio.subprocess.DEVNULL,
+        env=environment.of_spammer(key),
+        start_new_session=True,  # Ctrl-C reaches us alone
+        preexec_fn=end_with(os.getpid(), signal.SIGTERM),
+    )
+    try:
+        return await spamming.wait() == 0
+    except asyncio.CancelledError:
+        with contextlib.suppress(ProcessLookupError):
+            spamming.terminate()
+        task = asyncio.current_task()
+        if not payments.are_watched or task is None:
+            raise
+        task.uncancel()
+        return await spamming.wait() == 0
+
+
+async def clear(url: str, key: str, show_cleared: Callable[[Report], None]) -> None:
+    """Close the open window, with all payments in it, settle it, and show what came of it.
+
+    Raises:
+        Failure: the api refuses, or the netting figures do not come.
+    """
+    page = await ask(url, key, "GET", "/clearing?limit=1", Windows)
+    window = page.windows[0].id
+    await ask(url, key, "POST", "/clearing", Window, {"window": window})
+    await ask(url, key, "POST", f"/clearing/{window}/settle", Window)
+    try:
+        async with asyncio.timeout(NETTED_SECONDS):
+            while (report := await ask(url, key, "GET", f"/clearing/{window}", Report)).netting is None:
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise Failure("The cache does not work out what clearing saves.") from None
+    show_cleared(report)
+
+
+def free_layout(apis: int, folder: Path, database_url: str | None) -> Layout:
+    """Ports that nobody uses, next to each other."""
+    for _ in range(PORT_TRIES):
+        port = free_port()
+        layout = Layout(apis, port, None, folder, database_url)
+        with contextlib.suppress(Failure), Held.bound(layout):
+            return layout
+    raise Failure("No free ports were found.")
+
+
+def free_port() -> int:
+    """One that nobody uses, below those that systems give to connections: it stays free until it is bound."""
+    while True:
+        port = random.choice(PORTS)  # noqa: S311
+        with contextlib.suppress(Failure), server.listen(HOST, port):
+            return port
+
+
+async def posted(database_url: str) -> None:
+    """Wait until the cache has posted what was committed."""
+    connection = await database.reach(database_url)
+    try:
+        async with asyncio.timeout(POSTED_SECONDS):
+            while await connection.fetchval(UNPOSTED):
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise Failure("The cache does not post what was committed.") from None
+    finally:
+        await connection.close()

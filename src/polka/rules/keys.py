@@ -1,0 +1,111 @@
+"""API keys: how one is made, hashed and read, and the caller whom it stands for. Only hashes of keys are stored."""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from enum import Enum
+from typing import Annotated
+
+import msgspec
+
+from polka.rules.headers import Fields
+from polka.rules.transactions import BANK_NAME, POLKA, BankName
+
+PREFIX = "polka_"
+RANDOM_BYTES = 20
+KEY = re.compile(rf"{PREFIX}[0-9a-f]{{{2 * RANDOM_BYTES}}}")
+
+
+class Scope(Enum):
+    """What a key may do."""
+
+    TRANSACTIONS_WRITE = "transactions:write"
+    TRANSACTIONS_READ = "transactions:read"
+    BANKS_WRITE = "banks:write"
+    OPERATE = "operate"
+    KEYS_WRITE = "keys:write"
+
+
+BANK_SCOPES = frozenset({Scope.TRANSACTIONS_WRITE, Scope.TRANSACTIONS_READ})
+"""All that a bank's key may do; the other scopes are for Polka's operators."""
+DEFAULT_SCOPES = (Scope.TRANSACTIONS_WRITE, Scope.TRANSACTIONS_READ)
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Whom a key stands for: one bank, or, without a bank, Polka's operators."""
+
+    id: str
+    bank: str | None
+    scopes: frozenset[Scope]
+    expires_at: datetime | None = None
+
+    @property
+    def name(self) -> str:
+        """Under which a caller's idempotency keys and changes are recorded, whichever of its keys it uses."""
+        return self.bank or POLKA
+
+    @property
+    def share(self) -> str:
+        """Whose limits the caller uses up: all keys of a bank have one share, each key of operators has its own."""
+        return self.bank or f"key/{self.id}"  # no bank's name has a slash
+
+    def acts_for(self, bank: str) -> bool:
+        """Whether the caller may send, amend and delete as this bank, and see all that it has."""
+        return self.bank is None or self.bank == bank
+
+
+def caller_of(id: str, bank: str | None, scopes: Iterable[str], expires_at: datetime | None = None) -> Caller:
+    """The caller of a stored key. What its row gives a bank's key beyond a bank's scopes does not count."""
+    given = set(scopes)  # it may hold a scope that only a newer Polka knows
+    granted = frozenset(scope for scope in Scope if scope.value in given)
+    return Caller(id, bank, granted if bank is None else granted & BANK_SCOPES, expires_at)
+
+
+class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A key to be made: with a bank it acts for that bank alone, without one for Polka's operators.
+
+    It is refused from `expires_at` on. Without that time it does not expire.
+    """
+
+    name: Annotated[str, msgspec.Meta(pattern=BANK_NAME, description="For people, to tell keys apart.")]
+    bank: BankName | None = None
+    scopes: Annotated[tuple[Scope, ...], msgspec.Meta(min_length=1, max_length=len(Scope))] = DEFAULT_SCOPES
+    expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+
+    def refused_scopes(self) -> list[str]:
+        """Those that a bank's key cannot have."""
+        return sorted(scope.value for scope in self.scopes if self.bank is not None and scope not in BANK_SCOPES)
+
+    def beyond(self, maker: Caller) -> tuple[str, str] | None:
+        """The field that would give more than the maker's own key has, and why; None if it gives no more."""
+        if lacking := sorted(scope.value for scope in self.scopes if scope not in maker.scopes):
+            return "scopes", f"your key does not have {lacking[0]}"
+        if maker.bank is not None and self.bank != maker.bank:
+            return "bank", f"your key acts for {maker.bank} alone"
+        if maker.expires_at and not (self.expires_at and self.expires_at <= maker.expires_at):
+            return "expires_at", f"must not be later than {maker.expires_at.isoformat()}, when your key expires"
+        return None
+
+
+def key_of(random: bytes) -> str:
+    """The key that 20 random bytes make."""
+    return PREFIX + random.hex()
+
+
+def is_key(text: str) -> bool:
+    """Whether it has the form of one."""
+    return KEY.fullmatch(text) is not None
+
+
+def hash_of(key: bytes) -> bytes:
+    """What is stored and looked up in a key's place. Keys are random: no salt, no slow hash."""
+    return hashlib.sha256(key).digest()
+
+
+def bearer_token(fields: Fields) -> bytes | None:
+    """The token of `Authorization: Bearer …` (RFC 6750); None where there is no such header."""
+    value = fields.get(b"authorization")
+    if value is None or value[:7].lower() != b"bearer ":
+        return None
+    return value[7:].strip()

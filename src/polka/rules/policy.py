@@ -1,0 +1,174 @@
+"""A bank's terms: its caps, its suspension, its fees and interest; and the policy, which is the terms of all banks.
+
+Each change of a bank's terms makes a new version of the policy, one number for all banks.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from polka.rules.money import AMOUNT_MAX, is_currency
+from polka.rules.transactions import Entry
+
+T = TypeVar("T")
+
+BASIS_POINTS = 10_000
+"""A whole."""
+INTEREST_BASIS_POINTS_MAX = 100_000
+
+MinorUnits = Annotated[int, msgspec.Meta(ge=0, le=AMOUNT_MAX)]
+InterestRate = Annotated[int, msgspec.Meta(ge=0, le=INTEREST_BASIS_POINTS_MAX, description="Basis points a year.")]
+Suspended = Literal["no", "sending", "both"]
+"""`sending`: it may still receive; `both`: it may neither."""
+
+
+class Fee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a payment costs its sender, in minor units of its currency: `fixed`, and basis points of the amount."""
+
+    fixed: MinorUnits = 0
+    basis_points: Annotated[int, msgspec.Meta(ge=0, le=BASIS_POINTS)] = 0
+    minimum: MinorUnits = 0
+    maximum: MinorUnits | None = None
+
+    def __post_init__(self) -> None:
+        if self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError("Minimum must be at most the maximum")
+
+
+class Interest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a bank pays for what it owes (`debit`), and earns for what it is owed (`credit`)."""
+
+    debit_basis_points: InterestRate = 0
+    credit_basis_points: InterestRate = 0
+
+
+class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is agreed with one bank, each by currency but for the suspension. A cap is what it may owe at most."""
+
+    caps: dict[str, MinorUnits] = {}
+    suspended: Suspended = "no"
+    fees: dict[str, Fee] = {}
+    interest: dict[str, Interest] = {}
+
+
+class InterestPatch(msgspec.Struct, frozen=True):
+    """What may be changed of the interest in one currency."""
+
+    debit_basis_points: InterestRate | UnsetType | None = UNSET
+    credit_basis_points: InterestRate | UnsetType | None = UNSET
+
+
+class TermsPatch(msgspec.Struct, frozen=True):
+    """What may be changed of a bank's terms by now, as a JSON Merge Patch (RFC 7396): null takes away."""
+
+    caps: dict[str, MinorUnits | None] | UnsetType | None = UNSET
+    suspended: Suspended | UnsetType | None = UNSET
+    fees: dict[str, Fee | None] | UnsetType | None = UNSET
+    interest: dict[str, InterestPatch | None] | UnsetType | None = UNSET
+
+
+DEFAULT = Terms()
+"""Of a bank with which nothing else is agreed."""
+
+
+class Agreed(msgspec.Struct, frozen=True):
+    """A bank's terms, the version of the policy that brought them (0 if none did), and since when they hold."""
+
+    terms: Terms
+    version: int
+    since: datetime | None
+
+
+NOTHING_AGREED = Agreed(DEFAULT, 0, None)
+
+
+Caps = Mapping[str, Mapping[str, int]]
+"""What a bank may owe at most, in minor units, by bank and currency; of banks that have a cap."""
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """In this version, the terms of all banks whose terms were ever changed; `caps` are what they say of those."""
+
+    version: int
+    banks: Mapping[str, Agreed] = {}
+    caps: Caps = {}
+
+    def __post_init__(self) -> None:
+        caps = {bank: agreed.terms.caps for bank, agreed in self.banks.items() if agreed.terms.caps}
+        msgspec.structs.force_setattr(self, "caps", caps)
+
+    def agreed(self, bank: str) -> Agreed:
+        return self.banks.get(bank, NOTHING_AGREED)
+
+    def terms(self, bank: str) -> Terms:
+        return self.agreed(bank).terms
+
+
+def lowered(entries: Iterable[Entry], caps: Caps) -> dict[tuple[str, str], int]:
+    """By bank and currency, below zero: by how much the entries together lower balances that have a cap."""
+    if not caps:
+        return {}
+    nets: dict[tuple[str, str], int] = {}
+    for bank, _, currency, amount in entries:
+        if bank in caps and currency in caps[bank]:
+            nets[bank, currency] = nets.get((bank, currency), 0) + amount
+    return {key: net for key, net in nets.items() if net < 0}
+
+
+class TermsError(ValueError):
+    """Terms that cannot be: the fact, and the place of it, as `fees.USD`."""
+
+    def __init__(self, fact: str, place: str) -> None:
+        super().__init__(f"{place}: {fact}")
+        self.fact = fact
+        self.place = place
+
+
+def amended(terms: Terms, patch: Mapping[str, Any]) -> Terms:
+    """The terms with what the merge patch says.
+
+    Raises:
+        TermsError: it names what is no term, or makes terms that cannot be.
+    """
+    for name in patch:
+        if name not in TermsPatch.__struct_fields__:
+            raise TermsError(f"Object contains unknown field `{name}`", "")
+    document = merged(msgspec.to_builtins(terms), patch)
+    return Terms(
+        by_currency(document, "caps", MinorUnits),
+        checked(document.get("suspended", "no"), Suspended, "suspended"),
+        by_currency(document, "fees", Fee),
+        by_currency(document, "interest", Interest),
+    )
+
+
+def merged(target: Any, patch: Any) -> Any:
+    """The target with the patch applied, as RFC 7396 has it."""
+    if not isinstance(patch, Mapping):
+        return patch
+    result = dict(target) if isinstance(target, Mapping) else {}
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = merged(result.get(name), value)
+    return result
+
+
+def by_currency(document: Mapping[str, Any], name: str, kind: Any) -> dict[str, Any]:
+    found = checked(document.get(name, {}), dict[str, Any], name)
+    for currency in found:
+        if not is_currency(currency):
+            raise TermsError("Is no currency of ISO 4217 that has minor units", f"{name}.{currency}")
+    return {currency: checked(found[currency], kind, f"{name}.{currency}") for currency in sorted(found)}
+
+
+def checked(value: Any, kind: Any, place: str) -> Any:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        fact, _, within = str(error).partition(" - at `$")
+        raise TermsError(fact, place + within.rstrip("`")) from None

@@ -1,0 +1,97 @@
+"""Clearing windows: open → closed → settled, once each. Pure: which step may follow, and the entries that settle."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+
+from polka.rules.netting import Netting
+from polka.rules.transactions import POLKA, Entry
+
+SETTLEMENT = "settlement"
+"""Polka's own account that takes the other side of every settlement entry."""
+SETTLED_BY_POLKA = "polka:settlement"
+"""The account at each bank through which its nets are settled: no client can name one with a colon."""
+
+WindowId = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1, description="A clearing window; they count from 1.")]
+
+
+class WindowToClose(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Naming the window makes it safe to ask again: it is closed once."""
+
+    window: WindowId
+
+
+class Window(msgspec.Struct, frozen=True):
+    """`flush` is the latest one whose payments are in it, and `settlement` the batch that settled it, if any net was
+    not zero; `scheduled_for` is the time of the schedule at which it was closed, if it was not by request;
+    `interest_batch` the batch of the interest that was booked then, if there was any."""
+
+    id: int
+    state: Literal["open", "closed", "settled"]
+    opened_at: datetime
+    closed_at: datetime | None
+    settled_at: datetime | None
+    flush: int | None
+    settlement: str | None
+    scheduled_for: datetime | None = None
+    interest_batch: str | None = None
+
+
+class Windows(msgspec.Struct, frozen=True):
+    """A page of windows, the newest first; `next` is the `before` of the page behind it."""
+
+    windows: list[Window]
+    next: int | None
+
+
+class Total(msgspec.Struct, frozen=True):
+    """What a window has for one bank in one currency, in minor units; `count` counts entries, `net` is credits less
+    debits. `fees` is what of it the bank has paid as fees, less what came back with reversals; `interest` what it has
+    earned (> 0) or paid (< 0) as interest."""
+
+    bank: str
+    currency: str
+    debits: int
+    credits: int
+    count: int
+    fees: int
+    interest: int
+    net: int
+
+
+class Report(Window, frozen=True, kw_only=True):
+    """A window with its totals by bank and currency; `netting` is None until it is worked out, soon after closing."""
+
+    totals: list[Total]
+    netting: list[Netting] | None
+
+
+class Conflict(msgspec.Struct, frozen=True):
+    """A step that the window's state does not allow, in words."""
+
+    detail: str
+
+
+def refused_closing(window: int, open_window: int) -> Conflict | None:
+    """Why the window cannot be closed; one that was closed before simply is."""
+    if window > open_window:
+        return Conflict(f"window: there is no window {window} yet; window {open_window} is open.")
+    return None
+
+
+def refused_settling(window: Window) -> Conflict | None:
+    """Why the window cannot be settled; one that was settled before simply is."""
+    if window.state == "open":
+        return Conflict(f"Window {window.id} is open: it is settled once it is closed.")
+    return None
+
+
+def settlement_entries(nets: Iterable[tuple[str, str, int]]) -> list[Entry]:
+    """What brings each net, of a bank in a currency, to zero: an entry of the bank and the other side of Polka's."""
+    entries: list[Entry] = []
+    for bank, currency, net in nets:
+        if net:
+            entries += [(bank, SETTLED_BY_POLKA, currency, -net), (POLKA, SETTLEMENT, currency, net)]
+    return entries

@@ -1,0 +1,72 @@
+"""What each request passes first: it gets an id, which is in its answer's head and in what is logged, and is counted
+and timed. One lean middleware of our own."""
+
+import itertools
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Iterable
+from typing import Any
+
+from litestar.types import ASGIApp, Message, Receive, Send
+
+from polka.service.counting import Count, Counts, Histograms, Times
+from polka.service.logs import request_id
+
+REQUESTS = Counts("polka_http_requests", "Requests, by method, route and status.", ["method", "route", "status"])
+SECONDS = Histograms(
+    "polka_http_request_seconds", "Time from a request's head to the start of its answer.", ["method", "route"]
+)
+
+HEADER = b"x-request-id"
+SANE = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+
+
+class Instrumented:
+    """The app, with an id for each request, and each counted under its route's template: paths are not labels."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._ids = Ids()
+        self._children: dict[tuple[str, str | None, int], tuple[Count, Times]] = {}
+
+    def __call__(self, scope: Any, receive: Receive, send: Send) -> Awaitable[None]:
+        began = time.perf_counter()
+        own = self._ids.of(scope["headers"])
+        request_id.set(own.decode())
+
+        def send_instrumented(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (HEADER, own)]
+                requests, seconds = self._metrics(scope, message["status"])
+                requests.inc()
+                seconds.observe(time.perf_counter() - began)
+            return send(message)
+
+        return self._app(scope, receive, send_instrumented)
+
+    def _metrics(self, scope: Any, status: int) -> tuple[Count, Times]:
+        seen = scope["method"], scope.get("path_template"), status
+        if found := self._children.get(seen):
+            return found
+        method, template, _ = seen
+        labels = method, template or "none"
+        self._children[seen] = REQUESTS.labels(*labels, str(status)), SECONDS.labels(*labels)
+        return self._children[seen]
+
+
+class Ids:
+    """The client's own id where it sends a sane one; else one of ours.
+
+    Ours are a random number of this process and a count: a random number each would take as long as all the rest.
+    """
+
+    def __init__(self) -> None:
+        self._prefix = secrets.token_hex(8).encode()
+        self._numbers = itertools.count(1)
+
+    def of(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+        for name, value in headers:
+            if name == HEADER and SANE.fullmatch(value):
+                return value
+        return b"%b-%x" % (self._prefix, next(self._numbers))

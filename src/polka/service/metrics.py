@@ -1,0 +1,38 @@
+"""Metrics that every service has of its own process: how late its event loop is, its pools, its version."""
+
+import asyncio
+
+from prometheus_client import Gauge, Histogram
+
+from polka import __version__
+from polka.service.counting import SECONDS
+from polka.store.database import Pool
+
+LOOK_SECONDS = 0.1
+
+LOOP_LAG_SECONDS = Histogram(
+    "polka_event_loop_lag_seconds",
+    "How much later than due a timer of the event loop goes off; looked at ten times a second.",
+    buckets=SECONDS,
+)
+POOL_CONNECTIONS = Gauge("polka_pool_connections", "Connections of a pool to Postgres.", ["pool", "state"])
+POOL_MAX = Gauge("polka_pool_max_connections", "Connections that a pool to Postgres may have.", ["pool"])
+BUILD = Gauge("polka_build_info", "1, with the version of Polka that runs.", ["version"])
+
+BUILD.labels(__version__).set(1)
+
+
+async def watch_loop() -> None:
+    """See how late the event loop is, for ever."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + LOOK_SECONDS
+        await asyncio.sleep(LOOK_SECONDS)
+        LOOP_LAG_SECONDS.observe(max(0.0, loop.time() - due))
+
+
+def show_pool(name: str, pool: Pool) -> None:
+    """Show from now on what is used of the pool."""
+    POOL_CONNECTIONS.labels(name, "in_use").set_function(pool.in_use)
+    POOL_CONNECTIONS.labels(name, "idle").set_function(pool.idle)
+    POOL_MAX.labels(name).set(pool.size_max())

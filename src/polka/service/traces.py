@@ -1,0 +1,129 @@
+"""Traces: what became of a request, from api to cache, as spans of OpenTelemetry. Off unless it is asked for.
+
+While they are off nothing of OpenTelemetry is imported, and each function here is one look at a variable.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+from litestar.types import ASGIApp
+from msgspec import Meta, Struct
+
+from polka.service import settings
+from polka.service.failure import Failure
+from polka.service.settings import Name
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+    from polka.service.spans import Spans
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+NOTHING: AbstractContextManager[None] = nullcontext()
+
+
+class Settings(Struct, frozen=True):
+    name: Name = ""
+    traces: Annotated[
+        bool | None,
+        Meta(
+            description="Export traces by OTLP. If it is not set they are where `OTEL_EXPORTER_OTLP_ENDPOINT` is. "
+            "OpenTelemetry's other `OTEL_…` variables hold, too."
+        ),
+    ] = None
+    traces_ratio: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="The share of requests that are traced, of those whose clients have not decided it. "
+            "`OTEL_TRACES_SAMPLER` counts before it.",
+        ),
+    ] = 0.01
+
+    @property
+    def are_on(self) -> bool:
+        if self.traces is None:
+            return any(os.environ.get(name) for name in ENDPOINTS)
+        return self.traces
+
+
+spans: "Spans | None" = None
+
+
+@contextmanager
+def opened(service: str) -> Iterator[None]:
+    """Trace what the block does, if the process' settings say so. The cache traces only what an api traces.
+
+    Raises:
+        Failure: a setting is wrong, or OpenTelemetry is not installed.
+    """
+    chosen = settings.read(Settings, os.environ)
+    if not chosen.are_on:
+        yield
+        return
+    try:
+        from polka.service.spans import Spans
+    except ImportError as error:
+        raise Failure(f"Traces need Polka's extra `traces` ({error}).") from error
+    global spans
+    spans = Spans(service, settings.own_name(chosen.name), chosen.traces_ratio if service == "api" else 0.0)
+    try:
+        yield
+    finally:
+        spans.close()
+        spans = None
+
+
+def traced(app: ASGIApp, knows: Callable[[Any], bool]) -> ASGIApp:
+    """The app, with a span for each of its requests if traces are on.
+
+    `knows` says of a request's scope whether its caller is known: only then the caller decides whether it is traced.
+    """
+    return spans.of_requests(app, knows) if spans else app
+
+
+def current() -> "Span | None":
+    """The span that is being recorded, if one is."""
+    return spans.current() if spans else None
+
+
+def batch(requests: Iterable["Span | None"]) -> AbstractContextManager[None]:
+    """A span around what is done with a batch of these requests; each of them and the batch point to each other."""
+    return spans.batch(requests) if spans else NOTHING
+
+
+def part(name: str, batch: object) -> AbstractContextManager[None]:
+    """A span in the batch's, for a part of what is done with it."""
+    return spans.part(name, str(batch)) if spans else NOTHING
+
+
+def call(name: str, callers: Iterable["Span | None"]) -> AbstractContextManager[None]:
+    """A span around a call that is made for all of these: it is in the first one's, and points to the others."""
+    return spans.call(name, callers) if spans else NOTHING
+
+
+def headers() -> Mapping[str, str]:
+    """What a request to another service says so that its spans are in the current one (W3C Trace Context)."""
+    return spans.headers() if spans else {}
+
+
+def raw_headers() -> list[tuple[bytes, bytes]]:
+    """The same in bytes."""
+    return [(name.encode(), value.encode()) for name, value in headers().items()]
+
+
+def held(batch: UUID, outcome: str) -> None:
+    """Note in the current span what became of a batch; the flush that posts it will point here."""
+    if spans:
+        spans.held(batch, outcome)
+
+
+def flushed(number: int, batches: Iterable[UUID], seconds: float) -> None:
+    """A span of a flush that has just ended, if spans are known of what it posted: it points to them."""
+    if spans:
+        spans.flushed(number, batches, seconds)

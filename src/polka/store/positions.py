@@ -1,0 +1,133 @@
+"""What banks and accounts hold: posted, pending, and the flush that `posted` includes."""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from itertools import groupby
+
+import asyncpg
+import msgspec
+
+from polka.store.database import Pool
+
+PAGE_MAX = 500
+"""The most banks or accounts in one answer."""
+
+
+class AsOf(msgspec.Struct, frozen=True):
+    """The latest flush that `posted` includes, and the database's time at which it was the latest."""
+
+    flush: int
+    time: datetime
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Minor units in one currency; `pending` is None where the cache, which knows it, was not asked."""
+
+    currency: str
+    posted: int
+    pending: int | None
+
+
+class Bank(msgspec.Struct, frozen=True):
+    name: str
+    balances: list[Position]
+    as_of: AsOf
+
+
+class Banks(msgspec.Struct, frozen=True):
+    """A page of banks in the order of their names; `next` is the `after` of the page behind it."""
+
+    banks: list[Bank]
+    next: str | None
+
+
+class Account(msgspec.Struct, frozen=True):
+    account: str
+    balances: list[Position]
+
+
+class Accounts(msgspec.Struct, frozen=True):
+    """A page of a bank's accounts in the order of their ids; `next` is the `after` of the page behind it."""
+
+    bank: str
+    accounts: list[Account]
+    as_of: AsOf
+    next: str | None
+
+
+def encode(answer: msgspec.Struct) -> bytes:
+    """As JSON. A balance knows no bound, and msgspec writes whole numbers up to 64 bits."""
+    try:
+        return msgspec.json.encode(answer)
+    except OverflowError:
+        return json.dumps(msgspec.to_builtins(answer), separators=(",", ":")).encode()
+
+
+# Each statement reads the balances and the flush's number together: one snapshot.
+
+BANK = """
+SELECT currency, balance, number, flushed_at FROM flush LEFT JOIN balances ON bank = $1 ORDER BY currency
+"""
+
+BANKS = """
+SELECT name, currency, balance, number, flushed_at
+FROM flush, (SELECT name FROM banks WHERE name > $1 ORDER BY name LIMIT $2) page
+LEFT JOIN balances ON bank = name
+ORDER BY name, currency
+"""
+
+ACCOUNTS = """
+SELECT account, currency, balance, number, flushed_at
+FROM flush LEFT JOIN (
+    SELECT * FROM accounts
+    WHERE bank = $1 AND account > $2 AND ($3::text IS NULL OR account = $3)
+    ORDER BY account
+    FETCH FIRST $4 ROWS WITH TIES
+) page ON true
+ORDER BY account, currency
+"""
+
+
+async def bank(pool: Pool, name: str) -> Bank:
+    """From the database alone, as of its latest flush."""
+    rows = await pool.fetch(BANK, name)
+    return Bank(name, posted(rows), as_of(rows[0]))
+
+
+async def banks(pool: Pool, after: str, limit: int) -> Banks:
+    """A page from the database alone."""
+    rows = await pool.fetch(BANKS, after, limit)
+    page = [
+        Bank(name, posted(group), as_of(group[0]))
+        for name, group in ((name, list(group)) for name, group in groupby(rows, lambda row: row["name"]))
+    ]
+    return Banks(page, page[-1].name if len(page) == limit else None)
+
+
+async def accounts(pool: Pool, bank: str, account: str | None, after: str, limit: int) -> Accounts:
+    """A page of about `limit` positions from the database alone; with `account`, that one if it is open."""
+    rows = await pool.fetch(ACCOUNTS, bank, after, account, limit)
+    page = [
+        Account(account_id, posted(group))
+        for account_id, group in groupby(rows, lambda row: row["account"])
+        if account_id is not None
+    ]
+    return Accounts(bank, page, as_of(rows[0]), page[-1].account if page and len(rows) >= limit else None)
+
+
+def posted(rows: Iterable[asyncpg.Record]) -> list[Position]:
+    return [Position(row["currency"], int(row["balance"]), None) for row in rows if row["currency"] is not None]
+
+
+def as_of(row: asyncpg.Record) -> AsOf:
+    return AsOf(row["number"], row["flushed_at"])
+
+
+def with_pending(positions: Iterable[Position], pending: Mapping[str, int]) -> list[Position]:
+    """The positions with what is pending in each currency; a currency may have nothing else yet."""
+    known = {position.currency: position.posted for position in positions}
+    return [
+        Position(currency, known.get(currency, 0), pending.get(currency, 0))
+        for currency in sorted(known.keys() | pending.keys())
+    ]
