@@ -1,12 +1,12 @@
 """Metrics that every service has of its own process: how late its event loop is, its pools, its version."""
 
 import asyncio
+from typing import Protocol
 
 from prometheus_client import Gauge, Histogram
 
 from polka import __version__
 from polka.service.counting import SECONDS
-from polka.store.database import Pool
 
 LOOK_SECONDS = 0.1
 
@@ -22,6 +22,16 @@ BUILD = Gauge("polka_build_info", "1, with the version of Polka that runs.", ["v
 BUILD.labels(__version__).set(1)
 
 
+class Pooled(Protocol):
+    """A pool of connections, as its metrics see it."""
+
+    def size_max(self) -> int: ...
+
+    def idle(self) -> int: ...
+
+    def in_use(self) -> int: ...
+
+
 async def watch_loop() -> None:
     """See how late the event loop is, for ever."""
     loop = asyncio.get_running_loop()
@@ -31,7 +41,7 @@ async def watch_loop() -> None:
         LOOP_LAG_SECONDS.observe(max(0.0, loop.time() - due))
 
 
-def show_pool(name: str, pool: Pool) -> None:
+def show_pool(name: str, pool: Pooled) -> None:
     """Show from now on what is used of the pool."""
     POOL_CONNECTIONS.labels(name, "in_use").set_function(pool.in_use)
     POOL_CONNECTIONS.labels(name, "idle").set_function(pool.idle)
