@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from nursery import Child, nursery
 from polka.local.demo import free_port
 from waiting import WAIT_SECONDS
 
@@ -55,7 +55,7 @@ class Service:
         self.url = f"http://127.0.0.1:{port}"
         self.metrics_url = f"http://127.0.0.1:{metrics_port}"
         self.log = log
-        self._command = [sys.executable, "-m", "polka", name, f"--port={port}", *options]
+        self._words = [name, f"--port={port}", *options]
         self._environ = {
             **os.environ,
             "POLKA_DATABASE_URL": database_url,
@@ -65,9 +65,8 @@ class Service:
         }
         self.process = self._spawn()
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        with self.log.open("ab") as output:
-            return subprocess.Popen(self._command, env=self._environ, stdout=output, stderr=output)
+    def _spawn(self) -> Child:
+        return nursery().fork(self._words, self._environ, self.log)
 
     def ready(self, seconds: float = WAIT_SECONDS) -> "Service":
         """Wait until it can serve."""
