@@ -168,7 +168,7 @@ def become(order: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    import polka.command.main  # noqa: F401
+    import polka.command.serve  # noqa: F401
 
     ordered = serve(socket.socket(fileno=int(sys.argv[1])))
     if ordered:

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from polka.command.main import folder_of
+from polka.command.options import folder_of
 from polka.local import postgres, private
 from polka.local.demo import free_port
 from polka.service.failure import Failure
@@ -246,10 +246,11 @@ READING = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
 """Where Python is in root's home, the user may read it all the same, and write nothing more."""
 SERVER = """
 import asyncio, sys
-from polka import database, postgres
-from polka.commands import folder_of
-from polka.demo import free_port
-from polka.up import locked
+from polka.local import postgres
+from polka.store import database
+from polka.command.options import folder_of
+from polka.local.demo import free_port
+from polka.local.up import locked
 
 async def main(folder):
     with locked(folder):

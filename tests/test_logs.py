@@ -31,7 +31,7 @@ from wire import Fault, Wire
 
 FOREIGN = """\
 import asyncio, gc, logging, threading, warnings
-from polka import logs
+from polka.service import logs
 
 class Ungrateful:
     def __del__(self):
@@ -109,7 +109,7 @@ def test_text_has_one_line_for_an_event_and_the_same_facts() -> None:
 def test_the_level_holds_for_our_lines_and_debug_for_nobody_elses(level: str, said: str) -> None:
     code = """
 import logging
-from polka import logs
+from polka.service import logs
 with logs.opened("api"):
     logging.getLogger("httpcore.http11").debug("a")
     log = logging.getLogger("api.posting.posting")

@@ -128,7 +128,7 @@ def test_without_traces_nothing_of_opentelemetry_is_loaded() -> None:
     code = """
 import sys
 import api.app, cache.app
-from polka import traces
+from polka.service import traces
 with traces.opened("api"):
     assert traces.traced(api.app, bool) is api.app and traces.current() is None and traces.headers() == {}
 print(sorted(name for name in sys.modules if name.startswith("opentelemetry")))

@@ -19,7 +19,8 @@ from chart.rendering import (
     Render,
     Rendered,
 )
-from polka import __version__, demo
+from polka import __version__
+from polka.local import demo
 
 pytestmark = pytest.mark.chart
 
