@@ -6,8 +6,8 @@ replicated, with a warning alone.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import asyncpg
@@ -25,6 +25,9 @@ from polka.store.database_errors import report as report
 from polka.store.migrations import REVISION
 from polka.store.pools import Connection as Connection
 from polka.store.pools import Pool as Pool
+from polka.store.watched import bounded as bounded
+from polka.store.watched import cut as cut
+from polka.store.watched import watched as watched
 
 T = TypeVar("T")
 
@@ -109,66 +112,6 @@ async def _pool(
 def _session(purpose: str, statement_timeout_seconds: float) -> Mapping[str, str]:
     timeout = f"{int(statement_timeout_seconds * 1000)}ms"
     return SESSION | {"application_name": f"polka {purpose}", "statement_timeout": timeout}
-
-
-@contextmanager
-def bounded(connection: Connection, seconds: float) -> Iterator[None]:
-    """Give the block's statements this long; past it the connection is cut, and the block fails. See also `watched`."""
-    timer = asyncio.get_running_loop().call_later(seconds, cut, connection)
-    try:
-        with watched(connection):
-            yield
-    finally:
-        timer.cancel()
-
-
-@contextmanager
-def watched(connection: Connection) -> Iterator[None]:
-    """See that what the block commits is replicated, where the database waits for standbys.
-
-    The connection is cut where the block is cancelled. It is cut too when its server has become read-only: the next
-    one finds the server that is not.
-
-    Raises:
-        UnreplicatedError: the wait of a commit was cancelled.
-        UnreachableError: the connection was cut between two steps of a statement.
-    """
-    warnings: list[str] = []
-
-    def hear(_: Connection, message: asyncpg.PostgresLogMessage) -> None:
-        if is_cancelled_wait(message):
-            warnings.append(str(message))
-
-    connection.add_log_listener(hear)
-    try:
-        yield
-    except (asyncio.CancelledError, TimeoutError):
-        cut(connection)  # at once: asyncpg is about to have the server cancel what it waits for
-        raise
-    except Exception as error:
-        if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-            cut(connection)
-        if not warnings:
-            if isinstance(error, AttributeError) and connection.is_closed():  # asyncpg goes on without its protocol
-                raise UnreachableError("the connection was cut") from error
-            raise
-    finally:
-        with suppress(asyncpg.InterfaceError):
-            connection.remove_log_listener(hear)
-    if warnings:
-        cut(connection)
-        raise UnreplicatedError(warnings[0])
-
-
-def cut(connection: Connection) -> None:
-    """Close the connection without a word to the server."""
-    with suppress(asyncpg.InterfaceError):  # a pool takes back what is cut, and then allows no use of it
-        connection.terminate()
-
-
-def is_cancelled_wait(message: asyncpg.PostgresLogMessage) -> bool:
-    """Whether the server reports a commit that did not wait for its standby to the end. Its text may be translated."""
-    return bool(message.severity_en == "WARNING" and message.server_source_function == "SyncRepWaitForLSN")
 
 
 async def check(url: str, allow_lossy: bool = False) -> str:

@@ -6,9 +6,10 @@ server has only so many. So few sessions write, callers who leave cut none, and 
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Concatenate, ParamSpec, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from polka.service.metrics import show_pool
 from polka.store import database
@@ -24,20 +25,31 @@ class Patience:
     """How long a server may take: this long at first, and twice as long after each time that was not enough."""
 
     def __init__(self, seconds: float) -> None:
-        self._first_seconds = self._seconds = seconds
+        self._first_seconds = self.seconds = seconds
 
-    @contextmanager
-    def bounds(self, connection: Connection) -> Iterator[None]:
+    def bounds(self, connection: Connection) -> database.bounded:
         """As `database.bounded`."""
-        ends_at = time.monotonic() + self._seconds
-        try:
-            with database.bounded(connection, self._seconds):
-                yield
-        except BaseException:
-            if time.monotonic() >= ends_at:
-                self._seconds = min(self._seconds * 2, PATIENCE_SECONDS_MAX)
-            raise
-        self._seconds = self._first_seconds
+        return Patient(connection, self)
+
+    def learn(self, is_done: bool, is_late: bool) -> None:
+        if is_done:
+            self.seconds = self._first_seconds
+        elif is_late:
+            self.seconds = min(self.seconds * 2, PATIENCE_SECONDS_MAX)
+
+
+class Patient(database.bounded):
+    __slots__ = ("_ends_at", "_patience")
+
+    def __init__(self, connection: Connection, patience: Patience) -> None:
+        super().__init__(connection, patience.seconds)
+        self._patience = patience
+        self._ends_at = time.monotonic() + patience.seconds
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: TracebackType | None) -> None:
+        is_done = error is None and not self.is_unreplicated
+        self._patience.learn(is_done, not is_done and time.monotonic() >= self._ends_at)
+        super().__exit__(kind, error, trace)
 
 
 class Writers:
