@@ -25,7 +25,7 @@ class Access:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         try:
-            fields = fields_of(scope["headers"])
+            fields = scope["fields"] if "fields" in scope else fields_of(scope["headers"])
         except RepeatedError as error:
             await refuse(send, 400, str(error))
             return

@@ -80,10 +80,11 @@ class Access:
     def _read_head(self, scope: Any) -> Refused | None:
         scope["arrived"] = asyncio.get_running_loop().time()
         scope["keyring"] = self._keyring
-        try:
-            scope["fields"] = fields_of(scope["headers"])
-        except RepeatedError as error:
-            return Refused(Refusal.INVALID, str(error), error.name)
+        if "fields" not in scope:  # the server gives them, unless one is repeated
+            try:
+                scope["fields"] = fields_of(scope["headers"])
+            except RepeatedError as error:
+                return Refused(Refusal.INVALID, str(error), error.name)
         return None
 
     async def _admit(self, scope: Any) -> Refused | None:

@@ -194,7 +194,9 @@ class Connection(HttpToolsProtocol):
         fields = dict(headers)
         if len(headers) > bounds.HEADERS_MAX:
             raise headers_too_large()
-        if len(fields) < len(headers) and [name for name, _ in headers].count(b"host") > 1:
+        if len(fields) == len(headers):
+            self.scope["fields"] = fields  # type: ignore[typeddict-unknown-key]
+        elif [name for name, _ in headers].count(b"host") > 1:
             raise UnfitError(Reason.HOST, problem.MALFORMED, "Host: must be given once.")
         if b"host" not in fields and self.parser.get_http_version() != "1.0":
             raise UnfitError(Reason.HOST, problem.MALFORMED, "Host: must be given once.")

@@ -5,7 +5,7 @@ import itertools
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable
 from typing import Any
 
 from litestar.types import ASGIApp, Message, Receive, Send
@@ -32,7 +32,7 @@ class Instrumented:
 
     def __call__(self, scope: Any, receive: Receive, send: Send) -> Awaitable[None]:
         began = time.perf_counter()
-        own = self._ids.of(scope["headers"])
+        own = self._ids.of(scope)
         request_id.set(own.decode())
 
         def send_instrumented(message: Message) -> Awaitable[None]:
@@ -65,8 +65,12 @@ class Ids:
         self._prefix = secrets.token_hex(8).encode()
         self._numbers = itertools.count(1)
 
-    def of(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-        for name, value in headers:
-            if name == HEADER and SANE.fullmatch(value):
-                return value
+    def of(self, scope: Any) -> bytes:
+        fields = scope.get("fields")  # none where one is repeated
+        if fields is None:
+            given = next((value for name, value in scope["headers"] if name == HEADER and SANE.fullmatch(value)), None)
+        else:
+            given = fields.get(HEADER)
+        if given is not None and SANE.fullmatch(given):
+            return bytes(given)
         return b"%b-%x" % (self._prefix, next(self._numbers))
