@@ -29,7 +29,8 @@ def main(host: str, port: int) -> None:
                 one.close()
                 cut += 1
                 silent[number], sent[number] = connect(number, host, port), 0
-            sent[number] = (sent[number] + 1) % len(REQUEST)
+            else:
+                sent[number] = (sent[number] + 1) % len(REQUEST)
         time.sleep(max(0, next_round - time.monotonic()))
 
 
