@@ -112,7 +112,7 @@ import logging
 from polka.service import logs
 with logs.opened("api"):
     logging.getLogger("httpcore.http11").debug("a")
-    log = logging.getLogger("api.posting.posting")
+    log = logging.getLogger("api.posting.writer")
     log.debug("b"), log.info("c"), log.warning("d"), log.error("e")
 """
     done = run_python(code, POLKA_LOG_LEVEL=level)

@@ -7,8 +7,9 @@ import asyncpg
 import pytest
 from prometheus_client import REGISTRY
 
+from api.http.refusals import INTERNAL
 from api.posting.batches import Outcome
-from api.posting.posting import INTERNAL, Posting
+from api.posting.posting import Posting
 from test_capped_lane import Cache, cache  # noqa: F401
 from test_capped_lane import start as start_capped  # noqa: F401
 from test_posting import MARK, Apis, is_commit, pay, start, stored  # noqa: F401

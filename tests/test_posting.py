@@ -15,11 +15,11 @@ from prometheus_client import REGISTRY
 from uuid_utils import uuid7
 
 from api.cache_client import CacheClient
-from api.http.refusals import Refusal, Refused
+from api.http.refusals import OUTCOME_UNKNOWN_IN_TIME, TIMEOUT, Refusal, Refused
 from api.posting.batches import Accepted, Outcome
 from api.posting.operations import Bulk, Change, Operation, Pay
 from api.posting.policies import Policies
-from api.posting.posting import OUTCOME_UNKNOWN_IN_TIME, TIMEOUT, Posting, open_posting
+from api.posting.posting import Posting, open_posting
 from api.settings import Settings
 from locks import until_waiting
 from polka.rules.policy import Agreed, Policy, Terms

@@ -136,7 +136,7 @@ async def app() -> AsyncIterator[Service]:
         paying = Payments(poster, known_banks, exchange, chosen.request_timeout_seconds)
         name = settings.own_name(chosen.name)
         heart = Heart(name, chosen.queue_payments_max, cache)
-        readiness = Readiness(poster.lanes, keyring, policy)
+        readiness = Readiness(tuple(poster.lanes), keyring, policy)
         feed = Feed(name, bool(chosen.control_socket), cache, pool, policy, heart)
         litestar = Litestar(
             route_handlers=ROUTES,

@@ -111,6 +111,25 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     overdraft: Overdraft | None = None
 
 
+KEY_REUSED = Refused(Refusal.KEY_REUSED, "This Idempotency-Key was used with another body.", field="Idempotency-Key")
+UNRECORDED = Refused(Refusal.DATABASE_AWAY, "Nothing was recorded by this attempt; try again.")
+OVERLOADED = Refused(Refusal.OVERLOADED, "The queue is full: nothing was recorded by this attempt; try again.")
+TIMEOUT = Refused(Refusal.TIMEOUT, "The request was still queued: nothing was recorded by this attempt.")
+CAP_UNCHECKED = Refused(
+    Refusal.CAP_UNCHECKED,
+    "The cache, which checks caps, does not answer: nothing was recorded by this attempt; try again.",
+)
+OUTCOME_UNKNOWN_IN_TIME = Refused(
+    Refusal.OUTCOME_UNKNOWN_IN_TIME,
+    "The commit has not answered yet. Repeat the request with the same Idempotency-Key to learn its result.",
+)
+OUTCOME_UNKNOWN = Refused(
+    Refusal.OUTCOME_UNKNOWN, "Repeat the request with the same Idempotency-Key to learn its result."
+)
+CHANGED_MEANWHILE = Refused(Refusal.CONFLICT, "Another request changed this payment at the same time, and was first.")
+INTERNAL = Refused(Refusal.INTERNAL, "The request could not be recorded; nothing was.")
+
+
 def cap_exceeded(over: Overdraft) -> Refused:
     return Refused(Refusal.CAP_EXCEEDED, cap_detail(over, with_figures=False), overdraft=over)
 

@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date
 
-from api.http.refusals import Refusal, Refused
-from api.posting.posting import DATABASE_AWAY
+from api.http.refusals import UNRECORDED, Refusal, Refused
 from api.settings import Settings
 from polka.rules.money import AMOUNT_MAX
 from polka.rules.rates import Converted, StoredRates, converted, is_stale
@@ -57,7 +56,7 @@ class Exchange:
         if not payment.crosses:
             return None
         if self._newest is None or self.is_outdated:
-            return DATABASE_AWAY
+            return UNRECORDED
         if self._newest.stored is None:
             return NO_RATES
         sides = ("currency", payment.currency), ("receiver_currency", str(payment.receiver_currency))

@@ -1,19 +1,22 @@
 """A lane: operations that wait to be committed, and the connection that commits them, one batch after the other."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import asyncpg
 
 from api import metrics
 from api.posting.batches import Pending
-from api.posting.operations import Operation
+from api.posting.operations import Operation, lowers_capped
 from api.posting.shares import Shares
 from api.settings import Settings
+from polka.rules.policy import Policy
 from polka.store import database
 from polka.store.database import Connection
 
 LOOK_SECONDS_MAX = 2.0
+LARGE = 100
+"""An operation of more payments is large: others do not wait for its commit."""
 
 
 class Lane:
@@ -89,3 +92,20 @@ class Lane:
     def close(self) -> None:
         if self._connection:
             self._connection.terminate()
+
+
+class Lanes:
+    """All lanes of a process, and which of them an operation takes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.free = Lane(settings, "free", "api writer")
+        self.large = Lane(settings, "large", "api large writer")
+        self.capped = Lane(settings, "capped", "api capped writer")
+
+    def __iter__(self) -> Iterator[Lane]:
+        return iter((self.free, self.large, self.capped))
+
+    def of(self, decided: Operation, policy: Policy) -> Lane:
+        if policy.caps and lowers_capped(decided, policy.caps):
+            return self.capped
+        return self.large if decided.size > LARGE else self.free

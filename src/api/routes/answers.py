@@ -9,10 +9,9 @@ from litestar import Response
 from api import metrics
 from api.http import problems
 from api.http.problems import RefusedError
-from api.http.refusals import Problem, Refused, problem
+from api.http.refusals import UNRECORDED, Problem, Refused, problem
 from api.posting.batches import Outcome
 from api.posting.operations import Results
-from api.posting.posting import DATABASE_AWAY
 from polka.rules.keys import Caller
 from polka.rules.transactions import Transaction
 from polka.store import database, positions
@@ -44,7 +43,7 @@ async def certain(work: Awaitable[Outcome]) -> Outcome:
     except RefusedError as error:
         return error.refused
     except database.ERRORS as error:
-        return problems.of_database(error, DATABASE_AWAY)
+        return problems.of_database(error, UNRECORDED)
     except Exception:
         log.exception("a request failed")
         return problems.FAILED

@@ -14,9 +14,8 @@ from api.http import problems
 from api.http.access import UNKNOWN_KEY
 from api.http.keyring import Keyring
 from api.http.problems import RefusedError, refuse, too_large
-from api.http.refusals import Refusal, Refused
+from api.http.refusals import TIMEOUT, Refusal, Refused
 from api.posting.operations import Key
-from api.posting.posting import TIMEOUT
 from polka.edge.bounds import BODY_BYTES_MAX, TIMEOUT_SECONDS_MAX
 from polka.rules import duration
 from polka.rules.headers import Fields

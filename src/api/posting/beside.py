@@ -1,0 +1,153 @@
+"""What is done beside the batches, which go on meanwhile: settling unknown commits, trying again, and refusing."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any
+
+from uuid_utils import UUID
+
+from api.http.refusals import CHANGED_MEANWHILE, OUTCOME_UNKNOWN
+from api.posting import commits
+from api.posting.batches import Batch, Pending
+from api.posting.callers import Callers
+from api.posting.commits import Answer
+from api.posting.failures import unrecorded
+from api.posting.lanes import Lanes
+from api.posting.operations import Change, Key, No
+from api.posting.refusing import Refuser
+from polka.store import batches, database
+from polka.store.database import Connection
+from polka.store.writers import Writers
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 0.2
+
+
+class Beside:
+    """Each piece of work is a task. Batches that have failed for sure are named to the cache with the next batch."""
+
+    def __init__(
+        self, writers: Writers, lanes: Lanes, callers: Callers, refuser: Refuser, commit_timeout_seconds: float
+    ) -> None:
+        self._writers = writers
+        self._lanes = lanes
+        self._callers = callers
+        self._refuser = refuser
+        self._commit_timeout_seconds = commit_timeout_seconds
+        self._failed: list[UUID] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def fail(self, *failed: UUID) -> None:
+        """Have the cache told that nothing is left of these batches."""
+        self._failed += failed
+
+    def take_failed(self) -> list[UUID]:
+        failed, self._failed = self._failed, []
+        return failed
+
+    def refuse(self, refused: Sequence[tuple[Pending, No]]) -> None:
+        """Refuse what waited to be committed."""
+        if not refused:
+            return
+        for pending, _ in refused:
+            pending.is_committing = True  # it may be answered at any moment, by what another api has made of it
+
+        async def work() -> None:
+            rows = [(pending.key, pending.fingerprint, no) for pending, no in refused]
+            outcomes = await self._refuser.refuse_all(rows, self._commit_timeout_seconds)
+            for (pending, _), outcome in zip(refused, outcomes, strict=True):
+                self._callers.answer([pending], outcome)
+
+        self._begin([pending for pending, _ in refused], work())
+
+    def settle(self, batch: Batch) -> None:
+        """Find out what became of a commit whose answer was lost."""
+        self._begin(batch.pending, self._settle(batch))
+
+    def try_again(self, batch: Batch) -> None:
+        """After a failure that is certain: what has an answer by now gets it, the rest goes under a new id."""
+        self._begin(batch.pending, self._try_again(batch))
+
+    def go_again(self, failed: UUID, operations: Iterable[Pending]) -> None:
+        """Have those for whom somebody waits go under a new id, which replaces the one that has failed for sure."""
+        remaining = []
+        for pending in operations:
+            if pending.waiters:
+                pending.is_committing, pending.replaces = False, failed
+                remaining.append(pending)
+            else:
+                self._callers.forget(pending)
+        if not remaining:
+            self.fail(failed)
+            return
+        self._lanes.of(remaining[0].decided, remaining[0].policy).put_back(remaining)
+
+    async def settled(self, timeout_seconds: float) -> None:
+        """Wait until all is done; past the time the rest is given up, and only the database knows."""
+        if self._tasks:
+            _, unsettled = await asyncio.wait(self._tasks, timeout=timeout_seconds)
+            for task in unsettled:
+                task.cancel()
+
+    def _begin(self, operations: Sequence[Pending], work: Coroutine[Any, Any, None]) -> None:
+        """Do what these operations need now."""
+
+        async def whatever_happens() -> None:
+            try:
+                await work
+            except Exception:
+                requests = [pending.request for pending in operations]
+                log.exception("operations could not be settled", extra={"requests": requests})
+                self._callers.answer(operations, OUTCOME_UNKNOWN)
+
+        task = asyncio.create_task(whatever_happens())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _settle(self, batch: Batch) -> None:
+        while True:
+            try:
+                row = await self._writers.do(batches.settle, batch.id)
+            except database.ERRORS as error:
+                database.report(log, "a batch is not settled yet", error, **batch.names())
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                break
+        if row["state"] == "void":
+            await self._try_again(batch)
+        else:
+            self._callers.accept(batch, row["created_at"])
+
+    async def _try_again(self, batch: Batch) -> None:
+        keys = [pending.key for pending in batch.pending if pending.key]
+        changes = [pending.operation.old.id for pending in batch.pending if isinstance(pending.operation, Change)]
+        try:
+            versions, known = await self._writers.do(what_became, changes, keys)
+        except database.ERRORS as error:
+            database.report(log, "keys could not be looked up", error, **batch.names())
+            self._callers.answer(batch.pending, unrecorded(error))
+            return
+        remaining = []
+        for pending in batch.pending:
+            key, operation = pending.key, pending.operation
+            if key and (answer := known.get(key)):
+                self._callers.replay(pending, key, answer)
+            elif isinstance(operation, Change) and versions[operation.old.id] != operation.old.version:
+                self._callers.forget(pending)
+                seconds = self._commit_timeout_seconds
+                pending.answer(await self._refuser.refuse(pending.fingerprint, key, CHANGED_MEANWHILE, seconds))
+            else:
+                remaining.append(pending)
+        if len(remaining) == len(batch.pending):
+            await asyncio.sleep(RETRY_SECONDS / 10)  # whatever stopped it may still be there
+        self.go_again(batch.id, remaining)
+
+
+async def what_became(
+    connection: Connection, changes: Sequence[str], keys: Sequence[Key]
+) -> tuple[dict[str, int], dict[Key, Answer]]:
+    """The newest versions of payments, and the answers of keys."""
+    versions = await commits.versions(connection, changes) if changes else {}
+    return versions, await commits.answers(connection, keys) if keys else {}

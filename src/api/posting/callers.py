@@ -1,0 +1,117 @@
+"""Who waits for which operation, and what the recent keys were answered with: all of it in memory."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable
+from datetime import datetime
+
+from api.http.refusals import CAP_UNCHECKED, KEY_REUSED, OUTCOME_UNKNOWN_IN_TIME, TIMEOUT, Refused
+from api.posting.batches import Accepted, Batch, Outcome, Pending
+from api.posting.commits import Answer
+from api.posting.lanes import Lanes
+from api.posting.operations import Change, Key, No
+
+
+class Callers:
+    """Gives every caller an answer that is certain. Equal requests with one key wait for one operation."""
+
+    def __init__(self, lanes: Lanes, recent_keys_max: int) -> None:
+        self._lanes = lanes
+        self._recent_keys_max = recent_keys_max
+        self._in_flight: dict[Key, Pending] = {}
+        self._changing: set[str] = set()
+        self._recent: OrderedDict[Key, Answer] = OrderedDict()
+
+    def answer_of(self, key: Key) -> Answer | None:
+        return self._recent.get(key)
+
+    def under_way(self, key: Key) -> Pending | None:
+        """The operation that an equal request waits for."""
+        return self._in_flight.get(key)
+
+    def add(self, pending: Pending) -> bool:
+        """Know the operation; False, and nothing done, if another change of its payment is under way."""
+        if isinstance(pending.operation, Change):
+            if pending.operation.old.id in self._changing:
+                return False
+            self._changing.add(pending.operation.old.id)
+        if pending.key:
+            self._in_flight[pending.key] = pending
+        return True
+
+    async def wait(self, pending: Pending, timeout_seconds: float) -> Outcome:
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Outcome] = loop.create_future()
+        pending.waiters.append(waiter)
+        timer = loop.call_later(timeout_seconds, self._give_up, pending, waiter)
+        try:
+            return await waiter
+        except asyncio.CancelledError:  # the server stops, and has waited long enough: the caller hears what is true
+            return self._leave(pending, waiter) if waiter.cancelled() else waiter.result()
+        finally:
+            timer.cancel()
+
+    def _give_up(self, pending: Pending, waiter: asyncio.Future[Outcome]) -> None:
+        if not waiter.done():
+            waiter.set_result(self._leave(pending, waiter))
+
+    def _leave(self, pending: Pending, waiter: asyncio.Future[Outcome]) -> Refused:
+        """What one caller is told who waits no longer. Where nobody waits, what is not in a commit never will be."""
+        if waiter in pending.waiters:  # its answer may have come between a cancellation and now
+            pending.waiters.remove(waiter)
+        if pending.is_committing:
+            return OUTCOME_UNKNOWN_IN_TIME
+        if not pending.waiters:
+            self.forget(pending)
+        lane = self._lanes.of(pending.decided, pending.policy)
+        return CAP_UNCHECKED if lane.is_unchecked else TIMEOUT
+
+    def forget(self, pending: Pending) -> None:
+        if pending.key:
+            self._in_flight.pop(pending.key, None)
+        if isinstance(pending.operation, Change):
+            self._changing.discard(pending.operation.old.id)
+
+    def answer(self, answered: Iterable[Pending], outcome: Outcome) -> None:
+        for pending in answered:
+            self.forget(pending)
+            pending.answer(outcome)
+
+    def accept(self, batch: Batch, at: datetime) -> None:
+        """Answer all of a batch that is durable."""
+        name = str(batch.id)
+        for pending in batch.pending:
+            result = pending.decided.result(name, at)
+            self.forget(pending)
+            if pending.key:
+                self._remember(pending.key, Answer(pending.fingerprint, result))
+            pending.answer(Accepted(result))
+
+    def replay(self, pending: Pending, key: Key, answer: Answer) -> None:
+        """Answer as the key was answered elsewhere."""
+        self._remember(key, answer)
+        self.answer([pending], replay(answer, pending.fingerprint))
+
+    def _remember(self, key: Key, answer: Answer) -> None:
+        if isinstance(answer.outcome, list):
+            return  # a bulk request's answer is large, and is looked up ahead of it anyway
+        self._recent[key] = answer
+        if len(self._recent) > self._recent_keys_max:
+            self._recent.popitem(last=False)
+
+
+def first_answer(no: No) -> Outcome:
+    return Accepted([*no]) if isinstance(no, list) else no
+
+
+def replay(answer: Answer, fingerprint: str) -> Outcome:
+    """The first answer again; a key that belongs to another request is refused."""
+    if answer.fingerprint != fingerprint:
+        return KEY_REUSED
+    if isinstance(answer.outcome, Refused):
+        return answer.outcome
+    return Accepted(answer.outcome, replayed=True)
+
+
+def as_replay(outcome: Outcome) -> Outcome:
+    return Accepted(outcome.result, replayed=True) if isinstance(outcome, Accepted) else outcome

@@ -1,0 +1,69 @@
+"""Refusing under an idempotency key: the key is taken for the refusal before anybody is told."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from api.http.refusals import OUTCOME_UNKNOWN, OUTCOME_UNKNOWN_IN_TIME, TIMEOUT
+from api.posting import commits
+from api.posting.batches import Outcome
+from api.posting.callers import first_answer, replay
+from api.posting.commits import Answer
+from api.posting.failures import unrecorded
+from api.posting.operations import Key, No
+from polka.store import database
+from polka.store.database import Connection
+from polka.store.writers import Writers
+
+log = logging.getLogger(__name__)
+
+
+class Refuser:
+    """Records refusals under their keys, and asks what keys were answered with."""
+
+    def __init__(self, writers: Writers) -> None:
+        self._writers = writers
+
+    async def answer_of(self, key: Key) -> Answer | None:
+        """What the key's first request was answered with, if it was."""
+        return (await self._writers.do(commits.answers, [key])).get(key)
+
+    async def refuse(self, fingerprint: str, key: Key | None, refused: No, timeout_seconds: float) -> Outcome:
+        """Answer with this refusal, unless the key has an answer already.
+
+        The key is taken for it first. That waits for a commit in flight, of the same request through another
+        api: without it a client could be told no, and find later that its payment went through.
+        """
+        [outcome] = await self.refuse_all([(key, fingerprint, refused)], timeout_seconds)
+        return outcome
+
+    async def refuse_all(self, refused: Sequence[tuple[Key | None, str, No]], timeout_seconds: float) -> list[Outcome]:
+        """The same for many operations, of which a bulk request may be one whose items are all refused."""
+        if timeout_seconds <= 0:
+            return [TIMEOUT] * len(refused)
+        keyed = [
+            (key, fingerprint, [item.stored() for item in no] if isinstance(no, list) else no)
+            for key, fingerprint, no in refused
+            if key
+        ]
+
+        is_begun = False
+
+        async def take_keys(connection: Connection) -> dict[Key, Answer]:
+            nonlocal is_begun
+            is_begun = True
+            await commits.take_keys(connection, keyed)
+            return await commits.answers(connection, [key for key, _, _ in keyed])
+
+        known: dict[Key, Answer] = {}
+        if keyed:
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    known = await self._writers.do(take_keys)
+            except TimeoutError:
+                return [OUTCOME_UNKNOWN_IN_TIME if is_begun else TIMEOUT] * len(refused)
+            except database.ERRORS as error:
+                database.report(log, "refusals could not be recorded", error)
+                unknown = is_begun and database.is_passing(error)
+                return [OUTCOME_UNKNOWN if unknown else unrecorded(error)] * len(refused)
+        return [replay(known[key], fingerprint) if key else first_answer(no) for key, fingerprint, no in refused]
