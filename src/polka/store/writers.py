@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -72,15 +73,17 @@ class Writers:
         """
         async with AsyncExitStack() as acquired:
             connection = await acquired.enter_async_context(self._pool.acquire())
-            task = asyncio.create_task(self._do(acquired.pop_all(), connection, work(connection, *args, **kwargs)))
+            task = asyncio.create_task(
+                self._do(acquired.pop_all(), connection, partial(work, connection, *args, **kwargs))
+            )
         self._at_work.add(task)
         task.add_done_callback(self._finished)
         return await asyncio.shield(task)
 
-    async def _do(self, acquired: AsyncExitStack, connection: Connection, work: Awaitable[T]) -> T:
+    async def _do(self, acquired: AsyncExitStack, connection: Connection, work: Callable[[], Awaitable[T]]) -> T:
         async with acquired:
             with self._patience.bounds(connection):
-                return await work
+                return await work()
 
     def _finished(self, task: asyncio.Task[object]) -> None:
         self._at_work.discard(task)
