@@ -98,9 +98,11 @@ def new_payment(polka: Running, sender: str, receiver: str) -> str:
     return str(response.json()["id"])
 
 
-def of_payment(suffix: str = "", sender: str = "bank1", receiver: str = "bank2") -> Callable[[Running], str]:
+def of_payment(
+    suffix: str = "", sender: str = "bank1", receiver: str = "bank2", of: str = "transaction"
+) -> Callable[[Running], str]:
     """The path of a payment that was just made."""
-    return lambda polka: f"/transaction/{new_payment(polka, sender, receiver)}{suffix}"
+    return lambda polka: f"/{of}/{new_payment(polka, sender, receiver)}{suffix}"
 
 
 def of_key(polka: Running) -> str:
@@ -131,6 +133,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/transaction"): (SEND, at("/transaction"), payment, 201, 201),
     ("GET", "/transaction"): (READ, at("/transaction"), None, 200, 200),
     ("GET", "/transaction/{transaction_id:str}"): (READ, of_payment(), None, 200, 200),
+    ("GET", "/transactions/{transaction_id:str}"): (READ, of_payment(of="transactions"), None, 200, 200),
     ("GET", "/transaction/{transaction_id:str}/history"): (READ, of_payment("/history"), None, 200, 200),
     ("PATCH", "/transaction/{transaction_id:str}"): (SEND, of_payment(), lambda: {"reference": "new"}, 200, 200),
     ("DELETE", "/transaction/{transaction_id:str}"): (SEND, of_payment(), None, 200, 200),

@@ -36,6 +36,7 @@ from api.routes import (
     terms,
     transactions,
 )
+from api.routes.answers import Json
 from api.routes.banks import KnownBanks
 from api.routes.deadlines import Deadlines
 from api.routes.payments import FastLane, Payments
@@ -140,6 +141,7 @@ async def app() -> AsyncIterator[Service]:
         feed = Feed(name, bool(chosen.control_socket), cache, pool, policy, heart)
         litestar = Litestar(
             route_handlers=ROUTES,
+            response_class=Json,
             guards=[queries.check_query],
             middleware=[Deadlines(chosen.request_timeout_seconds)],
             exception_handlers=problems.HANDLERS,

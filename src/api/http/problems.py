@@ -18,6 +18,7 @@ from litestar.types import ExceptionHandlersMap, Send
 from api.http.refusals import RETRY_AFTER_SECONDS, Refusal, Refused, problem
 from polka.edge.bounds import BODY_BYTES_MAX
 from polka.rules.keys import Caller
+from polka.rules.money import AMOUNT_MAX
 from polka.rules.problem import MEDIA_TYPE
 from polka.service.logs import log_failed_request
 from polka.store import database, positions
@@ -33,6 +34,7 @@ OUTCOME_UNKNOWN = Refused(
     Refusal.OUTCOME_UNKNOWN, "The connection to the database broke; see what it did, or try again."
 )
 
+AMOUNT = f"must be a whole number of minor units, from 1 to {AMOUNT_MAX}: 12.50 USD is 1250"
 FORMS = {
     "account": "must be 1 to 34 letters and digits",
     "bank": "must be 1 to 64 letters, digits, spaces, dots, hyphens or underscores",
@@ -93,7 +95,10 @@ def explain_fact(fact: str, place: str) -> tuple[str, str | None]:
     if named := re.search(r"(unknown|[Mm]issing required) (?:field|query parameter) [`'](.*?)[`']", fact):
         field = f"{place}.{named[2]}".lstrip(".")
         return f"{field}: {'is not a field here' if named[1] == 'unknown' else 'is missing'}.", field
-    form = FORMS.get(place.rpartition(".")[2])
+    name = place.rpartition(".")[2]
+    form = FORMS.get(name)
+    if name == "amount" and "`int`" in fact:
+        fact = AMOUNT
     if form and ("regex" in fact or "length" in fact or "enum" in fact):
         fact = form
     return f"{place or 'body'}: {fact[0].lower()}{fact[1:]}.", place or None
@@ -102,7 +107,7 @@ def explain_fact(fact: str, place: str) -> tuple[str, str | None]:
 def encode(refused: Refused, caller: Caller | None = None) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Status, headers and body as ASGI sends them, with what this caller may see."""
     document = problem(refused, caller)
-    body = positions.encode(document)
+    body = positions.encode(document) + b"\n"
     headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
     if (seconds := RETRY_AFTER_SECONDS.get(refused.refusal)) is not None:
         headers.append((b"retry-after", str(seconds).encode()))

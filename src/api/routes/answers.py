@@ -1,10 +1,13 @@
 """From the outcome of an operation to the bytes that a client gets: one way for every route that writes."""
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
+from typing import Any
 
 import msgspec
-from litestar import Response
+from litestar import MediaType, Response
+from litestar.serialization import default_serializer
+from litestar.types import Serializer
 
 from api import metrics
 from api.http import problems
@@ -20,6 +23,19 @@ log = logging.getLogger(__name__)
 
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 """Status, headers and body."""
+
+
+class Json(Response[Any]):
+    """JSON that ends with a newline, so that a terminal's prompt stands in a line of its own."""
+
+    def render(self, content: Any, media_type: str, enc_hook: Serializer = default_serializer) -> bytes:
+        body = super().render(content, media_type, enc_hook)
+        return body + b"\n" if body and media_type == MediaType.JSON else body
+
+
+def as_json(answer: msgspec.Struct | bytes, headers: Mapping[str, str] | None = None) -> Response[bytes]:
+    body = answer if isinstance(answer, bytes) else positions.encode(answer)
+    return Json(body, media_type=MediaType.JSON, headers=headers)
 
 
 class ItemResult(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -57,9 +73,11 @@ def encode(outcome: Outcome, status: int, caller: Caller) -> Answer:
     if isinstance(result, list):
         done = bulk_result(result, caller)
         status = 201 if all(item.problem is None for item in done.results) else 207
-        body, headers = positions.encode(done), [JSON]
+        body, headers = positions.encode(done) + b"\n", [JSON]
     else:
-        body, headers = to_json(result), [JSON, (b"etag", etag(result).encode())]
+        body, headers = to_json(result) + b"\n", [JSON, (b"etag", etag(result).encode())]
+        if status == 201:
+            headers.append((b"location", f"/transaction/{result.id}".encode()))
     headers.append((b"content-length", b"%d" % len(body)))
     if outcome.replayed:
         headers.append((b"idempotency-replayed", b"true"))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import msgspec
-from litestar import MediaType, Request, Response, get, post
+from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
@@ -17,6 +17,7 @@ from api.http.access import Needs
 from api.http.problems import refuse
 from api.http.refusals import Refusal
 from api.posting.policies import Policies
+from api.routes.answers import Json, as_json
 from api.routes.requests import read_json
 from polka.rules.keys import Caller, Scope
 from polka.rules.policy import Fee, Interest, MinorUnits, Suspended, TermsPatch
@@ -109,7 +110,7 @@ async def open_bank(request: Request[Any, Any, Any], writers: NamedDependency[Wr
         refuse(Refusal.CONFLICT, f"name: {POLKA} is Polka's own name.", "name")
     if not await writers.do(insert_bank, data.name):
         refuse(Refusal.CONFLICT, f"name: there is a bank {data.name} already.", "name")
-    return Response(data, status_code=201, headers={"Location": f"/banks/{quote(data.name)}"})
+    return Json(data, status_code=201, headers={"Location": f"/banks/{quote(data.name)}"})
 
 
 async def insert_bank(connection: Connection, name: str) -> bool:
@@ -181,10 +182,6 @@ async def bank_with_terms(cache: CacheClient, pool: Pool, policies: Policies, na
     agreed = policies.current.agreed(name)
     terms = {field: getattr(agreed.terms, field) for field in TermsPatch.__struct_fields__}
     return msgspec.json.encode({**held, **terms, "terms_version": agreed.version, "terms_since": agreed.since})
-
-
-def as_json(body: bytes) -> Response[bytes]:
-    return Response(body, media_type=MediaType.JSON)
 
 
 decode = msgspec.json.Decoder(NewBank).decode

@@ -18,12 +18,13 @@ from api.cache_client import CacheClient, Silence
 from api.http.access import Needs
 from api.http.problems import RefusedError, refuse
 from api.http.refusals import Refusal, Refused
+from api.routes.answers import as_json
 from api.routes.requests import read_json
 from polka.rules.keys import Caller, Scope
 from polka.rules.windows import Conflict, Report, Total, Window, Windows, WindowToClose
 from polka.store import clearing
 from polka.store.database import Pool
-from polka.store.positions import PAGE_MAX, encode
+from polka.store.positions import PAGE_MAX
 
 CSV = "text/csv"
 
@@ -111,10 +112,6 @@ async def ordered(cache: CacheClient, path: str, what: str, body: msgspec.Struct
 
 def wants_csv(request: Request[Any, Any, Any], format: str | None) -> bool:
     return format == "csv" or (format is None and request.accept.best_match([MediaType.JSON, CSV]) == CSV)
-
-
-def as_json(answer: msgspec.Struct) -> Response[bytes]:
-    return Response(encode(answer), media_type=MediaType.JSON)
 
 
 def as_csv(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response[bytes]:

@@ -6,6 +6,7 @@ import msgspec
 from litestar import MediaType, Request, Response, get
 from litestar.response import Redirect
 
+from api.routes.answers import Json
 from polka import __version__
 
 HEADERS = {"Vary": "Accept"}
@@ -31,4 +32,4 @@ def show_front(request: Request[Any, Any, Any]) -> Response[Any]:
     """What Polka is and where its parts are. It needs no key."""
     if request.accept.best_match([MediaType.JSON, MediaType.HTML]) == MediaType.HTML:
         return Redirect("/console", status_code=303, headers=HEADERS)
-    return Response(Front("polka", __version__, Links()), headers=HEADERS)
+    return Json(Front("polka", __version__, Links()), headers=HEADERS)

@@ -12,6 +12,7 @@ from litestar.params import FromPath, QueryParameter
 from api.http.access import EVERYBODY, UNKNOWN_KEY, Needs
 from api.http.problems import RefusedError, refuse
 from api.http.refusals import Refusal
+from api.routes.answers import Json
 from api.routes.requests import read_json
 from api.routes.transactions import read_id
 from polka.rules.keys import Caller, NewKey, Scope
@@ -69,7 +70,7 @@ async def create_key(
         case NotMade.TAKEN:
             raise RuntimeError("a new random key is there already")
     told = MadeKey(key, made.id, made.name, made.bank, made.scopes, made.created_at, made.expires_at)
-    return Response(told, status_code=201, headers={"Cache-Control": "no-store"})
+    return Json(told, status_code=201, headers={"Cache-Control": "no-store"})
 
 
 @get("/keys", guards=[Needs(Scope.OPERATE)])

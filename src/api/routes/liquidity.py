@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from litestar import MediaType, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
@@ -10,6 +10,7 @@ from api.cache_client import CacheClient
 from api.http.access import Needs
 from api.http.problems import refuse
 from api.http.refusals import Refusal
+from api.routes.answers import as_json
 from api.routes.search import read_time
 from polka.rules.keys import Scope
 from polka.rules.liquidity import Resolution
@@ -61,7 +62,3 @@ async def get_liquidity_history(
         refuse(Refusal.UNKNOWN_CURRENCY, f"currency: ISO 4217 has no currency {currency} with minor units.", "currency")
     since, until = read_time(from_, "from"), read_time(to, "to")
     return as_json(encode(await exposures.history(pool, currency, resolution, since, until, limit)))
-
-
-def as_json(body: bytes) -> Response[bytes]:
-    return Response(body, media_type=MediaType.JSON)

@@ -17,6 +17,7 @@ from api.http.access import Needs
 from api.http.problems import refuse
 from api.http.refusals import Refusal
 from api.posting.commits import transaction_of
+from api.routes.answers import Json
 from polka.rules.keys import Caller, Scope
 from polka.rules.money import AMOUNT_MAX
 from polka.rules.transactions import BANK_NAME, Transaction
@@ -91,10 +92,10 @@ async def list_transactions(
     """
     page = await find(search_pool, search, caller.bank)
     if page.next is None:
-        return Response(page)
+        return Json(page)
     query = request.query_params.multi_items()
     following = urlencode([*((name, value) for name, value in query if name != "cursor"), ("cursor", page.next)])
-    return Response(page, headers={"Link": f'<{request.url.path}?{following}>; rel="next"'})
+    return Json(page, headers={"Link": f'<{request.url.path}?{following}>; rel="next"'})
 
 
 async def find(pool: Pool, search: Search, visible_to: str | None = None) -> Page:

@@ -16,7 +16,8 @@ from api.http.access import Needs
 from api.http.problems import RefusedError, explain_fact
 from api.http.refusals import Refusal, Refused
 from api.posting.policies import Policies
-from api.routes.banks import KnownBanks, as_json, bank_with_terms, need
+from api.routes.answers import as_json
+from api.routes.banks import KnownBanks, bank_with_terms, need
 from api.routes.requests import OWN_HEAD, read_body, read_head
 from api.settings import Settings
 from polka.rules.keys import Caller, Scope

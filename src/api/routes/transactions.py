@@ -6,7 +6,7 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
-from litestar import MediaType, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
@@ -17,6 +17,7 @@ from api.posting.commits import transaction_of
 from api.posting.operations import Key
 from api.posting.posting import Posting
 from api.routes import answers
+from api.routes.answers import as_json
 from api.routes.payments import Payments
 from api.routes.requests import KEY_LENGTH_MAX
 from polka.rules.keys import Caller, Scope
@@ -66,7 +67,7 @@ async def find_transaction(
     row = await (pool.fetchrow(LATEST_OF_BANK, caller.bank) if caller.bank else pool.fetchrow(LATEST))
     if row is None:
         refuse(Refusal.NOT_FOUND, "There is no transaction yet.")
-    return as_json(transaction_of(row))
+    return with_etag(transaction_of(row))
 
 
 async def find_answer(posting: Posting, pool: Pool, key: Key, caller: Caller) -> Response[bytes]:
@@ -79,19 +80,21 @@ async def find_answer(posting: Posting, pool: Pool, key: Key, caller: Caller) ->
             raise RefusedError(refused)
         case Transaction() as transaction:
             posted_at, window = await pool.fetchrow(POSTED, transaction.batch)
-            return as_json(msgspec.structs.replace(transaction, posted_at=posted_at, window=window))
+            return with_etag(msgspec.structs.replace(transaction, posted_at=posted_at, window=window))
         case results:
-            return Response(answers.to_json(answers.bulk_result(results, caller)), media_type=MediaType.JSON)
+            return as_json(answers.bulk_result(results, caller))
 
 
-@get("/transaction/{transaction_id:str}", guards=[Needs(Scope.TRANSACTIONS_READ)])
+@get(
+    ["/transaction/{transaction_id:str}", "/transactions/{transaction_id:str}"], guards=[Needs(Scope.TRANSACTIONS_READ)]
+)
 async def get_transaction(
     transaction_id: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
 ) -> Response[bytes]:
     """One transaction in its newest version, with its batch, when that was posted, and its clearing window."""
     if (transaction := await read_transaction(pool, transaction_id, caller)) is None:
         raise RefusedError(no_transaction(transaction_id))
-    return as_json(transaction)
+    return with_etag(transaction)
 
 
 @get("/transaction/{transaction_id:str}/history", guards=[Needs(Scope.TRANSACTIONS_READ)])
@@ -130,6 +133,5 @@ def old_version_of(row: asyncpg.Record) -> OldVersion:
     )
 
 
-def as_json(transaction: Transaction) -> Response[bytes]:
-    headers = {"ETag": answers.etag(transaction)}
-    return Response(answers.to_json(transaction), media_type=MediaType.JSON, headers=headers)
+def with_etag(transaction: Transaction) -> Response[bytes]:
+    return as_json(transaction, {"ETag": answers.etag(transaction)})

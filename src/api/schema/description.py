@@ -266,6 +266,9 @@ ROUTES: dict[tuple[str, str], Described] = {
     ("GET", "/transaction/{transaction_id}"): Described(
         {200: (Transaction, TRANSACTION_EXAMPLE)}, refusals=(*READS, Refusal.NOT_FOUND)
     ),
+    ("GET", "/transactions/{transaction_id}"): Described(
+        {200: (Transaction, TRANSACTION_EXAMPLE)}, refusals=(*READS, Refusal.NOT_FOUND)
+    ),
     ("PATCH", "/transaction/{transaction_id}"): Described(
         {200: (Transaction, AMENDED_EXAMPLE)},
         (Amendment, AMENDMENT_EXAMPLE),
