@@ -16,7 +16,7 @@ from polka.rules.money import AMOUNT_MAX, EXPONENTS
 from polka.rules.rates import Rates, Source, StoredRates, Unfit, UnfitError, check, convert, is_stale, shown
 
 DAY = date(2026, 10, 30)
-RECORDED = files("polka").joinpath("recorded_rates.xml").read_bytes()
+RECORDED = files("polka.store").joinpath("recorded_rates.xml").read_bytes()
 
 CODES = sorted(EXPONENTS.keys() - {"EUR"})
 RATES = st.builds(lambda digits, places: Decimal(digits).scaleb(-places), st.integers(1, 10**6 - 1), st.integers(0, 6))

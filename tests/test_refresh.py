@@ -26,7 +26,7 @@ from services import Service, Services, client, wait_for
 
 QUICK = {"POLKA_RATES_REFRESH_SECONDS": "0.05", "POLKA_RATES_TIMEOUT_SECONDS": "0.5", "POLKA_FLUSH_SECONDS": "0.1"}
 
-RECORDED = ecb.read(files("polka").joinpath("recorded_rates.xml").read_bytes())
+RECORDED = ecb.read(files("polka.store").joinpath("recorded_rates.xml").read_bytes())
 RATES = {currency: f"{rate:f}" for currency, rate in RECORDED.of_euro.items()}
 TODAY = datetime.now(UTC).date()
 YESTERDAY = TODAY - timedelta(days=1)

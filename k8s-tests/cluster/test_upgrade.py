@@ -34,14 +34,14 @@ def load_same(polka: Release, folder: Path) -> str:
 
 def load_newer(polka: Release, folder: Path) -> str:
     """A Polka with one more migration, and the need for it."""
-    versions = "/app/src/polka/migrations/versions"
+    versions = "/app/src/polka/store/migrations/versions"
     history = (ROOT / "src/polka/store/migrations/__init__.py").read_text()
     (folder / "migration.py").write_text(MIGRATION)
     (folder / "history.py").write_text(history.replace(f'REVISION = "{REVISION}"', f'REVISION = "{NEWER}"'))
     (folder / "Dockerfile").write_text(
         f"FROM polka:{TAG}\n"
         f"COPY migration.py {versions}/{NEWER}_note.py\n"
-        "COPY history.py /app/src/polka/migrations/__init__.py\n"
+        "COPY history.py /app/src/polka/store/migrations/__init__.py\n"
     )
     polka.cluster.machines.load(f"polka:{TAG}-newer", folder)
     return f"{TAG}-newer"
