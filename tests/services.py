@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -65,8 +66,13 @@ class Service:
         }
         self.process = self._spawn()
 
-    def _spawn(self) -> Child:
-        return nursery().fork(self._words, self._environ, self.log)
+    def _spawn(self) -> Child | subprocess.Popen[bytes]:
+        if "PYTHONPATH" not in self._environ:
+            return nursery().fork(self._words, self._environ, self.log)
+        with self.log.open("ab") as output:  # another source than ours
+            return subprocess.Popen(
+                [sys.executable, "-m", "polka", *self._words], env=self._environ, stdout=output, stderr=output
+            )
 
     def ready(self, seconds: float = WAIT_SECONDS) -> "Service":
         """Wait until it can serve."""

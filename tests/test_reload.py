@@ -21,7 +21,7 @@ def test_a_change_of_the_code_is_in_force_without_a_new_start(database_url: str,
     try:
         service.ready()
         assert client.get(f"{service.metrics_url}/health/live").json() == {"status": "live"}
-        write(code / "polka" / "monitoring.py", '"status": "live"', '"status": "changed"')
+        write(code / "polka" / "edge" / "monitoring.py", '"status": "live"', '"status": "changed"')
         changed = {"status": "changed"}
         wait_for("the change is in force", lambda: client.get(f"{service.metrics_url}/health/live").json() == changed)
         service.send(signal.SIGTERM)
