@@ -104,7 +104,7 @@ def test_currencies_change_nothing_else_of_a_payment(seed: int, number: int, ske
 def test_no_payment_across_currencies_is_so_small_that_it_may_come_to_nothing() -> None:
     amounts = [plan(1, BANKS, 50, 0, ["USD", "IDR"], 1).payment(number)["amount"] for number in range(2_000)]
     assert min(amounts) == AMOUNT_ACROSS_MIN > min(plan(1, BANKS, 50, 0).payment(n)["amount"] for n in range(2_000))
-    rates = ecb.read(files("polka").joinpath(rate_sets.RECORDED).read_bytes())
+    rates = ecb.read(files("polka.store").joinpath(rate_sets.RECORDED).read_bytes())
     currencies = ["EUR", *rates.of_euro]
     assert all(convert(AMOUNT_ACROSS_MIN, a, b, rates.rate(a, b)) for a in currencies for b in currencies)
 
