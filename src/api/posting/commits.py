@@ -9,66 +9,38 @@ import asyncpg
 import msgspec
 
 from api.http.refusals import Refused
+from api.posting import rows
 from api.posting.batches import Batch
-from api.posting.operations import Key, Results
-from polka.rules.rates import Converted
-from polka.rules.transactions import Party, Transaction, across
+from api.posting.operations import Results
+from api.posting.rows import Key, transaction_of
+from polka.rules.transactions import Transaction
 from polka.store import barrier
 from polka.store.database import Connection
 
 BATCH = "batch AS (INSERT INTO batches (id, size, payload, policy) VALUES ($1, $2, $3, $5))"
-PAYMENTS = """
-row AS MATERIALIZED (
-    SELECT (r->>0)::uuid AS id, r->>1 AS sender_bank, r->>2 AS sender_account, r->>3 AS receiver_bank,
-           r->>4 AS receiver_account, (r->>5)::bigint AS amount, r->>6 AS currency, r->>7 AS reference,
-           r->>8 AS caller, r->>9 AS key, decode(r->>10, 'hex') AS fingerprint, (r->>11)::bigint AS receiver_amount,
-           r->>12 AS receiver_currency, (r->>13)::numeric AS rate, (r->>14)::date AS rate_date,
-           (r->>15)::int AS rate_version, (r->>16)::bigint AS fee
-    FROM jsonb_array_elements($4::jsonb) AS r
-), rows AS (
-    INSERT INTO transactions (id, batch, sender_bank, sender_account, receiver_bank, receiver_account,
-                              amount, currency, reference, receiver_amount, receiver_currency, rate, rate_date,
-                              rate_version, fee, booked_version, rounded_down)
-    SELECT id, $1, sender_bank, sender_account, receiver_bank, receiver_account, amount, currency, reference,
-           receiver_amount, receiver_currency, rate, rate_date, rate_version, fee,
+PAYMENTS = f"""
+row AS MATERIALIZED ({rows.read_rows(rows.PAYMENT_ROW, "$4")}), rows AS (
+    INSERT INTO transactions (batch, {rows.names(rows.STORED)}, booked_version, rounded_down)
+    SELECT $1, {rows.names(rows.STORED)},
            CASE WHEN receiver_amount IS NOT NULL OR fee > 0 THEN 1 END,
            CASE WHEN receiver_amount IS NOT NULL THEN true END
     FROM row
 )
 """
-CHANGES = """
-change AS MATERIALIZED (
-    SELECT (r->>0)::uuid AS id, (r->>1)::int AS version, r->>2 AS status, r->>3 AS sender_bank,
-           r->>4 AS sender_account, r->>5 AS receiver_bank, r->>6 AS receiver_account, r->>7 AS reference,
-           r->>8 AS by, r->>9 AS reason, r->>10 AS caller, r->>11 AS key, decode(r->>12, 'hex') AS fingerprint,
-           (r->>13)::bigint AS fee
-    FROM jsonb_array_elements($7::jsonb) AS r
-), replaced AS (
-    INSERT INTO transaction_history (
-        id, version, batch, sender_bank, sender_account, receiver_bank, receiver_account, amount, currency, reference,
-        status, created_at, changed_at, receiver_amount, receiver_currency, rate, rate_date, rate_version,
-        fee, reversal_batch, replaced_by, reason)
-    SELECT t.id, t.version, t.batch, t.sender_bank, t.sender_account, t.receiver_bank, t.receiver_account, t.amount,
-           t.currency, t.reference, t.status, t.created_at, t.changed_at, t.receiver_amount, t.receiver_currency,
-           t.rate, t.rate_date, t.rate_version, t.fee, $1, change.by, change.reason
+CHANGES = f"""
+change AS MATERIALIZED ({rows.read_rows(rows.CHANGE_ROW, "$7")}), replaced AS (
+    INSERT INTO transaction_history ({rows.names(rows.KEPT)}, reversal_batch, replaced_by, reason)
+    SELECT {rows.names(rows.KEPT, "t")}, $1, change.by, change.reason
     FROM change JOIN transactions t USING (id, version)
 ), changed AS (
     UPDATE transactions t
-    SET version = t.version + 1, batch = $1, status = change.status, sender_bank = change.sender_bank,
-        sender_account = change.sender_account, receiver_bank = change.receiver_bank,
-        receiver_account = change.receiver_account, reference = change.reference, changed_at = now(),
-        fee = change.fee,
+    SET version = t.version + 1, batch = $1, changed_at = now(), {rows.assignments(rows.CHANGED, "change")},
         booked_version = CASE WHEN t.receiver_amount IS NOT NULL OR change.fee > 0 THEN t.version + 1 END
     FROM change WHERE t.id = change.id AND t.version = change.version AND t.status = 'accepted'
     RETURNING 1
 )
 """
-BULKS = """
-bulk AS MATERIALIZED (
-    SELECT r->>0 AS caller, r->>1 AS key, decode(r->>2, 'hex') AS fingerprint, (r->3)::json AS items
-    FROM jsonb_array_elements($8::jsonb) AS r
-)
-"""
+BULKS = f"bulk AS MATERIALIZED ({rows.read_rows(rows.BULK_ROW, '$8')})"
 COMMIT_PAYMENTS = f"""
 WITH {BATCH}, {PAYMENTS}, keys AS (
     INSERT INTO idempotency_keys (caller, key, fingerprint, transaction)
@@ -151,13 +123,13 @@ async def take_keys(connection: Connection, taken: Iterable[tuple[Key, str, Refu
 
     A key that has an answer keeps it. Waits for a commit in flight that holds one of the keys.
     """
-    rows = [
+    taken_rows = [
         (*key, fingerprint, encode(answer.stored()), None)
         if isinstance(answer, Refused)
         else (*key, fingerprint, None, encode(answer))
         for key, fingerprint, answer in taken
     ]
-    await connection.execute(TAKE_KEYS, *map(list, zip(*rows, strict=True)))
+    await connection.execute(TAKE_KEYS, *map(list, zip(*taken_rows, strict=True)))
 
 
 def is_outdated(error: Exception) -> bool:
@@ -168,9 +140,9 @@ def is_outdated(error: Exception) -> bool:
 async def answers(connection: Connection, keys: Iterable[Key]) -> dict[Key, Answer]:
     """The first answer of each of these keys that has one, whatever became of its transactions since."""
     asked = list(keys)
-    rows = await connection.fetch(ANSWERS, [caller for caller, _ in asked], [key for _, key in asked])
+    found = await connection.fetch(ANSWERS, [caller for caller, _ in asked], [key for _, key in asked])
     return {
-        (row["caller"], row["key"]): Answer(row["fingerprint"], await first_answer(connection, row)) for row in rows
+        (row["caller"], row["key"]): Answer(row["fingerprint"], await first_answer(connection, row)) for row in found
     }
 
 
@@ -184,40 +156,14 @@ async def first_answer(connection: Connection, row: asyncpg.Record) -> Transacti
 
 async def results(connection: Connection, items: list[Any]) -> Results:
     """The results of a bulk request, from what its key's row keeps of them."""
-    rows = await connection.fetch(FIRST_VERSIONS, [item for item in items if isinstance(item, str)])
-    made = {str(row["id"]): transaction_of(row) for row in rows}
+    found = await connection.fetch(FIRST_VERSIONS, [item for item in items if isinstance(item, str)])
+    made = {str(row["id"]): transaction_of(row) for row in found}
     return [made[item] if isinstance(item, str) else Refused.of(item) for item in items]
 
 
 async def versions(connection: Connection, ids: Iterable[str]) -> dict[str, int]:
     """The newest version of each of these transactions."""
     return dict(await connection.fetch(VERSIONS, list(ids)))
-
-
-def transaction_of(row: asyncpg.Record) -> Transaction:
-    """From a row of `transactions`, or of their versions; with its batch's posting, if that was read too."""
-    made = Transaction(
-        id=str(row["id"]),
-        version=row["version"],
-        status=row["status"],
-        sender=Party(row["sender_bank"], row["sender_account"]),
-        receiver=Party(row["receiver_bank"], row["receiver_account"]),
-        amount=row["amount"],
-        currency=row["currency"],
-        reference=row["reference"],
-        batch=str(row["batch"]),
-        created_at=row["created_at"],
-        changed_at=row["changed_at"],
-        posted_at=row.get("posted_at"),
-        window=row.get("window_id"),
-    )
-    if row["fee"] is not None:
-        made = msgspec.structs.replace(made, fee=row["fee"])
-    if row["receiver_amount"] is None:
-        return made
-    rate = f"{row['rate']:f}"
-    received = Converted(row["receiver_amount"], row["receiver_currency"], rate, row["rate_date"], row["rate_version"])
-    return across(made, received)
 
 
 def encode(value: Any) -> str:

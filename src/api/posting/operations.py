@@ -8,11 +8,12 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET
-from msgspec.structs import astuple
 from uuid_utils import uuid7
 
 from api.http.refusals import ItemRefused, Refusal, Refused
 from api.posting import suspension
+from api.posting.rows import Key as Key
+from api.posting.rows import change_row, payment_row
 from polka.rules.fees import fee_of
 from polka.rules.policy import Caps, Policy, lowered
 from polka.rules.rates import Converted
@@ -20,8 +21,6 @@ from polka.rules.transactions import POLKA, Entry, Payment, Transaction, across,
 
 No = Refused | list[Refused]
 """To an operation, or to each item of a bulk request."""
-Key = tuple[str, str]
-"""Who asked, and the idempotency key that he gave."""
 
 
 class Parts:
@@ -91,29 +90,7 @@ class Pay:
 
     def add_to(self, parts: Parts, key: Key | None, fingerprint: str) -> None:
         parts.entries += self.entries
-        parts.payments.append(self._row(key, fingerprint))
-
-    def _row(self, key: Key | None, fingerprint: str) -> tuple[Any, ...]:
-        payment = self.payment
-        sender, receiver = payment.sender, payment.receiver
-        return (
-            self.id,
-            sender.bank,
-            sender.account,
-            receiver.bank,
-            receiver.account,
-            payment.amount,
-            payment.currency,
-            payment.reference,
-            *(key or NO_KEY),
-            fingerprint,
-            *self._rest_of_row(),
-        )
-
-    def _rest_of_row(self) -> tuple[Any, ...]:
-        if self.converted is None and self.fee is None:
-            return ()
-        return *(astuple(self.converted) if self.converted else NOT_CONVERTED), self.fee
+        parts.payments.append(payment_row(self.id, self.payment, self.converted, self.fee, key, fingerprint))
 
     def result(self, batch: str, at: datetime) -> Transaction:
         """The transaction that the batch, committed at this time, has made of it."""
@@ -181,24 +158,7 @@ class Change:
 
     def add_to(self, parts: Parts, key: Key | None, fingerprint: str) -> None:
         parts.entries += self.entries
-        new = self.new
-        parts.changes.append(
-            (
-                new.id,
-                self.old.version,
-                new.status,
-                new.sender.bank,
-                new.sender.account,
-                new.receiver.bank,
-                new.receiver.account,
-                new.reference,
-                self.by,
-                self.reason,
-                *(key or NO_KEY),
-                fingerprint,
-                None if new.fee is UNSET else new.fee,
-            )
-        )
+        parts.changes.append(change_row(self.old, self.new, self.by, self.reason, key, fingerprint))
 
     def result(self, batch: str, at: datetime) -> Transaction:
         version = self.old.version + 1
@@ -296,5 +256,3 @@ def fingerprint_of(*request: Any) -> str:
 
 
 encode = msgspec.json.Encoder().encode
-NO_KEY = (None, None)
-NOT_CONVERTED = (None,) * len(Converted.__struct_fields__)

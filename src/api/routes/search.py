@@ -16,7 +16,7 @@ from litestar.params import QueryParameter
 from api.http.access import Needs
 from api.http.problems import refuse
 from api.http.refusals import Refusal
-from api.posting.commits import transaction_of
+from api.posting.rows import transaction_of
 from api.routes.answers import Json
 from polka.rules.keys import Caller, Scope
 from polka.rules.money import AMOUNT_MAX

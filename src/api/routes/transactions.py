@@ -13,9 +13,9 @@ from litestar.params import FromPath, QueryParameter
 from api.http.access import Needs
 from api.http.problems import RefusedError, refuse
 from api.http.refusals import Refusal, Refused
-from api.posting.commits import transaction_of
 from api.posting.operations import Key
 from api.posting.posting import Posting
+from api.posting.rows import transaction_of
 from api.routes import answers
 from api.routes.answers import as_json
 from api.routes.payments import Payments

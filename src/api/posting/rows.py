@@ -1,0 +1,131 @@
+"""A payment's columns, once: the rows that a commit hands to its statement as JSON, the parts of SQL that read them,
+and the transaction that a stored row is.
+
+A new column of a payment is named here, in `store/tables.py` with its migration, and in `rules/transactions.py`.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import asyncpg
+import msgspec
+from msgspec import UNSET
+from msgspec.structs import astuple
+
+from polka.rules.rates import Converted
+from polka.rules.transactions import Party, Payment, Transaction, across
+
+Key = tuple[str, str]
+"""Who asked, and the idempotency key that he gave."""
+NO_KEY = (None, None)
+NOT_CONVERTED = (None,) * len(Converted.__struct_fields__)
+
+PARTIES = ("sender_bank", "sender_account", "receiver_bank", "receiver_account")
+RECEIVED = ("receiver_amount", "receiver_currency", "rate", "rate_date", "rate_version")
+"""Of a payment across currencies, in the order of `Converted`."""
+STORED = ("id", *PARTIES, "amount", "currency", "reference", *RECEIVED, "fee")
+"""What a new payment brings to its row in `transactions`; the rest the statement adds."""
+KEPT = (*STORED, "version", "batch", "status", "created_at", "changed_at")
+"""What the history keeps of a version that is replaced."""
+CHANGED = ("status", *PARTIES, "reference", "fee")
+"""What a change replaces."""
+OF_KEY = ("caller", "key", "fingerprint")
+
+PAYMENT_ROW = ("id", *PARTIES, "amount", "currency", "reference", *OF_KEY, *RECEIVED, "fee")
+CHANGE_ROW = ("id", "version", "status", *PARTIES, "reference", "by", "reason", *OF_KEY, "fee")
+BULK_ROW = (*OF_KEY, "items")
+
+CASTS = {
+    **dict.fromkeys(("id",), "(r->>{})::uuid"),
+    **dict.fromkeys(("amount", "receiver_amount", "fee"), "(r->>{})::bigint"),
+    **dict.fromkeys(("version", "rate_version"), "(r->>{})::int"),
+    "rate": "(r->>{})::numeric",
+    "rate_date": "(r->>{})::date",
+    "fingerprint": "decode(r->>{}, 'hex')",
+    "items": "(r->{})::json",
+}
+"""How a value is read that is not a text."""
+
+
+def read_rows(row: Iterable[str], parameter: str) -> str:
+    """The query that reads such rows from the parameter, an array of arrays in JSON."""
+    columns = ", ".join(f"{CASTS.get(name, 'r->>{}').format(place)} AS {name}" for place, name in enumerate(row))
+    return f"SELECT {columns} FROM jsonb_array_elements({parameter}::jsonb) AS r"
+
+
+def names(columns: Iterable[str], of: str = "") -> str:
+    """The columns as SQL lists them, of the table where one is given."""
+    return ", ".join(f"{of}.{name}" if of else name for name in columns)
+
+
+def assignments(columns: Iterable[str], of: str) -> str:
+    return ", ".join(f"{name} = {of}.{name}" for name in columns)
+
+
+def payment_row(
+    id: str, payment: Payment, converted: Converted | None, fee: int | None, key: Key | None, fingerprint: str
+) -> tuple[Any, ...]:
+    """As `PAYMENT_ROW`. What is null at its end is left out."""
+    sender, receiver = payment.sender, payment.receiver
+    row = (
+        id,
+        sender.bank,
+        sender.account,
+        receiver.bank,
+        receiver.account,
+        payment.amount,
+        payment.currency,
+        payment.reference,
+        *(key or NO_KEY),
+        fingerprint,
+    )
+    if converted is None and fee is None:
+        return row
+    return *row, *(astuple(converted) if converted else NOT_CONVERTED), fee
+
+
+def change_row(
+    old: Transaction, new: Transaction, by: str, reason: str | None, key: Key | None, fingerprint: str
+) -> tuple[Any, ...]:
+    """As `CHANGE_ROW`."""
+    return (
+        new.id,
+        old.version,
+        new.status,
+        new.sender.bank,
+        new.sender.account,
+        new.receiver.bank,
+        new.receiver.account,
+        new.reference,
+        by,
+        reason,
+        *(key or NO_KEY),
+        fingerprint,
+        None if new.fee is UNSET else new.fee,
+    )
+
+
+def transaction_of(row: asyncpg.Record) -> Transaction:
+    """From a row of `transactions`, or of their versions; with its batch's posting, if that was read too."""
+    made = Transaction(
+        id=str(row["id"]),
+        version=row["version"],
+        status=row["status"],
+        sender=Party(row["sender_bank"], row["sender_account"]),
+        receiver=Party(row["receiver_bank"], row["receiver_account"]),
+        amount=row["amount"],
+        currency=row["currency"],
+        reference=row["reference"],
+        batch=str(row["batch"]),
+        created_at=row["created_at"],
+        changed_at=row["changed_at"],
+        posted_at=row.get("posted_at"),
+        window=row.get("window_id"),
+    )
+    if row["fee"] is not None:
+        made = msgspec.structs.replace(made, fee=row["fee"])
+    if row["receiver_amount"] is None:
+        return made
+    rate = f"{row['rate']:f}"
+    received = Converted(row["receiver_amount"], row["receiver_currency"], rate, row["rate_date"], row["rate_version"])
+    return across(made, received)
