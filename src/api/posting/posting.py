@@ -39,20 +39,24 @@ async def open_posting(
     callers, refuser = Callers(lanes, settings.recent_keys_max), Refuser(writers)
     beside = Beside(writers, lanes, callers, refuser, settings.commit_timeout_seconds)
     writer = Writer(settings, cache, policies, lanes, callers, beside)
+    posting = Posting(lanes, callers, refuser, policies, writer, beside)
     async with background(writer.run()):
-        yield Posting(lanes, callers, refuser, policies)
-        await writer.rest(DRAIN_SECONDS)
-        await beside.settled(DRAIN_SECONDS)
+        yield posting
+        await posting.settled()
 
 
 class Posting:
     """Where operations come in."""
 
-    def __init__(self, lanes: Lanes, callers: Callers, refuser: Refuser, policies: Policies) -> None:
+    def __init__(
+        self, lanes: Lanes, callers: Callers, refuser: Refuser, policies: Policies, writer: Writer, beside: Beside
+    ) -> None:
         self.lanes = lanes
         self._callers = callers
         self._refuser = refuser
         self._policies = policies
+        self._writer = writer
+        self._beside = beside
         self.refuse = refuser.refuse
         self.answer_of = refuser.answer_of
 
@@ -101,3 +105,8 @@ class Posting:
         if isinstance(decided, (Refused, list)):
             return await self._refuser.refuse(operation.fingerprint, key, decided, deadline - loop.time())
         return await self.post(operation, key, deadline - loop.time())
+
+    async def settled(self) -> None:
+        """Wait until no commit's outcome is unknown, for a while: after that only the database knows."""
+        await self._writer.rest(DRAIN_SECONDS)
+        await self._beside.settled(DRAIN_SECONDS)
