@@ -309,7 +309,7 @@ async def test_a_payment_that_waits_for_the_cache_is_decided_anew_once_the_cap_i
     posting = await start()
     cache.is_away = True
     waiting = asyncio.create_task(posting.post(pay(1), key(1), 20))
-    await until(lambda: posting._capped.is_unchecked)
+    await until(lambda: posting.lanes.capped.is_unchecked)
     await cap(connection, None)
     await posting._policies.read_by(connection)
     accepted(await waiting)
