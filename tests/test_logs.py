@@ -100,7 +100,7 @@ def test_a_service_that_cannot_start_says_why_in_json() -> None:
 
 
 def test_text_has_one_line_for_an_event_and_the_same_facts() -> None:
-    code = "from polka import logs\nwith logs.opened('cache'): logs.log.warning('x', extra={'batch': 'b1'})"
+    code = "from polka.service import logs\nwith logs.opened('cache'): logs.log.warning('x', extra={'batch': 'b1'})"
     done = run_python(code, POLKA_LOG_FORMAT="text", POLKA_NAME="cache-1")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z cache-1 WARNING x batch=b1\n", done.stderr)
 
