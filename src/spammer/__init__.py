@@ -1,1 +1,1 @@
-"""Loads a Polka with random payments, with Locust; `locustfile.py` is the only file that imports it."""
+"""Loads a Polka with random payments, with Locust, which starts at `locustfile.py`."""

@@ -1,0 +1,23 @@
+"""What became of a request, read from its answer."""
+
+import json
+from typing import Any
+
+from spammer.tally import GOOD_ENDS
+
+
+def problem(response: Any) -> tuple[str, str]:
+    """The code and the detail of a problem document; of any other answer its status and how it begins.
+
+    Where items of a request are refused for terms and nothing else, that is the code.
+    """
+    try:
+        document = json.loads(response.text)
+        codes = [item["code"] for item in document.get("items", ())]
+        if codes and GOOD_ENDS.issuperset(codes):
+            return str(codes[0]), str(document["detail"])
+        if isinstance(document["code"], str):
+            return document["code"], str(document["detail"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    return f"status_{response.status_code}", (response.text or "")[:200]

@@ -1,0 +1,139 @@
+"""What is done before a run: the api answers, its banks are open, and terms are agreed with some of them."""
+
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import gevent
+import requests
+from locust.env import Environment
+from locust.runners import MasterRunner, Runner
+
+from polka.store.seed import bank_name
+from spammer.key import address, authorization, check_host
+from spammer.options import check_options, headers_of
+from spammer.outcome import problem
+from spammer.plan import read_currencies
+from spammer.run import plan_of, present
+from spammer.terminal import say
+
+HELLO_SECONDS = 5.0
+WAIT_SECONDS = 0.5
+PAGE = 500
+FEE = {"fixed": 25, "basis_points": 10}
+"""A quarter of a dollar and 0.1 %, say, of a bank with terms."""
+UNAUTHORIZED, FORBIDDEN, CONFLICT = 401, 403, 409
+
+
+class UnknownKeyError(ValueError):
+    """The api does not know the key that is sent to it."""
+
+
+def set_out(environment: Environment, runner: Runner, options: Any) -> None:
+    """Settle what all processes need to know: workers get these options. Without banks there is no run."""
+    options.run_id = options.run_name or uuid.uuid4().hex[:12]
+    options.workers = present(runner) if isinstance(runner, MasterRunner) else []
+    options.bank_names = []
+    if isinstance(runner, MasterRunner) and runner.target_user_count < len(options.workers):
+        say(f"The run cannot start: {len(options.workers)} processes need as many workers, or some would idle.")
+        return
+    try:
+        check_options(options)
+        check_host(environment.host)
+        banks = banks_of(environment, options)
+        plan_of(options, banks)
+        agree_terms(environment, options, banks)
+    except requests.RequestException as error:
+        say(f"Nobody answers at {address(environment.host)}: {reason(error)}")
+    except ValueError as error:
+        say(f"The run cannot start: {error}")
+    except Exception as error:  # whatever it is: Locust would go on without a run, for ever
+        say(f"The run cannot start: {address(environment.host)} does not answer like a Polka: {error!r}")
+    else:
+        options.bank_names = banks
+
+
+def banks_of(environment: Environment, options: Any) -> list[str]:
+    """The banks to pay between, once the api answers."""
+    ends_at = time.monotonic() + options.wait
+    said = ""
+    while True:
+        try:
+            ask(environment, "GET", "/hello")
+            return open_banks(environment, options.banks) if options.banks else bank_names(environment)
+        except (requests.RequestException, UnknownKeyError) as error:
+            if time.monotonic() + WAIT_SECONDS > ends_at:
+                raise
+            if reason(error) != said:
+                said = reason(error)
+                say(f"Waiting for {address(environment.host)}: {said}")
+        gevent.sleep(WAIT_SECONDS)
+
+
+def agree_terms(environment: Environment, options: Any, banks: Sequence[str]) -> None:
+    """Agree a net debit cap and fees in each currency with the last of the banks.
+
+    Raises:
+        ValueError: there are not so many banks, or the key may not do this.
+        requests.RequestException: the api does not answer, or not well.
+    """
+    if not 0 <= options.terms <= len(banks):
+        raise ValueError(f"--terms: must be 0 to {len(banks)}, the number of banks.")
+    currencies = read_currencies(options.currencies)
+    terms = {"caps": dict.fromkeys(currencies, options.cap), "fees": dict.fromkeys(currencies, FEE)}
+    for bank in banks[len(banks) - options.terms :]:
+        ask(environment, "PATCH", f"/banks/{bank}", json=terms)
+
+
+def open_banks(environment: Environment, count: int) -> list[str]:
+    """The banks of `polka seed`, so many; those that are missing are opened."""
+    there = set(bank_names(environment))
+    wanted = [bank_name(number) for number in range(1, count + 1)]
+    for name in wanted:
+        if name not in there:
+            ask(environment, "POST", "/banks", json={"name": name})
+    return wanted
+
+
+def bank_names(environment: Environment) -> list[str]:
+    """Of all that are there."""
+    names: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        page = ask(environment, "GET", "/banks", params={"after": after, "limit": PAGE}).json()
+        names += [bank["name"] for bank in page["banks"]]
+        after = page["next"]
+    return names
+
+
+def ask(environment: Environment, method: str, path: str, **request: Any) -> requests.Response:
+    """What the api answers before a run; a conflict is an answer: another spammer has opened the bank meanwhile.
+
+    Raises:
+        UnknownKeyError: it does not know the key: it may yet be made.
+        ValueError: the key may not do this.
+        requests.RequestException: the api does not answer, or not well.
+    """
+    url = address(environment.host)
+    headers = headers_of(environment.parsed_options) | authorization(url)
+    with requests.Session() as session:
+        session.trust_env = False  # no key of a .netrc in place of ours, and no proxy that users do not have either
+        response = session.request(
+            method, url + path, headers=headers, timeout=HELLO_SECONDS, allow_redirects=False, **request
+        )
+    if response.is_redirect:
+        raise ValueError(f"{url} leads elsewhere, to {response.headers['location']}.")
+    if response.status_code == UNAUTHORIZED:
+        raise UnknownKeyError("the api asks for a key that is valid: give one with --key, or as POLKA_KEY.")
+    if response.status_code == FORBIDDEN:
+        raise ValueError(f"{method} {path}: {problem(response)[1]}")
+    if response.status_code != CONFLICT:
+        response.raise_for_status()
+    return response
+
+
+def reason(error: Exception) -> str:
+    """What is wrong, out of what requests and urllib3 wrap around it."""
+    inner = str(getattr(error.args[0], "reason", error) if error.args else error)
+    return inner.partition("): ")[2] or inner
