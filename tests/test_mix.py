@@ -37,7 +37,7 @@ def test_a_mix_keeps_its_shares(post: int, get: int, patch: int, delete: int) ->
 
 @pytest.mark.parametrize("text", ["", "post", "post=0", "get=5", "post=1,post=2", "post=1,put=2", "post=1.5"])
 def test_a_mix_that_is_none(text: str) -> None:
-    with pytest.raises(ValueError, match="--mix: "):
+    with pytest.raises(ValueError, match=r"is none of post|there must be payments"):
         read_mix(text)
 
 
@@ -64,9 +64,9 @@ def test_a_mix_is_sent_as_it_says_and_the_audit_is_clean(polka: Running, key: st
     prove(polka.database_url, polka.cache.url)
 
 
-def test_words_that_make_no_sense_are_told_in_one_line(polka: Running) -> None:
+def test_words_that_make_no_sense_are_told_in_one_line() -> None:
     for words, fact in ((["--mix=get=1"], "--mix"), (["--bulk=2", "--rate=5"], "--bulk")):
-        done = spam(polka.url, "--transactions=5", *words)
-        assert done.returncode == 1
+        done = spam("http://127.0.0.1:1", "--transactions=5", *words)
+        assert done.returncode == 2
         assert fact in done.stderr
         assert "Traceback" not in done.stderr

@@ -19,8 +19,6 @@ from polka.edge import monitoring, server, tls
 from polka.edge.bounds import Bounds
 from polka.service import logs, settings, traces
 from polka.service.failure import Failure
-from spammer.mix import read_mix
-from spammer.plan import read_currencies
 
 SHARED = (Bounds, server.Settings, tls.Settings, logs.Settings, traces.Settings)
 SERVICES: dict[str, tuple[type[msgspec.Struct], ...]] = {
@@ -101,14 +99,7 @@ def parsed(words: Sequence[str], variables: dict[str, str]) -> click.Context:
             assert found is not None
             command = found
             context = click.Context(command, info_name=called, parent=context)
-        made = command.make_context(str(context.info_name), rest, parent=context.parent)
-    if "mix" in made.params:
-        try:
-            read_mix(made.params["mix"])
-            read_currencies(made.params["currencies"])
-        except ValueError as error:
-            raise click.UsageError(str(error)) from None
-    return made
+        return command.make_context(str(context.info_name), rest, parent=context.parent)
 
 
 def environment(container: Object, rendered: Rendered) -> dict[str, str]:

@@ -3,9 +3,7 @@
 import random
 from dataclasses import dataclass
 
-POST = "post"
-OTHERS = ("patch", "get", "delete")
-"""In the order in which they follow a payment."""
+from polka.rules.spam_options import OTHERS, POST, read_shares
 
 
 @dataclass(frozen=True)
@@ -31,14 +29,7 @@ def read_mix(text: str) -> Mix:
     """The mix that `text` names, as shares of any sum.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it names none.
     """
-    shares: dict[str, float] = {}
-    for part in text.split(","):
-        name, _, share = part.partition("=")
-        if name not in (POST, *OTHERS) or name in shares or not share.isdecimal():
-            raise ValueError(f"--mix: {part!r} is none of post, delete, patch and get with a whole number, as get=2.")
-        shares[name] = int(share)
-    if not shares.get(POST):
-        raise ValueError("--mix: there must be payments in it, as post=90.")
+    shares = read_shares(text)
     return Mix({name: share / shares[POST] for name, share in shares.items() if name != POST})

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from itertools import accumulate, islice
 from typing import Any
 
-from polka.rules.money import is_currency
-
 AMOUNT_MIN, AMOUNT_MAX = 1, 1_000_000
 AMOUNT_ACROSS_MIN = 100_000
 """Minor units: comes to something in each currency of which there is a rate."""
@@ -64,32 +62,11 @@ def plan(
     """A plan over these banks, with this many accounts at each; `across` is the share of payments across currencies.
 
     Raises:
-        ValueError: there are fewer than two banks, no accounts, or no currencies to pay across.
+        ValueError: there are fewer than two banks.
     """
     if len(banks) < 2:
         raise ValueError(f"There are {len(banks)} banks, a payment needs two: open some with `polka seed` or --banks.")
-    if accounts < 1:
-        raise ValueError("A payment needs accounts: at least one at each bank.")
-    if not 0 <= across <= 1:
-        raise ValueError("--across: must be a share, 0 to 1.")
-    if across and len(currencies) < 2:
-        raise ValueError("--across: needs two --currencies or more.")
     return Plan(seed, banks, Ranks(len(banks), skew), Ranks(accounts, skew), currencies, across)
-
-
-def read_currencies(text: str) -> list[str]:
-    """The currencies that `text` names, as `USD,EUR`.
-
-    Raises:
-        ValueError: it names none, one twice, or what is none.
-    """
-    currencies = text.split(",")
-    for currency in currencies:
-        if not is_currency(currency):
-            raise ValueError(f"--currencies: ISO 4217 has no currency {currency!r} with minor units.")
-        if currencies.count(currency) > 1:
-            raise ValueError(f"--currencies: names {currency} twice.")
-    return currencies
 
 
 @dataclass

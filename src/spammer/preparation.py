@@ -10,11 +10,11 @@ import requests
 from locust.env import Environment
 from locust.runners import MasterRunner, Runner
 
+from polka.rules import duration, spam_options
 from polka.store.seed import bank_name
 from spammer.key import address, authorization, check_host
-from spammer.options import check_options, headers_of
+from spammer.options import headers_of
 from spammer.outcome import problem
-from spammer.plan import read_currencies
 from spammer.run import plan_of, present
 from spammer.terminal import say
 
@@ -39,7 +39,7 @@ def set_out(environment: Environment, runner: Runner, options: Any) -> None:
         say(f"The run cannot start: {len(options.workers)} processes need as many workers, or some would idle.")
         return
     try:
-        check_options(options)
+        spam_options.check(vars(options))
         check_host(environment.host)
         banks = banks_of(environment, options)
         plan_of(options, banks)
@@ -56,7 +56,7 @@ def set_out(environment: Environment, runner: Runner, options: Any) -> None:
 
 def banks_of(environment: Environment, options: Any) -> list[str]:
     """The banks to pay between, once the api answers."""
-    ends_at = time.monotonic() + options.wait
+    ends_at = time.monotonic() + duration.read(options.wait)
     said = ""
     while True:
         try:
@@ -80,7 +80,7 @@ def agree_terms(environment: Environment, options: Any, banks: Sequence[str]) ->
     """
     if not 0 <= options.terms <= len(banks):
         raise ValueError(f"--terms: must be 0 to {len(banks)}, the number of banks.")
-    currencies = read_currencies(options.currencies)
+    currencies = spam_options.read_currencies(options.currencies)
     terms = {"caps": dict.fromkeys(currencies, options.cap), "fees": dict.fromkeys(currencies, FEE)}
     for bank in banks[len(banks) - options.terms :]:
         ask(environment, "PATCH", f"/banks/{bank}", json=terms)

@@ -14,8 +14,9 @@ from gevent.event import Event
 from locust.env import Environment
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
+from polka.rules.spam_options import read_currencies
 from spammer.mix import NO_MIX, read_mix
-from spammer.plan import Plan, Tickets, plan, read_currencies
+from spammer.plan import Plan, Tickets, plan
 from spammer.tally import Tally, progress, summary
 from spammer.terminal import overwrite, say
 

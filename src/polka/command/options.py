@@ -38,10 +38,10 @@ def data_option(help: str) -> Callable[[Callable[..., None]], Callable[..., None
 
 
 def seconds_of(text: str) -> float:
-    seconds = duration.seconds(text)
-    if seconds is None:
-        raise click.BadParameter(f"{text!r} is no duration such as 30s, 5m or 1m30s.")
-    return seconds
+    try:
+        return duration.read(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def timeout_option(default: str, help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -12,3 +12,15 @@ def seconds(text: str) -> float | None:
     if not text or len(text) > TEXT_MAX or _PART.sub("", text):
         return None
     return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
+
+
+def read(text: str) -> float:
+    """The same, of a text that must be a duration.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = seconds(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no duration such as 30s, 5m or 1m30s.")
+    return found

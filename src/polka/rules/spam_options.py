@@ -1,0 +1,210 @@
+"""The options of a run of the spammer, declared once for `polka spam`, for Locust's command line and for its page.
+
+All of them reject a value with the same words.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from polka.rules import duration
+from polka.rules.money import AMOUNT_MAX, is_currency
+
+POST = "post"
+OTHERS = ("patch", "get", "delete")
+"""In the order in which they follow a payment."""
+
+
+class Range(Struct, frozen=True):
+    """Numbers from `least` to `most`; if it `is_open`, without `least`."""
+
+    least: float
+    most: float = math.inf
+    is_open: bool = False
+
+    def __contains__(self, number: float) -> bool:
+        is_enough = number > self.least if self.is_open else number >= self.least
+        return is_enough and number <= self.most and number < math.inf
+
+    def __str__(self) -> str:
+        if self.is_open:
+            return f"more than {self.least}, and finite"
+        return f"{self.least} or more" if self.most == math.inf else f"{self.least} to {self.most}"
+
+
+class Option(Struct, frozen=True):
+    """An option, with the type of its default. If that is a tuple, the option may be repeated.
+
+    `read` raises a ValueError for a text that the option cannot have.
+    """
+
+    name: str
+    default: int | float | str | tuple[str, ...]
+    help: str
+    range: Range | None = None
+    choices: tuple[str, ...] = ()
+    read: Callable[[str], object] = str
+    form: str = ""
+    is_on_page: bool = True
+
+    @property
+    def flag(self) -> str:
+        return f"--{self.name}"
+
+    @property
+    def field(self) -> str:
+        return self.name.replace("-", "_")
+
+    @property
+    def is_repeated(self) -> bool:
+        return isinstance(self.default, tuple)
+
+    @property
+    def description(self) -> str:
+        """The help, with the bounds."""
+        return self.help if self.range is None else f"{self.help} [{self.range}]"
+
+    @property
+    def metavar(self) -> str:
+        """What stands for a value in a help text."""
+        kind = {int: "INTEGER", float: "FLOAT"}.get(type(self.default), "TEXT")
+        return self.form or "|".join(self.choices) or kind
+
+    def parse(self, text: str) -> int | float | str:
+        """The value that the text stands for; of a repeated option, one of its values.
+
+        Raises:
+            ValueError: the option cannot have it.
+        """
+        value = number(text, type(self.default)) if isinstance(self.default, int | float) else text
+        self.check(value)
+        return value
+
+    def check(self, value: Any) -> None:
+        """See that the option can have this value.
+
+        Raises:
+            ValueError: it cannot.
+        """
+        if self.range is not None and value not in self.range:
+            raise ValueError(f"must be {self.range}.")
+        if self.choices and value not in self.choices:
+            raise ValueError(f"must be one of {', '.join(self.choices)}.")
+        if isinstance(self.default, str):
+            self.read(value)
+
+    def words(self, value: Any) -> list[str]:
+        """The option with this value, on a command line."""
+        return [f"{self.flag}={one}" for one in (value if self.is_repeated else (value,))]
+
+
+def check(values: Mapping[str, Any]) -> None:
+    """See that a run can have these values, by field.
+
+    Raises:
+        ValueError: it cannot; the message begins with the flag.
+    """
+    for option in OPTIONS:
+        try:
+            option.check(values[option.field])
+        except ValueError as error:
+            raise ValueError(f"{option.flag}: {error}") from None
+    if values["bulk"] > 1 and values["rate"]:
+        raise ValueError("--bulk: cannot be used with --rate, because payments at a rate are due one by one.")
+    if values["across"] and len(read_currencies(values["currencies"])) < 2:
+        raise ValueError("--across: needs two --currencies or more.")
+
+
+def number(text: str, kind: type[int | float]) -> int | float:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"must be a {'whole ' if kind is int else ''}number.") from None
+
+
+def read_shares(text: str) -> dict[str, int]:
+    """The shares of a mix by operation, as `post=90,get=10`, of any sum.
+
+    Raises:
+        ValueError: the text is no mix.
+    """
+    shares: dict[str, int] = {}
+    for part in text.split(","):
+        name, _, share = part.partition("=")
+        if name not in (POST, *OTHERS) or name in shares or not share.isdecimal():
+            raise ValueError(f"{part!r} is none of post, delete, patch and get with a whole number, as get=2.")
+        shares[name] = int(share)
+    if not shares.get(POST):
+        raise ValueError("there must be payments in it, as post=90.")
+    return shares
+
+
+def read_currencies(text: str) -> list[str]:
+    """The currencies that `text` names, as `USD,EUR`.
+
+    Raises:
+        ValueError: it names none, one twice, or an unknown one.
+    """
+    currencies = text.split(",")
+    for currency in currencies:
+        if not is_currency(currency):
+            raise ValueError(f"ISO 4217 has no currency {currency!r} with minor units.")
+        if currencies.count(currency) > 1:
+            raise ValueError(f"names {currency} twice.")
+    return currencies
+
+
+OPTIONS = (
+    Option("transactions", 20_000, "Payments to send in all; 0: no end.", Range(0)),
+    Option(
+        "banks",
+        0,
+        "Pay between this many banks, bank1 and so on, and open those that are missing; 0: between all banks.",
+        Range(0),
+    ),
+    Option("accounts", 50, "Accounts at each bank.", Range(1)),
+    Option("currencies", "USD", "Currencies of the payments, in equal shares: USD,EUR,JPY.", read=read_currencies),
+    Option("across", 0.0, "Share of the payments whose receiver gets another of the currencies.", Range(0, 1)),
+    Option(
+        "terms",
+        0,
+        "Agree a net debit cap and fees with this many of the banks, the last ones, before the run.",
+        Range(0),
+    ),
+    Option("cap", 5_000_000, "What each of them may owe, in minor units of each currency.", Range(0, AMOUNT_MAX)),
+    Option("seed", 1, "The same seed draws the same payments."),
+    Option("skew", 0.0, "Zipf's exponent: with 1 some banks and accounts are hot.", Range(0, 100)),
+    Option("mix", "post=100", "What is sent along with payments: post=90,delete=5,patch=3,get=2.", read=read_shares),
+    Option("bulk", 1, "Payments in one request; more than 1 go to POST /transactions.", Range(1, 1_000)),
+    Option("rate", 0.0, "Payments a second; 0: each client sends when it can.", Range(0, 1_000_000)),
+    Option(
+        "retries",
+        40,
+        "Attempts beyond the first, with the same key; 40 outlast a minute without an answer.",
+        Range(0),
+    ),
+    Option("run-name", "", "Part of each idempotency key: a run of the same name pays nothing twice."),
+    Option("wait", "0s", "Wait this long for the api.", read=duration.read, form="DURATION"),
+    Option("client-timeout", 15.0, "Seconds to wait for an answer.", Range(0, is_open=True)),
+    Option("connect-timeout", 5.0, "Seconds to wait for a connection.", Range(0, is_open=True)),
+    Option("pool", 0, "Connections that the clients share; 0: one each.", Range(0)),
+    Option("metrics-host", "127.0.0.1", "Serve /metrics at this address.", is_on_page=False),
+    Option(
+        "metrics-port",
+        0,
+        "Serve the counts of all clients and processes at /metrics on this port; 0: on none.",
+        Range(0, 65_535),
+        is_on_page=False,
+    ),
+    # Not on the page: Locust cannot read the value that its form sends for an empty list.
+    Option("header", (), "`Name: value` to send along; may be repeated.", is_on_page=False),
+    Option(
+        "progress",
+        "line",
+        "How progress is shown.",
+        choices=("line", "lines", "none"),
+        is_on_page=False,
+    ),
+)
