@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
 
 OPTIONS = "headless=new no-sandbox disable-gpu disable-dev-shm-usage disable-background-networking hide-scrollbars"
 
@@ -53,3 +55,23 @@ def errors(browser: webdriver.Chrome) -> list[str]:
 def logged(browser: webdriver.Chrome, kind: str) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = browser.get_log(kind)  # type: ignore[no-untyped-call]
     return lines
+
+
+def element(browser: webdriver.Chrome, name: str) -> WebElement:
+    return browser.find_element(By.ID, name)
+
+
+def text(browser: webdriver.Chrome, name: str) -> str:
+    return element(browser, name).text
+
+
+CELLS = """
+const rows = document.getElementById(arguments[0]).tBodies[0].rows;
+return Array.from(rows, (row) => Array.from(row.cells, (cell) => cell.innerText.trim()));
+"""
+
+
+def table(browser: webdriver.Chrome, name: str) -> list[list[str]]:
+    """The cells of a table's body, all from one moment."""
+    cells: list[list[str]] = browser.execute_script(CELLS, name)
+    return cells

@@ -60,3 +60,22 @@ def account_held(cache_url: str, bank: str, account: str) -> tuple[int, int]:
     for found in page["accounts"]:
         return found["balances"][0]["posted"], found["balances"][0]["pending"]
     return 0, 0
+
+
+CHANGE = """
+WITH replaced AS (
+    INSERT INTO transaction_history (
+        id, version, batch, sender_bank, sender_account, receiver_bank, receiver_account, amount, currency, reference,
+        status, created_at, changed_at, reversal_batch, replaced_by, reason)
+    SELECT id, version, batch, sender_bank, sender_account, receiver_bank, receiver_account, amount, currency,
+           reference, status, created_at, changed_at, gen_random_uuid(), 'me', NULL
+    FROM transactions WHERE id = '{id}'
+)
+UPDATE transactions SET version = version + 1, batch = gen_random_uuid(), status = 'deleted', changed_at = now()
+WHERE id = '{id}'
+"""
+
+
+async def state(connection: asyncpg.Connection, batch: UUID) -> str | None:
+    value: str | None = await connection.fetchval("SELECT state FROM batches WHERE id = $1", batch)
+    return value

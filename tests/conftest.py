@@ -1,37 +1,29 @@
 """What tests share: one real Postgres, a database of its own for each test that wants one, and running services."""
 
 import asyncio
-import itertools
-import os
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
 import pytest
 from hypothesis import settings
 
+import capped
+import posts
+from charged import charge
+from converted import convert
+from databases import make_template, new_database, numbers
+from observed import Observed, observing
 from polka.local import postgres
-from polka.local.demo import free_port
-from polka.rules.keys import NewKey, Scope
-from polka.store import api_keys, database, migrate, seed
-from prometheus import Prometheus, running_prometheus
-from services import KEY, Services, client, wait_for
+from proof import session
+from running import Running, run_polka
+from services import Services, client
 from wire import Wire
 
 settings.register_profile("polka", deadline=None)  # what an example takes is the machine's affair
 settings.load_profile("polka")
-
-BANKS = 20
-LOAD = (
-    *("--rate=100", "--max-workers=10", "--transactions=1000000", "--mix=post=85,get=5,patch=5,delete=5"),
-    *("--currencies=USD,EUR,JPY", "--across=0.1", "--terms=4", "--progress=none"),
-)
-numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -54,33 +46,6 @@ def server() -> Iterator[postgres.Server]:
         runner.run(make_template(server.url))
         yield server
         runner.run(server.stop())
-
-
-def url_of(server: postgres.Server, database: str) -> str:
-    return server.url.replace("/postgres?", f"/{database}?")
-
-
-async def make_template(url: str) -> None:
-    await execute(url, "CREATE DATABASE template_polka")
-    template = url.replace("/postgres?", "/template_polka?")
-    await migrate.migrate(template)
-    await seed.seed(template, BANKS, 0)
-    async with database.session(template) as connection:
-        await api_keys.create(connection, KEY, NewKey("tests", scopes=tuple(Scope)))
-
-
-async def execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
-
-
-def new_database(server: postgres.Server, template: str = "template_polka") -> str:
-    name = f"test_{next(numbers)}"
-    asyncio.run(execute(server.url, f"CREATE DATABASE {name} TEMPLATE {template}"))
-    return url_of(server, name)
 
 
 @pytest.fixture(scope="session")
@@ -134,31 +99,10 @@ def services(database_url: str, tmp_path: Path) -> Iterator[Services]:
         services.stop()
 
 
-class Running:
-    """A whole Polka that tests share; each uses banks, accounts and keys of its own."""
-
-    def __init__(self, services: Services) -> None:
-        self.services = services
-        self.database_url = services.database_url
-        self.cache = services.cache()
-        self.apis = [services.api(), services.api()]
-        for service in (self.cache, *self.apis):
-            service.ready()
-        self.url, self.metrics_url = self.apis[0].url, self.apis[0].metrics_url
-
-
 @pytest.fixture
 def key() -> str:
     """A name of the test's own, for idempotency keys and the like."""
     return f"key-{next(numbers)}"
-
-
-def run_polka(server: postgres.Server, folder: Path) -> Iterator[Running]:
-    services = Services(new_database(server), folder)
-    try:
-        yield Running(services)
-    finally:
-        services.stop()
 
 
 @pytest.fixture(scope="session")
@@ -172,40 +116,52 @@ def own_polka(server: postgres.Server, tmp_path_factory: pytest.TempPathFactory)
     yield from run_polka(server, tmp_path_factory.mktemp("polka"))
 
 
-@dataclass(frozen=True)
-class Observed:
-    """A Polka under load, the address of its spammer's metrics, and the Prometheus that scrapes all of it."""
-
-    polka: Running
-    spammer_url: str
-    prometheus: Prometheus
+@pytest.fixture(scope="module")
+def observed(own_polka: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
+    """A Polka of the file's own under load: payments of all kinds, a window that is settled, and one that is open."""
+    with observing(own_polka, tmp_path_factory.mktemp("observed") / "spammer.log") as observed:
+        yield observed
 
 
 @pytest.fixture(scope="module")
-def observed(own_polka: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
-    """A Polka of the file's own: payments of all kinds, a window that is settled, and one that is open."""
-    port = free_port()
-    command = [*(sys.executable, "-m", "polka", "spam"), f"--url={own_polka.url}", f"--metrics-port={port}", *LOAD]
-    log = tmp_path_factory.mktemp("observed") / "spammer.log"
-    with log.open("wb") as output:
-        spammer = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, "POLKA_KEY": KEY})
-    spammer_url = f"http://127.0.0.1:{port}"
-    urls = {
-        "api": [api.metrics_url for api in own_polka.apis],
-        "cache": [own_polka.cache.metrics_url],
-        "spammer": [spammer_url],
-    }
-    try:
-        with running_prometheus({f"polka-{service}": its for service, its in urls.items()}) as prometheus:
-            wait_for("payments flow", lambda: prometheus.query("sum(rate(polka_posted_batches_total[1m])) > 0"))
-            for step in ("", "/1/settle"):
-                client.post(f"{own_polka.url}/clearing{step}", json={"window": 1}).raise_for_status()
-            wait_for("the rules are evaluated", prometheus.has_evaluated)
-            yield Observed(own_polka, spammer_url, prometheus)
-            assert spammer.poll() is None, log.read_text()[-2000:]
-    finally:
-        spammer.kill()
-        spammer.wait()
+def converted(make_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database with one payment across currencies, amended once; all is posted, and nobody uses it."""
+    return convert(Services(make_database(), tmp_path_factory.mktemp("converted")))
+
+
+@pytest.fixture(scope="module")
+def charged(make_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database with a payment that cost something, amended once; all is posted, and nobody uses it."""
+    return charge(Services(make_database(), tmp_path_factory.mktemp("charged")))
+
+
+@pytest.fixture
+async def auditing(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A session of an audit in the background."""
+    async with session(database_url) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def start(database_url: str, connection: asyncpg.Connection) -> AsyncIterator[posts.Apis]:
+    """Starts the posting part of an api; the cache is away unless it is given, which must change nothing."""
+    async with posts.starting(database_url, connection) as start:
+        yield start
+
+
+@pytest.fixture
+def cache() -> capped.Cache:
+    """What the capped lane of an api asks for room."""
+    return capped.Cache()
+
+
+@pytest.fixture
+async def start_capped(
+    database_url: str, connection: asyncpg.Connection, cache: capped.Cache
+) -> AsyncIterator[capped.Start]:
+    """Starts the posting part of an api that knows of bank1's cap."""
+    async with capped.starting(database_url, connection, cache) as start:
+        yield start
 
 
 @pytest.fixture

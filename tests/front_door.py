@@ -7,8 +7,8 @@ from typing import Any
 import asyncpg
 import httpx
 
-from conftest import Running
-from services import client, wait_for
+from running import Running
+from services import Service, client, wait_for
 
 
 def post(polka: Running, body: Any, key: str | None = None, api: int = 0, **params: str) -> httpx.Response:
@@ -50,3 +50,18 @@ def refused(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
     assert problem["title"]
     assert problem["detail"]
     return problem
+
+
+def change(polka: Running, bank: str, api: int = 0, **terms: Any) -> httpx.Response:
+    return client.patch(f"{polka.apis[api].url}/banks/{bank}", json=terms)
+
+
+def changed(polka: Running, bank: str, api: int = 0, **terms: Any) -> dict[str, Any]:
+    response = change(polka, bank, api, **terms)
+    assert response.status_code == 200, response.text
+    found: dict[str, Any] = response.json()
+    return found
+
+
+def send(api: Service, body: Any, key: str | None = None) -> Any:
+    return client.post(f"{api.url}/transaction", json=body, headers={"Idempotency-Key": key} if key else {})

@@ -1,8 +1,13 @@
 """The audit, which tests end with."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from polka.audit import snapshot
+import asyncpg
+
+from polka.audit import passes, snapshot
+from polka.store import database
 from services import CACHE_TOKEN
 
 
@@ -10,3 +15,12 @@ def prove(database_url: str, cache_url: str | None = None) -> None:
     """See that the audit finds nothing; with a cache, in its answers neither."""
     done = asyncio.run(snapshot.audit(database_url, cache_url, CACHE_TOKEN))
     assert done.is_clean, done.differences
+
+
+@asynccontextmanager
+async def session(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await database.connect(database_url, "audit", 0, passes.SESSION)
+    try:
+        yield connection
+    finally:
+        await connection.close()

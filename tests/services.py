@@ -1,5 +1,6 @@
 """Polka's processes as the tests start them: real ones, each on a port of its own, killed and frozen at will."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -22,6 +23,8 @@ os.environ["POLKA_RATES_URL"] = ""
 KEY = "polka_" + "0123456789" * 4
 """An operator's key with all scopes, in every database of the tests."""
 CACHE_TOKEN = "the token of the tests' caches"
+QUICK = {"POLKA_FLUSH_SECONDS": "0.1"}
+SLOW = {"POLKA_FLUSH_SECONDS": "3600"}
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -43,6 +46,10 @@ def wait_for(what: str, condition: Callable[[], Any], seconds: float = WAIT_SECO
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {seconds:.0f} s")
         time.sleep(0.02)
+
+
+async def until(what: str, check: Callable[[], Any], seconds: float = WAIT_SECONDS) -> None:
+    await asyncio.to_thread(wait_for, what, check, seconds)
 
 
 class Service:

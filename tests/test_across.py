@@ -15,15 +15,18 @@ import asyncpg
 import pytest
 
 from api.posting.exchange import TRUSTED_SECONDS
-from conftest import Running, execute
-from front_door import NOT_POSTED, everything, fetch, post, refused
+from committed import CHANGE
+from converted import ACROSS
+from databases import execute
+from falsehoods import IN_CONVERSIONS
+from front_door import NOT_POSTED, UNPOSTED, everything, fetch, post, refused, send
 from polka.audit import snapshot
 from polka.rules.money import AMOUNT_MAX
 from proof import prove
+from running import Running
 from services import Service, Services, client, payment, wait_for
-from test_currencies import RECORDED, store, today
+from stored_rates import RECORDED, store, today
 
-ACROSS = {"currency": "EUR", "receiver_currency": "USD"}
 GOT = {
     "receiver_amount": 1396,  # 1396.5
     "receiver_currency": "USD",
@@ -157,13 +160,6 @@ def test_an_amendment_keeps_amounts_and_rate(services: Services) -> None:
     wait_for("all is posted", lambda: not fetch(services.database_url, UNPOSTED))
     prove(services.database_url, services.cache_url)
     assert client.patch(url, json={"receiver_currency": "JPY"}).json()["detail"].startswith("receiver_currency: cannot")
-
-
-UNPOSTED = "SELECT id FROM batches WHERE state = 'unposted'"
-
-
-def send(api: Service, body: Any, key: str | None = None) -> Any:
-    return client.post(f"{api.url}/transaction", json=body, headers={"Idempotency-Key": key} if key else {})
 
 
 def test_a_repeated_request_gets_its_first_rate_again(services: Services) -> None:
@@ -327,18 +323,6 @@ def test_a_polka_of_before_cannot_change_what_it_does_not_know(services: Service
     asyncio.run(execute(services.database_url, PAY))
 
 
-CHANGE = """
-WITH replaced AS (
-    INSERT INTO transaction_history (
-        id, version, batch, sender_bank, sender_account, receiver_bank, receiver_account, amount, currency, reference,
-        status, created_at, changed_at, reversal_batch, replaced_by, reason)
-    SELECT id, version, batch, sender_bank, sender_account, receiver_bank, receiver_account, amount, currency,
-           reference, status, created_at, changed_at, gen_random_uuid(), 'me', NULL
-    FROM transactions WHERE id = '{id}'
-)
-UPDATE transactions SET version = version + 1, batch = gen_random_uuid(), status = 'deleted', changed_at = now()
-WHERE id = '{id}'
-"""
 PAY = """
 INSERT INTO transactions (id, batch, sender_bank, sender_account, receiver_bank, receiver_account, amount, currency)
 VALUES (gen_random_uuid(), gen_random_uuid(), 'bank1', 'A1', 'bank2', 'B1', 100, 'USD')
@@ -401,71 +385,7 @@ def test_small_conversions_pump_nothing_out_of_polka(polka: Running, banks: tupl
     assert held(polka, a) == {"IDR": back - 5_001 * smallest, "GBP": 0}
 
 
-FALSEHOODS = {
-    "a rate changed": (
-        "UPDATE rates SET rate = rate + 0.0001 WHERE currency = 'USD'",
-        "A payment shows the rate of the stored rates, in ten digits",
-    ),
-    "a rate changed so much that the amount is another": (
-        "UPDATE rates SET rate = 1.2 WHERE currency = 'USD'",
-        "A receiver gets what the stored rates say, rounded down",
-    ),
-    "rates that are gone": (
-        "DELETE FROM rates",
-        "A receiver gets what the stored rates say, rounded down",
-    ),
-    "rates of another day": (
-        "UPDATE transactions SET rate_date = rate_date - 1",
-        "A payment shows the rate of the stored rates, in ten digits",
-    ),
-    "another rate shown": (
-        "UPDATE transactions SET rate = 1.1173",
-        "A payment shows the rate of the stored rates, in ten digits",
-    ),
-    "rounded up": (
-        "UPDATE transactions SET receiver_amount = 1399",
-        "A receiver gets what the stored rates say, rounded down",
-    ),
-    "rounded half to even, as by an older Polka": (
-        "UPDATE transactions SET rounded_down = NULL",
-        "A receiver gets what the stored rates say, rounded down",
-    ),
-    "more than was booked": (
-        "UPDATE transactions SET receiver_amount = 1399",
-        "A batch's entries are those of its transactions, or of its settlement",
-    ),
-    "another currency": (
-        "UPDATE transactions SET receiver_currency = 'GBP'",
-        "A bank's balance is the sum of its entries",
-    ),
-    "a conversion left out": (
-        "UPDATE transactions SET receiver_amount = NULL, receiver_currency = NULL, rate = NULL, rate_date = NULL, "
-        "rate_version = NULL",
-        "An account's balance is the sum of its entries",
-    ),
-    "an old version's amount": (
-        "UPDATE transaction_history SET receiver_amount = 1399",
-        "A receiver gets what the stored rates say, rounded down",
-    ),
-}
-
-
-@pytest.fixture(scope="module")
-def converted(make_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A database with one payment across currencies, amended once; all is posted, and nobody uses it."""
-    services = Services(make_database(), tmp_path_factory.mktemp("converted"))
-    services.cache().ready()
-    api = services.api().ready()
-    made = send(api, payment(1252, **ACROSS)).json()
-    assert made["receiver_amount"] == 1398  # 1398.7
-    client.patch(f"{api.url}/transaction/{made['id']}", json={"receiver": {"account": "B2"}})
-    wait_for("all is posted", lambda: not fetch(services.database_url, UNPOSTED))
-    services.stop()
-    prove(services.database_url)
-    return services.database_url
-
-
-@pytest.mark.parametrize(("statement", "check_name"), FALSEHOODS.values(), ids=FALSEHOODS.keys())
+@pytest.mark.parametrize(("statement", "check_name"), IN_CONVERSIONS.values(), ids=IN_CONVERSIONS.keys())
 def test_the_audit_finds_each_falsehood_about_a_conversion(
     copy_database: Callable[[str], str], converted: str, statement: str, check_name: str
 ) -> None:

@@ -6,10 +6,10 @@ import httpx
 import pytest
 
 from api.cache_client import CacheClient, Silence
+from capped import Cache, Start
 from polka.rules.messages import Asking
 from polka.rules.windows import Conflict, Window
-from test_capped_lane import Cache, Start, cache, refusal, start  # noqa: F401
-from test_posting import accepted, pay
+from posts import accepted, pay
 
 pytestmark = pytest.mark.anyio
 
@@ -22,6 +22,11 @@ NONSENSE = [
     b"\xff\xfe",
     b"[" * 100_000,
 ]
+
+
+@pytest.fixture
+def start(start_capped: Start) -> Start:
+    return start_capped
 
 
 def answering(status: int, content: bytes) -> CacheClient:
@@ -61,8 +66,8 @@ async def test_the_cache_is_told_how_long_its_caller_waits() -> None:
 
 
 async def test_a_capped_payment_waits_for_an_answer_that_can_be_read(
-    start: Start,  # noqa: F811
-    cache: Cache,  # noqa: F811
+    start: Start,
+    cache: Cache,
 ) -> None:
     """The api goes on, and asks again."""
     posting = await start()

@@ -10,12 +10,12 @@ from uuid import UUID
 import httpx
 import pytest
 
-from conftest import Running
 from exposed import page as shown
 from exposed import value
 from front_door import NOT_POSTED, everything, post, refused
 from polka.audit import snapshot
 from proof import prove
+from running import Running
 from services import KEY, Services, client, payment, wait_for
 from waiting import WAIT_SECONDS
 from wire import Fault, Wire

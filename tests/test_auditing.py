@@ -2,32 +2,33 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import asyncpg
 import pytest
 
-import test_across
-import test_commands
-import test_fees
-import test_interest
-import test_liquidity
-import test_windows
 from cache.ledger import flush
 from committed import commit, transfer
-from conftest import execute
+from databases import execute
 from exposed import value
+from falsehoods import (
+    IN_CONVERSIONS,
+    IN_FEES,
+    IN_INTEREST,
+    IN_LIQUIDITY,
+    IN_ONE_PAYMENT,
+    IN_WINDOWS,
+    bear_interest,
+    close_two_and_settle_one,
+    take_samples,
+)
 from polka.audit import passes, runs, scans
 from polka.audit.checks import CHECKS
 from polka.audit.runs import Run
 from polka.audit.snapshot import CACHE_CHECK, Seen
-from polka.store import database
-from proof import prove
+from proof import prove, session
 from services import Service, Services, client, payment, wait_for
-from test_across import converted  # noqa: F401  a fixture
-from test_fees import charged  # noqa: F401
 
 AGAIN = 10
 RUNS = 3
@@ -55,21 +56,6 @@ async def until(connection: asyncpg.Connection, is_found: Callable[[Run], bool])
     return done
 
 
-@asynccontextmanager
-async def session(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await database.connect(database_url, "audit", 0, passes.SESSION)
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
-@pytest.fixture
-async def auditing(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    async with session(database_url) as connection:
-        yield connection
-
-
 @pytest.mark.anyio
 async def test_a_run_proves_what_is_new(auditing: asyncpg.Connection, connection: asyncpg.Connection) -> None:
     first = await run(auditing)
@@ -94,10 +80,10 @@ async def one_payment(connection: asyncpg.Connection) -> None:
 
 
 LEDGERS = {
-    "one payment": (one_payment, test_commands.FALSEHOODS),
-    "settled": (test_windows.close_two_and_settle_one, test_windows.FALSEHOODS),
-    "interest": (test_interest.bear_interest, test_interest.FALSEHOODS),
-    "liquidity": (test_liquidity.take_samples, test_liquidity.FALSEHOODS),
+    "one payment": (one_payment, IN_ONE_PAYMENT),
+    "settled": (close_two_and_settle_one, IN_WINDOWS),
+    "interest": (bear_interest, IN_INTEREST),
+    "liquidity": (take_samples, IN_LIQUIDITY),
 }
 
 
@@ -221,10 +207,10 @@ async def find_each(
 @pytest.mark.anyio
 async def test_each_falsehood_about_conversions_and_fees_is_found_and_is_gone_once_mended(
     copy_database: Callable[[str], str],
-    converted: str,  # noqa: F811
-    charged: str,  # noqa: F811
+    converted: str,
+    charged: str,
 ) -> None:
-    for made, falsehoods in ((converted, test_across.FALSEHOODS), (charged, test_fees.FALSEHOODS)):
+    for made, falsehoods in ((converted, IN_CONVERSIONS), (charged, IN_FEES)):
         copy = await asyncio.to_thread(copy_database, made)
         async with session(copy) as auditing, session(copy) as connection:
             await find_each(auditing, connection, falsehoods)

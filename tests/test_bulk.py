@@ -8,9 +8,9 @@ import httpx
 import msgspec
 import pytest
 
-from conftest import Running
 from front_door import NOT_POSTED, everything, fetch, refused
 from proof import prove
+from running import Running
 from services import client, payment
 
 

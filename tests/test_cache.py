@@ -6,8 +6,6 @@ import random
 import re
 import signal
 import string
-from collections.abc import Callable
-from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -15,33 +13,22 @@ import httpx
 import psutil
 import pytest
 
-from committed import account_held, commit, held, new_id, tell, transfer
+from committed import account_held, commit, held, new_id, state, tell, transfer
 from exposed import page, read, value
 from locks import until_waiting
 from polka.audit import snapshot
 from polka.store import database, seed
-from services import CACHE_TOKEN, KEY, Service, Services, bearer, cache_client, client, wait_for
+from services import CACHE_TOKEN, KEY, QUICK, SLOW, Service, Services, bearer, cache_client, client, until
 from waiting import WAIT_SECONDS
 from wire import Fault, Wire
 
 pytestmark = pytest.mark.anyio
 
 POSTED = "INSERT INTO batches (id, size, payload, state, flush, posted_at) VALUES ($1, 1, $2, 'posted', 1, now())"
-QUICK = {"POLKA_FLUSH_SECONDS": "0.1"}
-SLOW = {"POLKA_FLUSH_SECONDS": "3600"}
-
-
-async def until(what: str, check: Callable[[], Any], seconds: float = WAIT_SECONDS) -> None:
-    await asyncio.to_thread(wait_for, what, check, seconds)
 
 
 async def balance(connection: asyncpg.Connection, bank: str) -> int:
     return int(await connection.fetchval("SELECT sum(balance) FROM balances WHERE bank = $1", bank) or 0)
-
-
-async def state(connection: asyncpg.Connection, batch: UUID) -> str | None:
-    value: str | None = await connection.fetchval("SELECT state FROM batches WHERE id = $1", batch)
-    return value
 
 
 async def clean_audit(database_url: str, cache: Service | None = None) -> None:

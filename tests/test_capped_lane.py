@@ -2,93 +2,38 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import asyncpg
-import httpx
 import pytest
 from msgspec.structs import replace
 
-from api.cache_client import CacheClient
 from api.http.refusals import Refusal, Refused
 from api.posting.batches import Outcome
 from api.posting.operations import Bulk, Change, Pay
-from api.posting.policies import Policies
-from api.posting.posting import Posting, open_posting
-from api.settings import Settings
 from cache.ledger import flush
+from capped import CAP, Cache, Start, cap, refusal
 from locks import until_waiting
 from polka.rules.transactions import Party, Payment
-from polka.store.writers import open_writers
-from test_posting import MARK, SLOW_COMMITS, accepted, is_commit, key, pay, stored
-from test_reservations import CAP, cap
+from posts import MARK, SLOW_COMMITS, accepted, is_commit, key, pay, stored
 from waiting import WAIT_SECONDS
 from wire import Fault, Wire
 
 pytestmark = pytest.mark.anyio
 
 
-class Cache:
-    """Stands in for the cache: answers each request for room as the test says, and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[dict[str, Any]] = []
-        self.told: list[dict[str, Any]] = []
-        self.epoch = 0
-        self.is_away = False
-        self.refuses: Callable[[dict[str, Any]], dict[int, Any]] = lambda _: {}
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        if self.is_away:
-            raise httpx.ConnectError("no cache here")
-        body = json.loads(request.content)
-        if request.url.path == "/balance":
-            self.told += body
-            return httpx.Response(200)
-        self.asked.append(body)
-        return httpx.Response(200, json={"epoch": self.epoch, "policy": body["policy"], "refused": self.refuses(body)})
-
-
 OVER = {"bank": "bank1", "currency": "USD", "cap": CAP, "balance": 0, "pending": 0}
 
 
 @pytest.fixture
-def cache() -> Cache:
-    return Cache()
-
-
-Start = Callable[..., Any]
-
-
-@pytest.fixture
-async def start(database_url: str, connection: asyncpg.Connection, cache: Cache) -> AsyncIterator[Start]:
-    """Starts the posting part of an api that knows of bank1's cap."""
-    await cap(connection)
-    async with AsyncExitStack() as stack:
-
-        async def start(url: str = database_url, **settings: Any) -> Posting:
-            chosen = Settings(database_url=url, **settings)
-            transport = httpx.MockTransport(cache)
-            client = await stack.enter_async_context(httpx.AsyncClient(base_url="http://cache", transport=transport))
-            writers = await stack.enter_async_context(open_writers(url, "tests", 2, chosen.commit_timeout_seconds))
-            policies = Policies(writers)
-            await policies.read_by(connection)
-            reaching = CacheClient(client, transport, 0, 1)
-            return await stack.enter_async_context(open_posting(chosen, writers, reaching, policies))
-
-        yield start
+def start(start_capped: Start) -> Start:
+    return start_capped
 
 
 def receive(amount: int = 100) -> Pay:
     """A payment to the bank that has the cap."""
     return Pay(Payment(Party("bank2", "B1"), Party("bank1", "A1"), amount, "USD"))
-
-
-def refusal(outcome: Any) -> Refusal:
-    assert isinstance(outcome, Refused), outcome
-    return outcome.refusal
 
 
 async def until(check: Callable[[], bool]) -> None:

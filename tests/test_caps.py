@@ -11,11 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
-from conftest import Running, execute
-from front_door import fetch, post, refused
+from bearers import key_of_bank, send
+from databases import execute
+from front_door import changed, fetch, post, refused
+from running import Running
 from services import client, payment, wait_for
-from test_keys import key_of_bank, send
-from test_terms import changed
 
 CAP = 1_000
 

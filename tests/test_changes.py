@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from conftest import Running
 from front_door import NOT_POSTED, fetch, post, refused
 from proof import prove
+from running import Running
 from services import client, payment, wait_for
 from waiting import WAIT_SECONDS
 

@@ -3,58 +3,22 @@
 import asyncio
 import csv
 import io
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import asyncpg
-import httpx
 import pytest
 
+from cleared import Cleared, polka
 from committed import commit, held, transfer
-from conftest import execute
+from databases import execute
 from front_door import fetch, refused
-from proof import prove
-from services import KEY, Services, bearer, client, payment, wait_for
-from waiting import WAIT_SECONDS
+from services import Services, bearer, client, wait_for
 from wire import Fault, Wire
 
 NOTHING_MORE = {"fees": 0, "interest": 0}
 SLOW = {"POLKA_FLUSH_SECONDS": "3600"}
-
-
-class Cleared:
-    """An api and a cache, and what a test asks them."""
-
-    def __init__(self, services: Services, **environ: str) -> None:
-        self.database_url = services.database_url
-        self.cache = services.cache(**SLOW | environ)
-        self.api = services.api(POLKA_REQUEST_TIMEOUT_SECONDS="3")
-        self.cache.ready()
-        self.api.ready()
-
-    def pay(self, amount: int, sender: str = "bank1", receiver: str = "bank2", currency: str = "USD") -> str:
-        body = payment(amount, sender, receiver, currency=currency)
-        return str(client.post(f"{self.api.url}/transaction", json=body).raise_for_status().json()["id"])
-
-    def close(self, window: int) -> httpx.Response:
-        return client.post(f"{self.api.url}/clearing", json={"window": window}, timeout=WAIT_SECONDS)
-
-    def settle(self, window: int) -> httpx.Response:
-        return client.post(f"{self.api.url}/clearing/{window}/settle", timeout=WAIT_SECONDS)
-
-    def get(self, path: str = "", **params: Any) -> Any:
-        return client.get(f"{self.api.url}/clearing{path}", params=params).raise_for_status().json()
-
-    def nets(self, window: int) -> dict[tuple[str, str], int]:
-        return {(total["bank"], total["currency"]): total["net"] for total in self.get(f"/{window}")["totals"]}
-
-    def audit_is_clean(self) -> None:
-        prove(self.database_url, self.cache.url)
 
 
 @pytest.fixture
@@ -194,12 +158,6 @@ def test_a_closed_window_soon_tells_what_clearing_saves(services: Services) -> N
     cleared.close(2)
     wait_for("a window without payments is netted", lambda: cleared.get("/2")["netting"] == [])
     cleared.audit_is_clean()
-
-
-def polka(cleared: Cleared, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "polka", "clearing", *words, f"--url={cleared.api.url}"]
-    environ = os.environ | {"POLKA_KEY": KEY, "COLUMNS": "40"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False, env=environ)
 
 
 def test_commands_close_settle_and_show_a_window(services: Services) -> None:

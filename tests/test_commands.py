@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,56 +18,17 @@ import asyncpg
 import psutil
 import pytest
 
+from commands import POLKA, Up, environment, one_line, polka, started, up
 from committed import commit, transfer
-from conftest import execute
+from databases import execute
+from falsehoods import IN_ONE_PAYMENT
 from locks import until_waiting
-from polka.local.demo import free_layout, free_port
+from polka.local.demo import free_port
 from polka.local.postgres import Server
 from polka.store.migrations import REVISION
-from services import CACHE_TOKEN, KEY, Services, bearer, client, payment, wait_for
+from services import KEY, Services, bearer, client, payment, wait_for
 from waiting import WAIT_SECONDS
 from wire import Wire
-
-POLKA = [sys.executable, "-m", "polka"]
-
-
-def polka(*words: str, **environ: str | None) -> subprocess.CompletedProcess[str]:
-    env = environment(**environ)
-    return subprocess.run([*POLKA, *words], capture_output=True, text=True, timeout=WAIT_SECONDS, env=env, check=False)
-
-
-def environment(**chosen: str | None) -> dict[str, str]:
-    """Ours, with no variables of Polka but these."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("POLKA_")}
-    given = {"POLKA_CACHE_TOKEN": CACHE_TOKEN, "POLKA_LOG_FORMAT": "text", **chosen}
-    return clean | {name: value for name, value in given.items() if value is not None}
-
-
-@contextmanager
-def started(log: Path, *words: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A command that the test looks after while it runs."""
-    with started_in(Path.cwd(), log, *POLKA, *words, **environ) as process:
-        yield process
-
-
-@contextmanager
-def started_in(folder: Path, log: Path, *command: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The same in a working directory of its own."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output, env=environment(**environ))
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait(WAIT_SECONDS)
-
-
-def one_line(done: subprocess.CompletedProcess[str]) -> str:
-    """What an error said: one line, no traceback, and an exit code that is not zero."""
-    assert done.returncode != 0
-    assert "Traceback" not in done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
-    return line.removeprefix("Error: ")
 
 
 def test_a_wrong_flag() -> None:
@@ -297,73 +257,7 @@ def test_a_password_of_any_characters_comes_from_its_own_variable(guarded_url: s
         services.stop()
 
 
-FALSEHOODS = {
-    "a balance": (
-        "UPDATE balances SET balance = balance + 7 WHERE bank = 'bank1'",
-        "bank1 USD: -93 instead of -100 (+7)",
-    ),
-    "an account": (
-        "UPDATE accounts SET balance = balance - 3 WHERE bank = 'bank2'",
-        "bank2 B1 USD: 97 instead of 100 (-3)",
-    ),
-    "an amount": ("UPDATE transactions SET amount = 1", "bank1 A1 USD: -100 instead of -1 (-99)"),
-    "a payment gone": ("DELETE FROM transactions", "0 instead of 1 (-1)"),
-    "a payment twice": (
-        "INSERT INTO transactions SELECT gen_random_uuid(), batch, sender_bank, sender_account, receiver_bank, "
-        "receiver_account, amount, currency FROM transactions",
-        "bank1 A1 USD: -100 instead of -200 (+100)",
-    ),
-    "a batch of nobody": ("UPDATE transactions SET batch = gen_random_uuid()", "1 instead of 0 (+1)"),
-    "a batch that says something else": (
-        "UPDATE batches SET payload = replace(payload::text, '100', '90')::json",
-        "bank1 A1 USD: -90 instead of -100 (+10)",
-    ),
-    "a version gone": ("UPDATE transactions SET version = 2, changed_at = now()", "0 instead of 1 (-1)"),
-    "a version reversed elsewhere": (
-        "INSERT INTO transaction_history SELECT id, 1, batch, sender_bank, sender_account, receiver_bank, "
-        "receiver_account, amount, currency, reference, status, created_at, NULL, gen_random_uuid(), now(), 'me' "
-        "FROM transactions; UPDATE transactions SET version = 2, changed_at = now()",
-        "FAILED A version is reversed in the batch of the next",
-    ),
-    "a batch counted twice": (
-        "UPDATE batches SET state = 'unposted', flush = NULL, posted_at = NULL",
-        "bank1 USD: -200 instead of -100 (-100)",
-    ),
-    "a window's total": (
-        "UPDATE window_totals SET credits = credits + 4 WHERE bank = 'bank2'",
-        "window 1 bank2 USD credits: 104 instead of 100 (+4)",
-    ),
-    "a window's count": (
-        "UPDATE window_totals SET count = 9 WHERE bank = 'bank2'",
-        "window 1 bank2 USD count: 9 instead of 1 (+8)",
-    ),
-    "a window's net that no balance has": (
-        "DELETE FROM window_totals WHERE bank = 'bank1'",
-        "FAILED A bank's balance is the sum of the nets of its unsettled windows bank1 USD: -100 instead of 0 (-100)",
-    ),
-    "a batch in no window": (
-        "UPDATE batches SET window_id = NULL",
-        "FAILED A batch is in a window if it is posted, and in none if it is not",
-    ),
-    "a batch in a window that is none": ("UPDATE batches SET window_id = 7", "in window 7: 1 instead of 0 (+1)"),
-    "an entry in two windows": (
-        "UPDATE windows SET state = 'closed', closed_at = now(), flush = 1; INSERT INTO windows (id) VALUES (2); "
-        "INSERT INTO window_totals SELECT 2, bank, currency, debits, credits, count FROM window_totals",
-        "window 2 bank1 USD debits: 100 instead of 0 (+100)",
-    ),
-    "a window closed too much": (
-        "UPDATE windows SET state = 'closed', closed_at = now(), flush = 1",
-        "window 1: 0 instead of 1 (-1)",
-    ),
-    "a bank that is none": ("DELETE FROM banks WHERE name = 'bank1'", "bank1: 0 instead of 1 (-1)"),
-    "a key without its payment": (
-        "INSERT INTO idempotency_keys VALUES ('me', 'k', '', gen_random_uuid())",
-        "me k: 0 instead of 1 (-1)",
-    ),
-}
-
-
-@pytest.mark.parametrize(("statement", "said"), FALSEHOODS.values(), ids=FALSEHOODS.keys())
+@pytest.mark.parametrize(("statement", "said"), IN_ONE_PAYMENT.values(), ids=IN_ONE_PAYMENT.keys())
 def test_the_audit_finds_each_falsehood_and_says_by_how_much(services: Services, statement: str, said: str) -> None:
     async def prepare() -> None:
         connection = await asyncpg.connect(services.database_url)
@@ -441,56 +335,6 @@ def test_the_spammer_as_the_first_process_of_a_container_stops_while_it_waits(tm
         wait_for("it waits", lambda: "Waiting for " in log.read_text())
         assert stop_first(process) == 1
     assert "Traceback" not in log.read_text()
-
-
-class Up:
-    """A `polka up` of the test's own."""
-
-    def __init__(self, folder: Path, data: str | None, **environ: str) -> None:
-        layout = free_layout(2, folder, None)
-        self.port, self.url = layout.port, layout.url
-        self.output = folder / "output"
-        words = [*POLKA, "up", f"--port={self.port}", f"--data={data or folder}"]
-        env = environment(POLKA_CACHE_TOKEN=None, **environ)
-        with self.output.open("wb") as output:
-            self.process = subprocess.Popen(words, cwd=folder, stdout=output, stderr=output, env=env)
-
-    def said(self) -> str:
-        return self.output.read_text()
-
-    def says(self, text: str) -> bool:
-        return text in self.said()
-
-    def key(self) -> dict[str, str]:
-        """The header with the operator's key, from the file that it names."""
-        (file,) = re.findall(r"An operator's key is in (.+), which you alone can read\.", self.said())
-        return bearer(Path(file).read_text())
-
-    def pid(self, name: str) -> int:
-        """The latest pid that it told for this process."""
-        return int(re.findall(rf"^{name}(?: runs again, pid)? +(\d+)", self.said(), re.MULTILINE)[-1])
-
-    def address(self, name: str) -> str:
-        """Where it says that this process is."""
-        return str(re.findall(rf"^{name} +\d+ +(\S+)", self.said(), re.MULTILINE)[0])
-
-
-@contextmanager
-def up(folder: Path, data: str | None = None, **environ: str) -> Iterator[Up]:
-    """One over this folder, or over `data` as it is told in the folder."""
-    folder.chmod(0o755)
-    for parent in folder.parents[:4]:
-        if parent.stat().st_uid == os.geteuid():
-            parent.chmod(parent.stat().st_mode | 0o011)
-    running = Up(folder, data, **environ)
-    try:
-        wait_for("it is up", lambda: "Ctrl-C stops" in running.said() or running.process.poll() is not None)
-        assert running.process.poll() is None, running.said()
-        yield running
-    finally:
-        if running.process.poll() is None:
-            running.process.send_signal(signal.SIGINT)
-        running.process.wait(WAIT_SECONDS)
 
 
 def test_up_restarts_what_dies_and_ctrl_c_stops_all(tmp_path: Path) -> None:

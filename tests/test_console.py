@@ -18,7 +18,7 @@ import pytest
 import uvicorn
 
 from api.console.feed import STREAMS_MAX
-from conftest import Running
+from bearers import new_key, send
 from exposed import value
 from front_door import refused
 from polka.edge import connections, server
@@ -29,8 +29,8 @@ from polka.edge.gate import Gate
 from polka.local.console_key import console_key
 from polka.rules.keys import Scope
 from polka.store import api_keys
+from running import Running
 from services import KEY, Services, bearer, client, payment, wait_for
-from test_keys import new_key, send
 from waiting import WAIT_SECONDS
 from wire import Wire
 

@@ -12,11 +12,11 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 import browser as chromium
+from browser import element, table, text
+from commands import up
+from drilled import Drilled
 from polka.local import postgres
 from services import wait_for
-from test_commands import up
-from test_console_page import element, table, text
-from test_drills import Drilled
 
 pytestmark = pytest.mark.skipif(not chromium.is_there(), reason="there is no chromium with its chromedriver")
 

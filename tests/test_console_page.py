@@ -9,11 +9,11 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.remote.webelement import WebElement
 
 import browser as chromium
-from conftest import Running
+from browser import element, table, text
 from polka.edge.server import GRACE_SECONDS
+from running import Running
 from services import KEY, client, payment, wait_for
 
 pytestmark = pytest.mark.skipif(not chromium.is_there(), reason="there is no chromium with its chromedriver")
@@ -46,26 +46,6 @@ def pay(polka: Running, amount: int = 100, api: int = 0, **fields: Any) -> str:
     response = client.post(f"{polka.apis[api].url}/transaction", json=payment(amount, **fields))
     assert response.status_code == 201, response.text
     return str(response.json()["id"])
-
-
-def element(browser: webdriver.Chrome, name: str) -> WebElement:
-    return browser.find_element(By.ID, name)
-
-
-def text(browser: webdriver.Chrome, name: str) -> str:
-    return element(browser, name).text
-
-
-CELLS = """
-const rows = document.getElementById(arguments[0]).tBodies[0].rows;
-return Array.from(rows, (row) => Array.from(row.cells, (cell) => cell.innerText.trim()));
-"""
-
-
-def table(browser: webdriver.Chrome, name: str) -> list[list[str]]:
-    """The cells of a table's body, all from one moment."""
-    cells: list[list[str]] = browser.execute_script(CELLS, name)
-    return cells
 
 
 def position(polka: Running, bank: str, currency: str) -> int:

@@ -1,24 +1,19 @@
 """Currencies, rates and conversion through the front door."""
 
 import asyncio
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from datetime import date, timedelta
 from typing import Any
 
-import asyncpg
 import iso4217
 import pytest
 
-from conftest import Running, execute
+from databases import execute
 from front_door import fetch, refused
 from polka.rules.money import AMOUNT_MAX
-from polka.rules.rates import Rates, Source
-from polka.store import rate_sets
 from polka.store.migrate import migrate
+from running import Running
 from services import Services, client
-
-RECORDED = {"date": "2026-10-30", "version": 1, "source": "recorded"}
-"""What every answer says that uses the rates which ship with Polka."""
+from stored_rates import RECORDED, store, today
 
 
 def get(polka: Running, path: str, **params: Any) -> Any:
@@ -103,23 +98,6 @@ def test_what_cannot_be_converted_names_the_field(
     asked = {"from": "USD", "to": "EUR", "amount": 100} | params
     given = {name: str(value) for name, value in asked.items() if value is not None}
     assert refused(client.get(f"{polka.url}/convert", params=given), status, code)["field"] == field
-
-
-def today() -> date:
-    return datetime.now(UTC).date()
-
-
-def store(database_url: str, day: date, rate: str) -> None:
-    """Rates as if they had been fetched."""
-
-    async def work() -> None:
-        connection = await asyncpg.connect(database_url)
-        try:
-            await rate_sets.store(connection, Rates(day, {"USD": Decimal(rate)}), Source.FETCHED)
-        finally:
-            await connection.close()
-
-    asyncio.run(work())
 
 
 def ask(url: str, path: str = "/convert?from=EUR&to=USD&amount=10000") -> Any:

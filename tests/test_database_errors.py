@@ -5,9 +5,10 @@ import asyncio
 import asyncpg
 import pytest
 
-from conftest import Running, execute
+from databases import execute
 from front_door import refused
 from polka.store import database
+from running import Running
 from services import Services, client, payment, wait_for
 from waiting import WAIT_SECONDS
 

@@ -10,42 +10,20 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import execute
+from commands import one_line, polka, started, up
+from databases import execute
+from drilled import Drilled
 from front_door import fetch, refused
 from polka.local import control, postgres
 from polka.local.control import Answer
 from polka.rules.drills import Drills, Payment, Record, Target, balances, compare, differences
 from services import KEY, Services, bearer, client, wait_for
-from test_commands import Up, one_line, polka, started, up
 from waiting import WAIT_SECONDS
-
-
-class Drilled:
-    """A `polka up` on which a test runs drills."""
-
-    def __init__(self, running: Up, database_url: str, key: dict[str, str]) -> None:
-        self.running = running
-        self.database_url = database_url
-        self.key = key
-        self.words = [f"--url={running.url}", f"--key={key['Authorization'].removeprefix('Bearer ')}"]
-
-    def told(self) -> dict[str, Any]:
-        """As `GET /drills` tells it; the api that is asked may be the one that is killed."""
-        found: dict[str, Any] = wait_for("an api answers", self._told)
-        return found
-
-    def _told(self) -> Any:
-        response = client.get(f"{self.running.url}/drills", headers=self.key)
-        return response.json() if response.is_success else None
-
-    def post(self, **request: Any) -> httpx.Response:
-        return client.post(f"{self.running.url}/drills", headers=self.key | request.pop("headers", {}), **request)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from conftest import Running
+from running import Running
 from services import KEY
 from waiting import WAIT_SECONDS
 

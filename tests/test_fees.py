@@ -15,20 +15,18 @@ from hypothesis import strategies as st
 
 from cache.ledger import flush
 from cache.ledger.ledger import Posted
-from committed import Entries, new_id
-from conftest import Running, execute
-from front_door import NOT_POSTED, fetch, post, refused
+from charged import FEES, agree
+from committed import CHANGE, Entries, new_id
+from databases import execute
+from falsehoods import IN_FEES
+from front_door import NOT_POSTED, UNPOSTED, fetch, post, refused, send
 from polka.audit import snapshot
 from polka.rules.fees import charge, fee_of
 from polka.rules.money import AMOUNT_MAX
 from polka.rules.policy import Fee, Terms
 from proof import prove
+from running import Running
 from services import Service, Services, client, payment, wait_for
-from test_across import CHANGE
-
-FEES = {"USD": {"fixed": 25, "basis_points": 10, "minimum": 30, "maximum": 500}}
-"""A quarter of a dollar and a thousandth of the amount; 30 cents at least, 5 dollars at most."""
-UNPOSTED = "SELECT id FROM batches WHERE state = 'unposted'"
 
 minor_units = st.integers(0, 10**6) | st.integers(0, AMOUNT_MAX)
 plans = st.builds(
@@ -95,10 +93,6 @@ def banks(polka: Running, banks: tuple[str, str, str]) -> tuple[str, str, str]:
     """With the first of them fees are agreed."""
     agree(polka.url, banks[0], FEES)
     return banks
-
-
-def agree(url: str, bank: str, fees: Any) -> Any:
-    return client.patch(f"{url}/banks/{bank}", json={"fees": fees}).raise_for_status().json()
 
 
 @pytest.fixture(autouse=True)
@@ -281,10 +275,6 @@ def test_each_of_many_costs_what_is_agreed(polka: Running, banks: tuple[str, str
     assert again.json() == response.json()
 
 
-def send(api: Service, body: Any, key: str | None = None) -> Any:
-    return client.post(f"{api.url}/transaction", json=body, headers={"Idempotency-Key": key} if key else {})
-
-
 def test_a_window_tells_what_each_bank_has_paid_as_fees(services: Services) -> None:
     """A fee that comes back counts in the window in which it does; the cache may start anew in between."""
     cache = services.cache().ready()
@@ -338,58 +328,7 @@ def test_a_polka_of_before_cannot_change_a_payment_that_cost_something(services:
         client.patch(f"{api.url}/transaction/{made['id']}", json={"reference": "x"}).raise_for_status()
 
 
-@pytest.fixture(scope="module")
-def charged(make_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A database with a payment that cost something, amended once; all is posted, and nobody uses it."""
-    services = Services(make_database(), tmp_path_factory.mktemp("charged"))
-    services.cache().ready()
-    api = services.api().ready()
-    agree(api.url, "bank1", FEES)
-    made = send(api, payment(100_000)).json()
-    agree(api.url, "bank1", {"USD": {"fixed": 35}})
-    client.patch(f"{api.url}/transaction/{made['id']}", json={"receiver": {"account": "B2"}}).raise_for_status()
-    wait_for("all is posted", lambda: not fetch(services.database_url, UNPOSTED))
-    services.stop()
-    prove(services.database_url)
-    return services.database_url
-
-
-RULE = "A payment's fee is that of its sender's terms, rounded half to even"
-FALSEHOODS = {
-    "a fee that is missing": ("UPDATE transactions SET fee = NULL", RULE),
-    "a fee that is missing in an old version": ("UPDATE transaction_history SET fee = NULL", RULE),
-    "a fee of nothing": ("UPDATE transactions SET fee = 0", RULE),
-    "a fee that is missing all over": (
-        "UPDATE transactions SET fee = NULL; UPDATE batches SET payload = (SELECT json_agg(entry) FROM "
-        "json_array_elements(payload) entry WHERE entry->>1 <> 'fees' AND entry->>3 <> '-135')",
-        RULE,
-    ),
-    "a fee too high": ("UPDATE transactions SET fee = 136", RULE),
-    "a fee that nobody agreed": (
-        "UPDATE bank_terms SET fees = '{}'",
-        RULE,
-    ),
-    "other terms": (
-        """UPDATE bank_terms SET fees = '{"USD": {"fixed": 34}}' WHERE fees->'USD'->>'fixed' = '35'""",
-        RULE,
-    ),
-    "another version of the terms": ("UPDATE batches SET policy = policy - 1 WHERE policy = 2", RULE),
-    "a fee that was not booked": (
-        "UPDATE batches SET payload = replace(payload::text, '135', '134')::json",
-        "A batch's entries are those of its transactions, or of its settlement",
-    ),
-    "a fee that polka did not get": (
-        "UPDATE accounts SET balance = 0 WHERE account = 'fees'",
-        "An account's balance is the sum of its entries",
-    ),
-    "a window's fees": (
-        "UPDATE window_totals SET fees = 0 WHERE bank = 'bank1'",
-        "A window's totals are those of its entries",
-    ),
-}
-
-
-@pytest.mark.parametrize(("statement", "check_name"), FALSEHOODS.values(), ids=FALSEHOODS.keys())
+@pytest.mark.parametrize(("statement", "check_name"), IN_FEES.values(), ids=IN_FEES.keys())
 def test_the_audit_finds_each_falsehood_about_a_fee(
     copy_database: Callable[[str], str], charged: str, statement: str, check_name: str
 ) -> None:

@@ -16,13 +16,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from commands import Up, environment, one_line, polka, up
 from polka.command.options import folder_of
 from polka.local import postgres, private
 from polka.local.demo import free_port
 from polka.service.failure import Failure
 from services import client
 from strangers import as_stranger, needs_root
-from test_commands import Up, environment, one_line, polka, up
 
 NAME = "a folder+%20&#, with a very long name " + "x" * 60
 SECRET = re.compile(r"polka_[0-9a-f]{40}")

@@ -11,7 +11,7 @@ import asyncpg
 import httpx
 import pytest
 
-from conftest import Running, execute
+from databases import execute
 from exposed import read
 from front_door import refused
 from polka.edge import monitoring
@@ -19,6 +19,7 @@ from polka.edge.monitoring import PATHS
 from polka.edge.server import listen_for_all
 from polka.local import postgres
 from polka.service.failure import Failure
+from running import Running
 from services import KEY, Service, Services, bearer, client, payment, wait_for
 from waiting import WAIT_SECONDS
 from wire import Wire

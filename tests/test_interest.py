@@ -15,11 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache.clearing import windows
 from cache.ledger import flush
 from cache.ledger.interest import accrue, book, have_rate
-from committed import commit, held, new_id, transfer
-from conftest import execute
+from cleared import Cleared, polka
+from committed import commit, held, transfer
+from databases import execute
+from falsehoods import AGREE, IN_INTEREST, bear_interest
 from front_door import fetch
 from locks import until_waiting
 from polka.audit import snapshot
@@ -27,7 +28,6 @@ from polka.rules.interest import Change, a_minor_unit, amount, changes, entries
 from polka.rules.policy import Interest
 from proof import prove
 from services import Services, client, payment, wait_for
-from test_clearing import Cleared, polka
 from wire import Fault, Wire
 
 PAGE = (Path(__file__).parents[1] / "docs" / "interest.md").read_text()
@@ -420,11 +420,6 @@ def test_a_connection_lost_at_the_closing_books_interest_once(services: Services
     bearing.audit_is_clean()
 
 
-AGREE = """
-SELECT polka_change_terms(
-    'bank1', 0, '{}', 'no', '{}', '{"USD": {"debit_basis_points": 1000, "credit_basis_points": 0}}', 'tests'
-)
-"""
 ACCRUED = "SELECT debit, accrued_until FROM interest_accruals"
 
 
@@ -469,73 +464,8 @@ async def test_a_flush_of_banks_without_interest_accrues_nothing(connection: asy
     assert [query for query in asked if "accrued_until" in query]
 
 
-FALSEHOODS = {
-    "interest that a bank did not earn": (
-        "UPDATE window_totals SET interest = interest + 1 WHERE bank = 'bank1'",
-        "A window's interest is that of balances, times and rates, rounded half to even",
-    ),
-    "interest that is left out": (
-        "UPDATE window_totals SET interest = 0",
-        "A window's interest is that of balances, times and rates, rounded half to even",
-    ),
-    "interest that Polka did not take": (
-        "UPDATE window_totals SET interest = interest + 1 WHERE bank = 'polka'",
-        "A window's interest is that of balances, times and rates, rounded half to even",
-    ),
-    "a rate that was altered afterwards": (
-        """UPDATE bank_terms SET interest = '{"USD": {"debit_basis_points": 1100, "credit_basis_points": 0}}'""",
-        "A window's interest is that of balances, times and rates, rounded half to even",
-    ),
-    "terms that are said to be newer": (
-        "UPDATE bank_terms SET in_force_from = in_force_from + interval '1 day'",
-        "A window's interest is that of balances, times and rates, rounded half to even",
-    ),
-    "interest that another payment would bear": (
-        "UPDATE batches SET posted_at = posted_at + interval '1 day' WHERE flush = 1",
-        "A window's interest is that of balances, times and rates, rounded half to even",
-    ),
-    "a booking that is gone": (
-        "UPDATE windows SET interest_batch = NULL",
-        "Interest is booked by one batch, posted in its window",
-    ),
-    "a booking in another window": (
-        "UPDATE batches SET window_id = 2 WHERE id IN (SELECT interest_batch FROM windows)",
-        "Interest is booked by one batch, posted in its window",
-    ),
-    "a booking of another amount": (
-        "UPDATE batches SET payload = replace(payload::text, '-30', '-31')::json "
-        "WHERE id IN (SELECT interest_batch FROM windows)",
-        "A batch's entries are those of its transactions, or of its settlement",
-    ),
-    "more that has accrued": (
-        "UPDATE interest_accruals SET debit = debit + 1",
-        "What has accrued in the open window is that of balances, times and rates",
-    ),
-    "an accrual that is gone": (
-        "DELETE FROM interest_accruals",
-        "What has accrued in the open window is that of balances, times and rates",
-    ),
-}
-
-
-async def bear_interest(connection: asyncpg.Connection) -> None:
-    """Have three days' interest booked in window 1, and some accrued in the open one."""
-    await connection.execute(AGREE)
-    await commit(connection, transfer(36_000))
-    await flush.flush(connection, 0, 1, 100)
-    for table_name, column in (
-        ("batches", "posted_at"),
-        ("bank_terms", "in_force_from"),
-        ("interest_accruals", "accrued_until"),
-    ):
-        await connection.execute(f"UPDATE {table_name} SET {column} = {column} - interval '3 days'")
-    await windows.close(connection, 0, 1, 2, new_id())
-    await commit(connection, transfer(5))
-    await flush.flush(connection, 0, 3, 100)
-
-
 @pytest.mark.anyio
-@pytest.mark.parametrize(("statement", "check"), FALSEHOODS.values(), ids=FALSEHOODS.keys())
+@pytest.mark.parametrize(("statement", "check"), IN_INTEREST.values(), ids=IN_INTEREST.keys())
 async def test_the_audit_finds_each_falsehood_about_interest(
     database_url: str, connection: asyncpg.Connection, statement: str, check: str
 ) -> None:

@@ -12,13 +12,14 @@ from typing import Any
 import asyncpg
 import pytest
 
-from conftest import Running, execute
+from bearers import NEVER, READ, REVOKE, SEND, insert, is_refused, new_key, send
+from databases import execute
 from front_door import fetch, refused
 from polka.rules import keys
 from polka.rules.keys import Caller, NewKey, Scope
 from polka.store import api_keys
+from running import Running
 from services import Services, bearer, client, payment, wait_for
-from test_keys import NEVER, READ, REVOKE, SEND, insert, is_refused, new_key, send
 from wire import Wire
 
 SOON = timedelta(hours=1)

@@ -5,53 +5,32 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import httpx
 import pytest
-import uuid_utils
 
 from api.app import ROUTES
-from api.console import console
 from api.http.keyring import SPACING_SECONDS
 from api.posting.policies import POLL_SECONDS
-from conftest import Running
+from bearers import BANKS, KEYS, NEVER, READ, REVOKE, SEND, insert, is_refused, key_of_bank, new_key, send
+from commands import one_line
+from commands import polka as command
 from front_door import fetch, refused
 from polka.local import postgres
 from polka.rules import keys
 from polka.rules.keys import Scope
 from polka.store import api_keys
+from requests_of_routes import TABLE, Row, at, new_payment, of_key, of_payment
+from running import Running
 from services import CACHE_TOKEN, KEY, Services, bearer, client, payment, wait_for
-from test_commands import one_line
-from test_commands import polka as command
 from waiting import WAIT_SECONDS
 from wire import Wire
 
-SEND, READ, BANKS, OPERATE, KEYS = Scope
 KINDS = ["no key", "an unknown key", "a revoked key", "an expired key"]
 KINDS += [f"{owner}'s {scope.value}" for owner in ("bank1", "polka") for scope in Scope]
-
-
-async def insert(url: str, key: str, bank: str | None, *scopes: Scope, **now: bool) -> None:
-    """Straight into the table: no check of what such a key may have, and nobody is told.
-
-    `now` names the columns that have the present time: `revoked_at`, `expires_at`.
-    """
-    connection = await asyncpg.connect(url)
-    await connection.execute(
-        "INSERT INTO api_keys (id, hash, name, bank, scopes, revoked_at, expires_at) "
-        "VALUES ($1, $2, 'x', $3, $4, CASE WHEN $5 THEN now() END, CASE WHEN $6 THEN now() END)",
-        uuid_utils.uuid7(),
-        keys.hash_of(key.encode()),
-        bank,
-        [scope.value for scope in scopes],
-        now.get("revoked_at", False),
-        now.get("expires_at", False),
-    )
-    await connection.close()
 
 
 @pytest.fixture(scope="module")
@@ -70,100 +49,6 @@ def headers(polka: Running) -> dict[str, dict[str, str]]:
     return made
 
 
-def send(method: str, url: str, headers: dict[str, str], body: Any = None) -> httpx.Response:
-    """A request that bears these headers, and no key but what is in them."""
-    request = client.build_request(method, url, json=body, headers=headers)
-    if "Authorization" not in headers:
-        del request.headers["Authorization"]
-    try:
-        return client.send(request)
-    finally:
-        client.cookies.clear()  # a session of the console's would stand for a key
-
-
-def new_key(url: str, *scopes: Scope, bank: str | None = None) -> str:
-    """A key as an operator makes it."""
-    body = {"name": "a test", "bank": bank, "scopes": [scope.value for scope in scopes or (SEND, READ)]}
-    response = client.post(f"{url}/keys", json=body)
-    assert response.status_code == 201, response.text
-    return str(response.json()["key"])
-
-
-def key_of_bank(url: str, bank: str) -> dict[str, str]:
-    return bearer(new_key(url, bank=bank))
-
-
-def new_payment(polka: Running, sender: str, receiver: str) -> str:
-    response = client.post(f"{polka.url}/transaction", json=payment(sender=sender, receiver=receiver))
-    return str(response.json()["id"])
-
-
-def of_payment(
-    suffix: str = "", sender: str = "bank1", receiver: str = "bank2", of: str = "transaction"
-) -> Callable[[Running], str]:
-    """The path of a payment that was just made."""
-    return lambda polka: f"/{of}/{new_payment(polka, sender, receiver)}{suffix}"
-
-
-def of_key(polka: Running) -> str:
-    return f"/keys/{client.post(f'{polka.url}/keys', json={'name': 'to be revoked'}).json()['id']}"
-
-
-def of_closed_window(polka: Running) -> str:
-    client.post(f"{polka.url}/clearing", json={"window": 1}).raise_for_status()
-    return "/clearing/1/settle"
-
-
-def at(path: str) -> Callable[[Running], str]:
-    return lambda _: path
-
-
-def bank_body() -> dict[str, str]:
-    return {"name": f"of {uuid_utils.uuid7()}"}
-
-
-Row = tuple[Scope | None, Callable[[Running], str], Any, int, int]
-"""The scope that the route needs, a request, and its status for operators and for bank1 where they have the scope."""
-TABLE: dict[tuple[str, str], Row] = {
-    ("GET", "/"): (None, at("/"), None, 200, 200),
-    ("GET", "/hello"): (None, at("/hello"), None, 200, 200),
-    ("GET", "/health/live"): (None, at("/health/live"), None, 404, 404),
-    ("GET", "/health/ready"): (None, at("/health/ready"), None, 404, 404),
-    ("GET", "/metrics"): (None, at("/metrics"), None, 404, 404),
-    ("POST", "/transaction"): (SEND, at("/transaction"), payment, 201, 201),
-    ("GET", "/transaction"): (READ, at("/transaction"), None, 200, 200),
-    ("GET", "/transaction/{transaction_id:str}"): (READ, of_payment(), None, 200, 200),
-    ("GET", "/transactions/{transaction_id:str}"): (READ, of_payment(of="transactions"), None, 200, 200),
-    ("GET", "/transaction/{transaction_id:str}/history"): (READ, of_payment("/history"), None, 200, 200),
-    ("PATCH", "/transaction/{transaction_id:str}"): (SEND, of_payment(), lambda: {"reference": "new"}, 200, 200),
-    ("DELETE", "/transaction/{transaction_id:str}"): (SEND, of_payment(), None, 200, 200),
-    ("POST", "/transactions"): (SEND, at("/transactions"), lambda: [payment(), payment()], 201, 201),
-    ("GET", "/transactions"): (READ, at("/transactions"), None, 200, 200),
-    ("GET", "/banks"): (READ, at("/banks"), None, 200, 200),
-    ("POST", "/banks"): (BANKS, at("/banks"), bank_body, 201, 403),
-    ("GET", "/banks/{name:str}"): (READ, at("/banks/bank1"), None, 200, 200),
-    ("PATCH", "/banks/{name:str}"): (BANKS, at("/banks/bank1"), lambda: {"suspended": "no"}, 200, 403),
-    ("GET", "/banks/{name:str}/accounts"): (READ, at("/banks/bank1/accounts"), None, 200, 200),
-    ("GET", "/clearing"): (READ, at("/clearing"), None, 200, 200),
-    ("POST", "/clearing"): (OPERATE, at("/clearing"), lambda: {"window": 1}, 200, 403),
-    ("GET", "/clearing/{window:int}"): (READ, at("/clearing/1"), None, 200, 200),
-    ("POST", "/clearing/{window:int}/settle"): (OPERATE, of_closed_window, None, 200, 403),
-    ("GET", "/liquidity"): (OPERATE, at("/liquidity"), None, 200, 403),
-    ("GET", "/liquidity/history"): (OPERATE, at("/liquidity/history?currency=USD"), None, 200, 403),
-    ("GET", "/audit"): (OPERATE, at("/audit"), None, 200, 403),
-    ("GET", "/currencies"): (READ, at("/currencies"), None, 200, 200),
-    ("GET", "/rates"): (READ, at("/rates"), None, 200, 200),
-    ("GET", "/convert"): (READ, at("/convert?from=EUR&to=USD&amount=1"), None, 200, 200),
-    ("POST", "/keys"): (KEYS, at("/keys"), lambda: {"name": "new", "scopes": ["keys:write"]}, 201, 403),
-    ("GET", "/keys"): (OPERATE, at("/keys"), None, 200, 403),
-    ("DELETE", "/keys/{key_id:str}"): (KEYS, of_key, None, 200, 403),
-    ("GET", "/drills"): (OPERATE, at("/drills"), None, 404, 403),
-    ("POST", "/drills"): (OPERATE, at("/drills"), lambda: {"target": "cache"}, 404, 403),
-    ("GET", "/console"): (None, at("/console"), None, 200, 200),
-    **{("GET", f"/console/{name}"): (None, at(f"/console/{name}"), None, 200, 200) for name in console.FILES},
-    ("POST", "/console/session"): (OPERATE, at("/console/session"), None, 204, 403),
-    ("GET", "/console/events"): (OPERATE, at("/console/events?currency=none"), None, 400, 403),
-}
 OTHERS: dict[tuple[str, str], Row] = {
     ("POST", "past the fast lane"): (SEND, at("/transaction/"), payment, 201, 201),
     ("POST", "for another bank"): (SEND, at("/transaction"), lambda: payment(sender="bank3"), 201, 403),
@@ -390,10 +275,6 @@ def test_a_key_of_another_form_is_refused_and_not_printed(key: str) -> None:
     assert said == "A key, in --key or POLKA_NEW_KEY, is polka_ and 40 hexadecimal digits in lower case."
 
 
-def is_refused(url: str, headers: dict[str, str]) -> Callable[[], bool]:
-    return lambda: send("GET", f"{url}/banks", headers).status_code == 401
-
-
 def test_what_the_command_line_says_of_keys_that_cannot_be(polka: Running) -> None:
     database = {"POLKA_DATABASE_URL": polka.database_url}
     assert one_line(command("keys", "create", "--name=x", "--bank=nobody", **database)) == "There is no bank nobody."
@@ -406,8 +287,6 @@ def test_what_the_command_line_says_of_keys_that_cannot_be(polka: Running) -> No
     assert key not in one_line(command("keys", "revoke", key, **database))
 
 
-NEVER = {"POLKA_KEYS_POLL_SECONDS": "3600"}
-REVOKE = "UPDATE api_keys SET revoked_at = now() WHERE hash = $1"
 OUR_SESSIONS = "FROM pg_stat_activity WHERE application_name = 'polka api keys' AND datname = current_database()"
 
 

@@ -20,8 +20,9 @@ from cache.ledger import flush, samples
 from cache.ledger.ledger import Ledger
 from cache.routes import liquidity
 from committed import commit, new_id, transfer
-from conftest import Running, execute
+from databases import execute
 from exposed import page
+from falsehoods import IN_LIQUIDITY, take_samples
 from front_door import refused
 from polka.audit import snapshot
 from polka.rules.liquidity import (
@@ -41,6 +42,7 @@ from polka.rules.liquidity import (
 from polka.rules.policy import Agreed, Policy, Terms
 from polka.store import exposures
 from proof import prove
+from running import Running
 from services import Services, client, payment, wait_for
 
 pytestmark = pytest.mark.anyio
@@ -259,60 +261,7 @@ async def test_what_an_older_polka_leaves_behind_is_sampled_by_a_start(
         await flush.catch_up(connection, 0)
 
 
-FALSEHOODS = {
-    "a newest figure that is another": (
-        "UPDATE liquidity_history SET owes = owes + 1 WHERE resolution = 'day'",
-        "The newest figures of liquidity are those of the balances",
-    ),
-    "a currency left out": (
-        "DELETE FROM liquidity_history WHERE currency = 'EUR'",
-        "The newest figures of liquidity are those of the balances",
-    ),
-    "a balance that is another": (
-        "UPDATE balances SET balance = 2 * balance",
-        "The newest figures of liquidity are those of the balances",
-    ),
-    "a figure of the past that is another": (
-        "UPDATE liquidity_history SET owes = owes + 1 WHERE flush = 1",
-        "A sample of liquidity has the figures that its flushes made",
-    ),
-    "what was held in the past": (
-        "UPDATE liquidity_history SET held = held + 1 WHERE flush = 1",
-        "A sample of liquidity has the figures that its flushes made",
-    ),
-    "a highest that never was": (
-        "UPDATE liquidity_history SET highest = highest + 1 WHERE resolution <> 'flush'",
-        "A sample of liquidity has the figures that its flushes made",
-    ),
-    "a highest that is kept quiet": (
-        "UPDATE liquidity_history SET highest = owed, highest_flush = flush, highest_at = at WHERE resolution = 'day'",
-        "A span of liquidity has the highest of the shorter ones in it",
-    ),
-    "a minute's that is kept quiet": (
-        "UPDATE liquidity_history SET highest = owed, highest_flush = flush, highest_at = at "
-        "WHERE resolution = 'minute'",
-        "A span of liquidity has the highest of the shorter ones in it",
-    ),
-    "a highest of another day": (
-        "DELETE FROM liquidity_history WHERE resolution IN ('flush', 'minute'); "
-        "UPDATE liquidity_history SET highest = 50, highest_flush = 2 WHERE resolution = 'hour'",
-        "A span of liquidity has the highest of the shorter ones in it",
-    ),
-}
-
-
-async def take_samples(connection: asyncpg.Connection) -> None:
-    """Flush what leaves 100 owed, then 50, 70, and 0, by a settlement; and then something in another currency."""
-    for number, entries in enumerate((transfer(100), transfer(50, "bank2", "bank1"), transfer(20)), 1):
-        await commit(connection, entries)
-        await flush.flush(connection, 0, number, 100)
-    await windows.close(connection, 0, 1, 4, new_id())
-    await windows.settle(connection, 0, 1, 4, new_id())
-    await commit(connection, transfer(5, currency="EUR"))
-    await flush.flush(connection, 0, 5, 100)
-
-
-@pytest.mark.parametrize(("statement", "check"), FALSEHOODS.values(), ids=FALSEHOODS.keys())
+@pytest.mark.parametrize(("statement", "check"), IN_LIQUIDITY.values(), ids=IN_LIQUIDITY.keys())
 async def test_the_audit_finds_each_falsehood_about_liquidity(
     database_url: str, connection: asyncpg.Connection, statement: str, check: str
 ) -> None:

@@ -19,12 +19,13 @@ import pytest
 from litestar import Litestar, get
 
 from api.http import problems
-from conftest import Running, execute
+from databases import execute
 from exposed import value
 from polka.local.demo import free_port
 from polka.service import logs
 from polka.service.instrumentation import Instrumented
 from polka.service.logs import Sampling
+from running import Running
 from services import CACHE_TOKEN, KEY, Service, Services, bearer, cache_client, client, payment, wait_for
 from waiting import WAIT_SECONDS
 from wire import Fault, Wire

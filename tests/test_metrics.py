@@ -12,13 +12,13 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 from prometheus_client.registry import Collector
 
 from committed import commit, new_id, tell, transfer
-from conftest import Running
 from exposed import names, samples, value
 from polka import __version__
 from polka.service.background import background
 from polka.service.counting import SECONDS, Counts, Histograms
 from polka.service.metrics import LOOK_SECONDS, show_pool, watch_loop
 from polka.store import database
+from running import Running
 from services import Services, client, payment, wait_for
 from waiting import WAIT_SECONDS
 

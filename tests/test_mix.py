@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import Running
+from commands import POLKA
 from front_door import fetch
 from proof import prove
+from running import Running
 from services import KEY
 from spammer.mix import read_mix
-from test_commands import POLKA
 from waiting import WAIT_SECONDS
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import queries
-from conftest import Observed
+from observed import Observed
 from prometheus import SCRAPE_SECONDS, Prometheus, program
 from services import client
 from waiting import WAIT_SECONDS

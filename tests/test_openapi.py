@@ -14,10 +14,10 @@ from openapi_spec_validator import validate
 
 from api.app import ROUTES
 from api.http.refusals import Refusal
-from conftest import Running
 from fuzz import fuzz
 from polka.rules.transactions import Amendment, Payment
 from proof import prove
+from running import Running
 from services import KEY, client, payment
 
 

@@ -10,9 +10,8 @@ from prometheus_client import REGISTRY
 from api.http.refusals import INTERNAL
 from api.posting.batches import Outcome
 from api.posting.posting import Posting
-from test_capped_lane import Cache, cache  # noqa: F401
-from test_capped_lane import start as start_capped  # noqa: F401
-from test_posting import MARK, Apis, is_commit, pay, start, stored  # noqa: F401
+from capped import Cache
+from posts import MARK, Apis, is_commit, pay, stored
 from waiting import WAIT_SECONDS
 from wire import Fault, Wire
 
@@ -38,7 +37,7 @@ async def is_alone(outcomes: list[Outcome], connection: asyncpg.Connection) -> N
 
 
 async def test_a_batch_with_a_poison_payment_takes_few_commits(
-    start: Apis,  # noqa: F811
+    start: Apis,
     connection: asyncpg.Connection,
 ) -> None:
     posting = await start()
@@ -48,8 +47,8 @@ async def test_a_batch_with_a_poison_payment_takes_few_commits(
 
 
 async def test_a_capped_batch_with_a_poison_payment_takes_few_reservations(
-    start_capped: Apis,  # noqa: F811
-    cache: Cache,  # noqa: F811
+    start_capped: Apis,
+    cache: Cache,
     connection: asyncpg.Connection,
 ) -> None:
     posting = await start_capped()
@@ -62,7 +61,7 @@ async def test_a_capped_batch_with_a_poison_payment_takes_few_reservations(
 
 
 async def test_the_other_half_goes_over_another_connection_where_one_is_lost(
-    start: Apis,  # noqa: F811
+    start: Apis,
     wire: Wire,
     connection: asyncpg.Connection,
 ) -> None:

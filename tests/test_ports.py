@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from commands import one_line, polka, up
 from polka.edge import server
 from polka.local.demo import free_layout, free_port
 from polka.local.up import HOST, Held, Layout, check_ports
 from polka.service.failure import Failure
 from services import client, wait_for
 from strangers import as_stranger, needs_root
-from test_commands import one_line, polka, up
 
 
 def layout(port: int, cache_port: int | None = None, apis: int = 2) -> Layout:

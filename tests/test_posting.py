@@ -3,9 +3,8 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import asyncpg
 import httpx
@@ -14,79 +13,18 @@ import pytest
 from prometheus_client import REGISTRY
 from uuid_utils import uuid7
 
-from api.cache_client import CacheClient
 from api.http.refusals import OUTCOME_UNKNOWN_IN_TIME, TIMEOUT, Refusal, Refused
-from api.posting.batches import Accepted, Outcome
+from api.posting.batches import Accepted
 from api.posting.operations import Bulk, Change, Operation, Pay
-from api.posting.policies import Policies
-from api.posting.posting import Posting, open_posting
-from api.settings import Settings
 from locks import until_waiting
 from polka.rules.policy import Agreed, Policy, Terms
-from polka.rules.transactions import POLKA, Party, Payment, Transaction
+from polka.rules.transactions import POLKA, Party, Payment
 from polka.store import database
-from polka.store.writers import open_writers
+from posts import MARK, SLOW_COMMITS, Apis, accepted, is_commit, key, pay, stored
 from waiting import WAIT_SECONDS
 from wire import Fault, Wire
 
 pytestmark = pytest.mark.anyio
-
-Apis = Callable[..., Any]
-Cache = Callable[[httpx.Request], httpx.Response]
-
-
-def away(_: httpx.Request) -> httpx.Response:
-    raise httpx.ConnectError("no cache here")
-
-
-@pytest.fixture
-async def start(database_url: str, connection: asyncpg.Connection) -> AsyncIterator[Apis]:
-    """Starts the posting part of an api; the cache is away unless it is given, which must change nothing."""
-    async with AsyncExitStack() as stack:
-
-        async def start(url: str = database_url, cache: Cache = away, **settings: Any) -> Posting:
-            chosen = Settings(database_url=url, **settings)
-            transport = httpx.MockTransport(cache)
-            client = await stack.enter_async_context(httpx.AsyncClient(base_url="http://cache", transport=transport))
-            writers = await stack.enter_async_context(open_writers(url, "tests", 2, chosen.commit_timeout_seconds))
-            policies = Policies(writers)
-            await policies.read_by(connection)
-            reaching = CacheClient(client, transport, 0, 1)
-            return await stack.enter_async_context(open_posting(chosen, writers, reaching, policies))
-
-        yield start
-
-
-SLOW_COMMITS = """
-CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN PERFORM pg_advisory_xact_lock_shared(42); RETURN NULL; END $$;
-CREATE TRIGGER wait AFTER INSERT ON transactions FOR EACH STATEMENT EXECUTE FUNCTION wait();
-"""
-"""Whoever has the advisory lock 42 holds each commit at its end, with all its rows written."""
-
-
-def pay(amount: int = 100, reference: str | None = None) -> Pay:
-    return Pay(Payment(Party("bank1", "A1"), Party("bank2", "B1"), amount, "USD", reference))
-
-
-def key(name: object) -> tuple[str, str]:
-    return ("tester", str(name))
-
-
-class Paid(NamedTuple):
-    transaction: Transaction
-    replayed: bool
-
-
-def accepted(outcome: Outcome) -> Paid:
-    assert isinstance(outcome, Accepted), outcome
-    assert isinstance(outcome.result, Transaction)
-    return Paid(outcome.result, outcome.replayed)
-
-
-async def stored(connection: asyncpg.Connection) -> list[asyncpg.Record]:
-    rows: list[asyncpg.Record] = await connection.fetch("SELECT * FROM transactions ORDER BY id")
-    return rows
 
 
 async def test_payments_that_arrive_together_share_a_commit(start: Apis, connection: asyncpg.Connection) -> None:
@@ -216,13 +154,6 @@ async def test_a_refusal_waits_for_the_commit_that_has_its_key(
     paid, refused = accepted(await paying), accepted(await refusing)
     assert refused.transaction == paid.transaction
     assert refused.replayed
-
-
-MARK = "strike here"
-
-
-def is_commit(message: bytes) -> bool:
-    return MARK.encode() in message
 
 
 @pytest.mark.parametrize("fault", list(Fault), ids=lambda fault: fault.name)

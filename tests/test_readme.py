@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from commands import environment, up
 from polka.local import postgres
-from test_commands import environment, up
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCK = re.compile(r"^```(console|bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from conftest import execute
+from databases import execute
 from front_door import fetch, refused
 from locks import Locked
 from services import Service, Services, client, payment, wait_for

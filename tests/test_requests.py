@@ -11,8 +11,8 @@ import httpx
 import msgspec
 import pytest
 
-from conftest import Running
 from front_door import everything, fetch, post, refused
+from running import Running
 from services import CACHE_TOKEN, KEY, cache_client, client, payment, wait_for
 
 DEPTH = 10_000

@@ -10,27 +10,16 @@ import asyncpg
 import pytest
 
 from cache.ledger import flush
-from committed import Entries, commit, held, new_id, tell, transfer
+from capped import CAP, cap
+from committed import Entries, commit, held, new_id, state, tell, transfer
 from exposed import page
 from locks import until_waiting
-from services import Service, Services, cache_client
-from test_cache import QUICK, SLOW, state, until
+from services import QUICK, SLOW, Service, Services, cache_client, until
 
 pytestmark = pytest.mark.anyio
 
-CAP = 1_000
 SOON = {"POLKA_RESERVATION_SECONDS": "0.3"}
 LATER = {"POLKA_RESERVATION_SECONDS": "60"}
-
-
-async def cap(connection: asyncpg.Connection, amount: int | None = CAP) -> int:
-    """Give bank1 this cap, or none; the version of the policy."""
-    seen = await connection.fetchval("SELECT coalesce(max(version), 0) FROM bank_terms")
-    caps = json.dumps({"USD": amount} if amount is not None else {})
-    version: int = await connection.fetchval(
-        "SELECT polka_change_terms('bank1', $1, $2, 'no', '{}', '{}', 'a test')", seen, caps
-    )
-    return version
 
 
 def ask(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cache.clearing.schedule import Schedule, check
 from committed import held
-from conftest import execute
+from databases import execute
 from exposed import page
 from front_door import fetch
 from locks import Locked, until_waiting

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from conftest import execute
+from databases import execute
 from polka.store import database
 from polka.store.migrate import migrate
 from polka.store.migrations import REVISION

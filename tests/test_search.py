@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from api.routes import search
 from api.routes.search import LIMIT_MAX, ROWS_READ_MAX, Search
-from conftest import Running
 from polka.store import database
 from polka.store.database import Pool
+from running import Running
 from services import Services, client, payment
 
 BANKS = ["north", "south", "east", "west bank"]

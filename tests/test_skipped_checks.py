@@ -3,20 +3,19 @@
 import asyncpg
 import pytest
 
-import test_windows
 from cache import metrics
 from cache.chores import auditing as background
 from cache.keeper import Keeper
 from cache.settings import Settings
+from falsehoods import close_two_and_settle_one
 from polka.audit import runs, scans
 from polka.audit.snapshot import CACHE_CHECK, Skipped
-from test_auditing import auditing  # noqa: F401  a fixture
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_a_memory_that_was_not_compared_is_counted_and_shown(
-    auditing: asyncpg.Connection,  # noqa: F811
+    auditing: asyncpg.Connection,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -31,10 +30,10 @@ async def test_a_memory_that_was_not_compared_is_counted_and_shown(
 
 
 async def test_a_window_that_is_too_large_for_a_run_is_shown(
-    auditing: asyncpg.Connection,  # noqa: F811
+    auditing: asyncpg.Connection,
     connection: asyncpg.Connection,
 ) -> None:
-    await test_windows.close_two_and_settle_one(connection)
+    await close_two_and_settle_one(connection)
     seen = await scans.go_on(auditing, "windows", 10**6)
     assert seen.skipped == []
     await connection.execute(f"UPDATE batches SET size = {scans.WINDOW_PAYMENTS_MAX} + 1 WHERE window_id = 2")

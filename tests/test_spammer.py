@@ -2,19 +2,15 @@
 
 import asyncio
 import contextlib
-import json
 import math
 import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -28,7 +24,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 import spammer
-from conftest import Running, execute
+from databases import execute
 from door import Answer, Loss, door, problem
 from exposed import value
 from polka.local.demo import free_port
@@ -38,10 +34,12 @@ from polka.rules.rates import convert
 from polka.rules.spam_options import read_currencies
 from polka.store import api_keys, database, rate_sets
 from proof import prove
+from running import Running
 from services import KEY, Services, client, wait_for
 from spammer.metrics import Spammed
 from spammer.plan import AMOUNT_ACROSS_MIN, Plan, Tickets, plan
 from spammer.tally import ACCEPTED, Tally, progress, rounded, summary
+from spammers import Answers, spam, spamming, start_a_run, status
 from waiting import WAIT_SECONDS
 
 BANKS = [f"bank{n}" for n in range(1, 11)]
@@ -247,35 +245,9 @@ def test_a_run_is_good_if_only_terms_have_refused() -> None:
     assert not tally.is_good
 
 
-SPAM = [sys.executable, "-m", "polka", "spam", "--progress=none"]
-
-
 @pytest.fixture(autouse=True)
 def _with_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POLKA_KEY", KEY)
-
-
-def spam(url: str, *words: str, transactions: int = 100) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*SPAM, f"--url={url}", f"--transactions={transactions}", "--max-workers=10", *words],
-        capture_output=True,
-        text=True,
-        timeout=WAIT_SECONDS,
-        check=False,
-    )
-
-
-@contextmanager
-def spamming(log: Path, url: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A spammer that the test looks after while it runs."""
-    with log.open("wb") as output:
-        process = subprocess.Popen([*SPAM, f"--url={url}", *words], stdout=output, stderr=output)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait(WAIT_SECONDS)
 
 
 STORED = "SELECT count(*) FROM transactions"
@@ -736,44 +708,6 @@ def test_the_page_sends_its_key_to_no_other_api(polka: Running, tmp_path: Path) 
         refusal = f"The run cannot start: the key that this spammer was started with is for {polka.url} alone."
         wait_for("it is refused", lambda: refusal in log.read_text())
     assert other.asked == 0
-
-
-class Answers:
-    """Somebody else's server, who counts how often he is asked."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._count, daemon=True).start()
-
-    def _count(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                self._listener.accept()[0].close()
-                self.asked += 1
-
-    def __enter__(self) -> "Answers":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.close()
-
-
-def start_a_run(page: str, **form: str) -> None:
-    """As the page's button does, with all the fields that the page shows."""
-    found = re.search(r"templateArgs = (\{.*\})", client.get(page).text)
-    assert found
-    shown = {name: option["default_value"] for name, option in json.loads(found[1])["extra_options"].items()}
-    fields = {name: "" if value in (None, []) else str(value) for name, value in shown.items()}
-    fields |= {"run_time": "", "profile": "", "user_count": "4", "spawn_rate": "4", **form}
-    started = client.post(f"{page}/swarm", data=fields).json()
-    assert started["success"], started
-
-
-def status(page: str) -> dict[str, Any]:
-    found: dict[str, Any] = client.get(f"{page}/stats/requests").json()
-    return found
 
 
 def workers(page: str) -> int:

@@ -13,7 +13,7 @@ import pytest
 
 from polka.local.demo import free_port
 from services import KEY, client, wait_for
-from test_spammer import Answers, spam, spamming, start_a_run, status
+from spammers import Answers, spam, spamming, start_a_run, status
 
 BANKS = '{"banks": [{"name": "bank1"}, {"name": "bank2"}], "next": null}'
 

@@ -8,14 +8,14 @@ import asyncpg
 import httpx
 import pytest
 
-from conftest import Running
-from front_door import fetch, post, refused
+from bearers import key_of_bank
+from front_door import change, changed, fetch, post, refused
 from locks import until_waiting
 from polka.audit import snapshot
 from polka.rules.policy import Policy, Terms
 from polka.store import bank_terms
+from running import Running
 from services import client, payment
-from test_keys import key_of_bank
 
 pytestmark = pytest.mark.anyio
 
@@ -27,17 +27,6 @@ def banks(polka: Running, key: str) -> tuple[str, str]:
     for name in names:
         assert client.post(f"{polka.url}/banks", json={"name": name}).status_code == 201
     return names
-
-
-def change(polka: Running, bank: str, api: int = 0, **terms: Any) -> httpx.Response:
-    return client.patch(f"{polka.apis[api].url}/banks/{bank}", json=terms)
-
-
-def changed(polka: Running, bank: str, api: int = 0, **terms: Any) -> dict[str, Any]:
-    response = change(polka, bank, api, **terms)
-    assert response.status_code == 200, response.text
-    found: dict[str, Any] = response.json()
-    return found
 
 
 def pay(polka: Running, sender: str, receiver: str, key: str | None = None, api: int = 0) -> httpx.Response:

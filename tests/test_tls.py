@@ -19,8 +19,8 @@ from polka.audit import snapshot
 from polka.edge import tls
 from polka.edge.tls import CacheSettings, Settings
 from polka.service.failure import Failure
+from requests_of_routes import TABLE
 from services import CACHE_TOKEN, KEY, Service, Services, bearer, payment, wait_for
-from test_keys import TABLE
 from waiting import WAIT_SECONDS
 
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)

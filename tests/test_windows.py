@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from cache.clearing import windows
 from cache.ledger import flush
 from committed import Entries, commit, new_id, transfer
-from conftest import Running
+from falsehoods import IN_WINDOWS, close_two_and_settle_one
 from front_door import post
 from locks import until_waiting
 from polka.audit import snapshot
 from polka.rules.windows import Conflict, settlement_entries
+from running import Running
 from services import Services, client, payment, wait_for
 
 pytestmark = pytest.mark.anyio
@@ -227,58 +228,7 @@ async def test_a_window_is_settled_once_whatever_calls_at_once(
         await caller.close()
 
 
-FALSEHOODS = {
-    "a changed settlement": (
-        "UPDATE batches SET payload = replace(payload::text, '-100', '-90')::json FROM windows "
-        "WHERE batches.id = settlement",
-        "A batch's entries are those of its transactions, or of its settlement",
-    ),
-    "a settlement that no balance has": (
-        "UPDATE balances SET balance = -200 WHERE bank = 'bank1'",
-        "A bank's balance is the sum of the nets of its unsettled windows",
-    ),
-    "a settlement that is gone": (
-        "UPDATE windows SET settlement = NULL",
-        "A window is settled by one batch, posted in it",
-    ),
-    "a settlement in another window": (
-        "UPDATE batches SET window_id = 2 WHERE id IN (SELECT settlement FROM windows)",
-        "A window is settled by one batch, posted in it",
-    ),
-    "a second settlement": (
-        "INSERT INTO batches (id, state, size, payload, flush, posted_at, window_id) SELECT gen_random_uuid(), "
-        "'posted', size, payload, 3, now(), 1 FROM batches WHERE id IN (SELECT settlement FROM windows)",
-        "A batch's entries are those of its transactions, or of its settlement",
-    ),
-    "a net changed after it was settled": (
-        "UPDATE window_totals SET credits = credits + 1 WHERE bank = 'bank1'",
-        "A batch's entries are those of its transactions, or of its settlement",
-    ),
-    "figures of a netting that are others": (
-        "INSERT INTO window_netting VALUES (1, 'USD', 100, 100, 90); UPDATE windows SET is_netted = true WHERE id = 1",
-        "A closed window's netting is that of its payments",
-    ),
-    "a netting that is left out": (
-        "UPDATE windows SET is_netted = true WHERE id = 1",
-        "A closed window's netting is that of its payments",
-    ),
-    "a window that only says that it is settled": (
-        "UPDATE windows SET state = 'settled', settled_at = now(), closed_at = now(), flush = 2 WHERE id = 2",
-        "A window is settled by one batch, posted in it",
-    ),
-}
-
-
-async def close_two_and_settle_one(connection: asyncpg.Connection) -> None:
-    for window in (1, 2):
-        await commit(connection, transfer(100))
-        await flush.flush(connection, 0, 2 * window - 1, 100)
-        await windows.close(connection, 0, window, 2 * window, new_id())
-        if window == 1:
-            await windows.settle(connection, 0, window, 2, new_id())
-
-
-@pytest.mark.parametrize(("statement", "check"), FALSEHOODS.values(), ids=FALSEHOODS.keys())
+@pytest.mark.parametrize(("statement", "check"), IN_WINDOWS.values(), ids=IN_WINDOWS.keys())
 async def test_the_audit_finds_each_falsehood_about_a_settlement(
     database_url: str, connection: asyncpg.Connection, statement: str, check: str
 ) -> None:

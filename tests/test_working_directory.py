@@ -6,10 +6,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from conftest import Running
+from commands import environment, started_in
 from polka.local.demo import free_port
+from running import Running
 from services import KEY, Services, wait_for
-from test_commands import environment, started_in
 from waiting import WAIT_SECONDS
 
 NAMES = ("polka", "api", "cache", "spammer", "locust", "locustfile", "asyncio", "multiprocessing", "gevent", "uvicorn")

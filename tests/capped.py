@@ -1,0 +1,76 @@
+"""The capped lane of an api by itself, and a stand-in for the cache that it asks."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import asyncpg
+import httpx
+
+from api.cache_client import CacheClient
+from api.http.refusals import Refusal, Refused
+from api.posting.policies import Policies
+from api.posting.posting import Posting, open_posting
+from api.settings import Settings
+from polka.store.writers import open_writers
+
+CAP = 1_000
+
+
+async def cap(connection: asyncpg.Connection, amount: int | None = CAP) -> int:
+    """Give bank1 this cap, or none; the version of the policy."""
+    seen = await connection.fetchval("SELECT coalesce(max(version), 0) FROM bank_terms")
+    caps = json.dumps({"USD": amount} if amount is not None else {})
+    version: int = await connection.fetchval(
+        "SELECT polka_change_terms('bank1', $1, $2, 'no', '{}', '{}', 'a test')", seen, caps
+    )
+    return version
+
+
+class Cache:
+    """Stands in for the cache: answers each request for room as the test says, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.told: list[dict[str, Any]] = []
+        self.epoch = 0
+        self.is_away = False
+        self.refuses: Callable[[dict[str, Any]], dict[int, Any]] = lambda _: {}
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if self.is_away:
+            raise httpx.ConnectError("no cache here")
+        body = json.loads(request.content)
+        if request.url.path == "/balance":
+            self.told += body
+            return httpx.Response(200)
+        self.asked.append(body)
+        return httpx.Response(200, json={"epoch": self.epoch, "policy": body["policy"], "refused": self.refuses(body)})
+
+
+Start = Callable[..., Any]
+
+
+@asynccontextmanager
+async def starting(database_url: str, connection: asyncpg.Connection, cache: Cache) -> AsyncIterator[Start]:
+    """Starts the posting part of an api that knows of bank1's cap."""
+    await cap(connection)
+    async with AsyncExitStack() as stack:
+
+        async def start(url: str = database_url, **settings: Any) -> Posting:
+            chosen = Settings(database_url=url, **settings)
+            transport = httpx.MockTransport(cache)
+            client = await stack.enter_async_context(httpx.AsyncClient(base_url="http://cache", transport=transport))
+            writers = await stack.enter_async_context(open_writers(url, "tests", 2, chosen.commit_timeout_seconds))
+            policies = Policies(writers)
+            await policies.read_by(connection)
+            reaching = CacheClient(client, transport, 0, 1)
+            return await stack.enter_async_context(open_posting(chosen, writers, reaching, policies))
+
+        yield start
+
+
+def refusal(outcome: Any) -> Refusal:
+    assert isinstance(outcome, Refused), outcome
+    return outcome.refusal

@@ -1,0 +1,105 @@
+"""Polka's command line as a test runs it: once, for a while, or as a whole `polka up`."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from polka.local.demo import free_layout
+from services import CACHE_TOKEN, bearer, wait_for
+from waiting import WAIT_SECONDS
+
+POLKA = [sys.executable, "-m", "polka"]
+
+
+def polka(*words: str, **environ: str | None) -> subprocess.CompletedProcess[str]:
+    env = environment(**environ)
+    return subprocess.run([*POLKA, *words], capture_output=True, text=True, timeout=WAIT_SECONDS, env=env, check=False)
+
+
+def environment(**chosen: str | None) -> dict[str, str]:
+    """Ours, with no variables of Polka but these."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("POLKA_")}
+    given = {"POLKA_CACHE_TOKEN": CACHE_TOKEN, "POLKA_LOG_FORMAT": "text", **chosen}
+    return clean | {name: value for name, value in given.items() if value is not None}
+
+
+@contextmanager
+def started(log: Path, *words: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that the test looks after while it runs."""
+    with started_in(Path.cwd(), log, *POLKA, *words, **environ) as process:
+        yield process
+
+
+@contextmanager
+def started_in(folder: Path, log: Path, *command: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The same in a working directory of its own."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output, env=environment(**environ))
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(WAIT_SECONDS)
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    """What an error said: one line, no traceback, and an exit code that is not zero."""
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    return line.removeprefix("Error: ")
+
+
+class Up:
+    """A `polka up` of the test's own."""
+
+    def __init__(self, folder: Path, data: str | None, **environ: str) -> None:
+        layout = free_layout(2, folder, None)
+        self.port, self.url = layout.port, layout.url
+        self.output = folder / "output"
+        words = [*POLKA, "up", f"--port={self.port}", f"--data={data or folder}"]
+        env = environment(POLKA_CACHE_TOKEN=None, **environ)
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(words, cwd=folder, stdout=output, stderr=output, env=env)
+
+    def said(self) -> str:
+        return self.output.read_text()
+
+    def says(self, text: str) -> bool:
+        return text in self.said()
+
+    def key(self) -> dict[str, str]:
+        """The header with the operator's key, from the file that it names."""
+        (file,) = re.findall(r"An operator's key is in (.+), which you alone can read\.", self.said())
+        return bearer(Path(file).read_text())
+
+    def pid(self, name: str) -> int:
+        """The latest pid that it told for this process."""
+        return int(re.findall(rf"^{name}(?: runs again, pid)? +(\d+)", self.said(), re.MULTILINE)[-1])
+
+    def address(self, name: str) -> str:
+        """Where it says that this process is."""
+        return str(re.findall(rf"^{name} +\d+ +(\S+)", self.said(), re.MULTILINE)[0])
+
+
+@contextmanager
+def up(folder: Path, data: str | None = None, **environ: str) -> Iterator[Up]:
+    """One over this folder, or over `data` as it is told in the folder."""
+    folder.chmod(0o755)
+    for parent in folder.parents[:4]:
+        if parent.stat().st_uid == os.geteuid():
+            parent.chmod(parent.stat().st_mode | 0o011)
+    running = Up(folder, data, **environ)
+    try:
+        wait_for("it is up", lambda: "Ctrl-C stops" in running.said() or running.process.poll() is not None)
+        assert running.process.poll() is None, running.said()
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.process.send_signal(signal.SIGINT)
+        running.process.wait(WAIT_SECONDS)

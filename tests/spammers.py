@@ -1,0 +1,79 @@
+"""The spammer as a test runs it, its page, and a server that counts who asks it."""
+
+import contextlib
+import json
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from services import client
+from waiting import WAIT_SECONDS
+
+SPAM = [sys.executable, "-m", "polka", "spam", "--progress=none"]
+
+
+def spam(url: str, *words: str, transactions: int = 100) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*SPAM, f"--url={url}", f"--transactions={transactions}", "--max-workers=10", *words],
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+        check=False,
+    )
+
+
+@contextmanager
+def spamming(log: Path, url: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A spammer that the test looks after while it runs."""
+    with log.open("wb") as output:
+        process = subprocess.Popen([*SPAM, f"--url={url}", *words], stdout=output, stderr=output)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(WAIT_SECONDS)
+
+
+class Answers:
+    """Somebody else's server, who counts how often he is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._count, daemon=True).start()
+
+    def _count(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                self._listener.accept()[0].close()
+                self.asked += 1
+
+    def __enter__(self) -> "Answers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+
+
+def start_a_run(page: str, **form: str) -> None:
+    """As the page's button does, with all the fields that the page shows."""
+    found = re.search(r"templateArgs = (\{.*\})", client.get(page).text)
+    assert found
+    shown = {name: option["default_value"] for name, option in json.loads(found[1])["extra_options"].items()}
+    fields = {name: "" if value in (None, []) else str(value) for name, value in shown.items()}
+    fields |= {"run_time": "", "profile": "", "user_count": "4", "spawn_rate": "4", **form}
+    started = client.post(f"{page}/swarm", data=fields).json()
+    assert started["success"], started
+
+
+def status(page: str) -> dict[str, Any]:
+    found: dict[str, Any] = client.get(f"{page}/stats/requests").json()
+    return found

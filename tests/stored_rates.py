@@ -1,0 +1,30 @@
+"""Exchange rates that are in the database: those from the start, and those that a test stores."""
+
+import asyncio
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import asyncpg
+
+from polka.rules.rates import Rates, Source
+from polka.store import rate_sets
+
+RECORDED = {"date": "2026-10-30", "version": 1, "source": "recorded"}
+"""What every answer says that uses the rates which ship with Polka."""
+
+
+def today() -> date:
+    return datetime.now(UTC).date()
+
+
+def store(database_url: str, day: date, rate: str) -> None:
+    """Rates as if they had been fetched."""
+
+    async def work() -> None:
+        connection = await asyncpg.connect(database_url)
+        try:
+            await rate_sets.store(connection, Rates(day, {"USD": Decimal(rate)}), Source.FETCHED)
+        finally:
+            await connection.close()
+
+    asyncio.run(work())
