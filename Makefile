@@ -27,7 +27,7 @@ demo: .venv/installed ## Start everything, send 20,000 payments, clear them, pro
 up: .venv/installed ## Start everything and keep it running (Ctrl-C stops it)
 	$(BIN)/polka up
 
-test: .venv/installed ## Run the tests; TESTS="tests/test_cache.py -k epoch" picks some
+test: .venv/installed ## Run the tests; TESTS="tests/cache/test_cache.py -k epoch" picks some
 	$(BIN)/pytest $(or $(TESTS),$(SPREAD) --ignore=tests/hostile)
 	$(if $(TESTS),,$(BIN)/pytest tests/hostile)
 
@@ -48,10 +48,10 @@ format: .venv/installed ## Format the code
 	$(BIN)/ruff check --fix
 
 crash: .venv/installed ## Kill and freeze processes under load; KILLS=1000 SEED=1
-	$(BIN)/python tests/crash.py --kills $(KILLS) --seed $(SEED)
+	$(BIN)/python tests/stands/crash.py --kills $(KILLS) --seed $(SEED)
 
 fuzz: .venv/installed ## Send the api all kinds of requests; EXAMPLES=500 SEED=1
-	$(BIN)/python tests/fuzz.py --examples $(EXAMPLES) --seed $(SEED)
+	$(BIN)/python tests/stands/fuzz.py --examples $(EXAMPLES) --seed $(SEED)
 
 bench: .venv/installed ## Measure, write bench/RESULTS.md; BENCH="posting --quick" picks some
 	$(BIN)/python -m bench $(BENCH)
@@ -60,7 +60,7 @@ docs: .venv/installed ## Write the generated parts of the documentation
 	$(BIN)/python docs/generate.py
 
 screenshots: .venv/installed ## Take the pictures of the console that the documents show
-	PYTHONPATH=tests $(BIN)/python docs/screenshots.py
+	PYTHONPATH=tests/stands $(BIN)/python docs/screenshots.py
 
 lock: .venv/installed ## Choose the versions of all dependencies anew
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

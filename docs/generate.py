@@ -1,4 +1,4 @@
-"""Writes the parts of the documentation that the code says already (`make docs`); tests/test_docs.py finds drift."""
+"""Writes the parts of the documentation that the code says already (`make docs`); test_docs.py finds drift."""
 
 import itertools
 import json

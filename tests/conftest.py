@@ -10,14 +10,10 @@ import asyncpg
 import pytest
 from hypothesis import settings
 
-import capped
-import posts
 from charged import charge
 from converted import convert
 from databases import make_template, new_database, numbers
-from observed import Observed, observing
 from polka.local import postgres
-from proof import session
 from running import Running, run_polka
 from services import Services, client
 from wire import Wire
@@ -117,13 +113,6 @@ def own_polka(server: postgres.Server, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="module")
-def observed(own_polka: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
-    """A Polka of the file's own under load: payments of all kinds, a window that is settled, and one that is open."""
-    with observing(own_polka, tmp_path_factory.mktemp("observed") / "spammer.log") as observed:
-        yield observed
-
-
-@pytest.fixture(scope="module")
 def converted(make_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> str:
     """A database with one payment across currencies, amended once; all is posted, and nobody uses it."""
     return convert(Services(make_database(), tmp_path_factory.mktemp("converted")))
@@ -133,35 +122,6 @@ def converted(make_database: Callable[[], str], tmp_path_factory: pytest.TempPat
 def charged(make_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> str:
     """A database with a payment that cost something, amended once; all is posted, and nobody uses it."""
     return charge(Services(make_database(), tmp_path_factory.mktemp("charged")))
-
-
-@pytest.fixture
-async def auditing(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A session of an audit in the background."""
-    async with session(database_url) as connection:
-        yield connection
-
-
-@pytest.fixture
-async def start(database_url: str, connection: asyncpg.Connection) -> AsyncIterator[posts.Apis]:
-    """Starts the posting part of an api; the cache is away unless it is given, which must change nothing."""
-    async with posts.starting(database_url, connection) as start:
-        yield start
-
-
-@pytest.fixture
-def cache() -> capped.Cache:
-    """What the capped lane of an api asks for room."""
-    return capped.Cache()
-
-
-@pytest.fixture
-async def start_capped(
-    database_url: str, connection: asyncpg.Connection, cache: capped.Cache
-) -> AsyncIterator[capped.Start]:
-    """Starts the posting part of an api that knows of bank1's cap."""
-    async with capped.starting(database_url, connection, cache) as start:
-        yield start
 
 
 @pytest.fixture

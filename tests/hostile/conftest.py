@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from front_door import UNPOSTED, fetch
-from hostile.witness import Hostile
 from proof import prove
 from services import Service, Services, wait_for
+from witness import Hostile
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,9 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from hostile.raw import Raw, request
-from hostile.witness import Hostile
+from raw import Raw, request
 from services import Service, client
+from witness import Hostile
 
 MEGABYTES = 8
 HEAD = b"GET /hello HTTP/1.1\r\nHost: polka\r\n"

@@ -7,10 +7,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from hostile.proxies import PROXIES, proxy
-from hostile.raw import Raw, alive, chunked, request, with_length
-from hostile.witness import Hostile
+from proxies import PROXIES, proxy
+from raw import Raw, alive, chunked, request, with_length
 from services import Service
+from witness import Hostile
 
 OFFER = "Upgrade: h2c"
 SMUGGLED = request("GET", "/metrics")

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from hostile.raw import Raw, request, with_length
-from hostile.witness import Hostile
+from raw import Raw, request, with_length
 from services import CACHE_TOKEN, KEY
+from witness import Hostile
 
 TIMES = 20
 API, CACHE = f"Authorization: Bearer {KEY}", f"Authorization: Bearer {CACHE_TOKEN}"

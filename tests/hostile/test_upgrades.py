@@ -7,9 +7,9 @@ import uuid
 import pytest
 
 from front_door import fetch
-from hostile.raw import Raw, alive, authorized, chunked, request, with_length
-from hostile.witness import Hostile
+from raw import Raw, alive, authorized, chunked, request, with_length
 from services import KEY, Service, payment
+from witness import Hostile
 
 PATTERN = b"\r\nupgrade: \t h2c \t\r\n"
 OFFERS = [

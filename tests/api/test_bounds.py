@@ -1,0 +1,433 @@
+"""What one client may take of a server before its request is understood, and what the server makes of its bytes.
+
+The server runs in the test with an app that says what it saw. `tests/hostile/` asks the same of api and cache.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from polka.edge import bounds, connections
+from polka.edge.bounds import REFUSED_BY_REASON, Bounds, Reason
+from polka.edge.connections import Connection, check_uvicorn
+from polka.edge.drain import Drain
+from polka.edge.gate import Gate, neighbourhood
+from raw import chunked, request, with_length
+from waiting import WAIT_SECONDS
+
+pytestmark = pytest.mark.anyio
+SECOND = request("GET", "/second")
+OFFER = ("Connection: Upgrade", "Upgrade: h2c")
+
+
+class Served:
+    """A server, the requests that its app saw, and whether the app may answer."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        self.state = ServerState()
+        self.seen: list[tuple[str, bytes, list[bytes]]] = []
+        self.reads_bodies = True
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.port = 0
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        body = b""
+        more = self.reads_bodies
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body, more = body + message["body"], message["more_body"]
+        self.seen.append((scope["path"], body, [name for name, _ in scope["headers"]]))
+        await self.may_answer.wait()
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    def sweep(self, seconds: float = 0.0, stalled_seconds: float = 0.0) -> None:
+        """As the server does, so much later."""
+        guests: list[Any] = list(self.state.connections)
+        self.gate.sweep(guests, asyncio.get_running_loop().time() + seconds, stalled_seconds)
+
+
+@asynccontextmanager
+async def serving(**chosen: Any) -> AsyncIterator[Served]:
+    served = Served(Gate(Bounds(**chosen)))
+    config = uvicorn.Config(served.app, interface="asgi3", lifespan="off", log_config=None, ws="none")
+    config.load()
+    connection = partial(Connection, Drain(0), served.gate, config=config, server_state=served.state, app_state={})
+    async with await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0) as listening:
+        served.port = listening.sockets[0].getsockname()[1]
+        yield served
+
+
+class Client:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, *parts: bytes) -> None:
+        for part in parts:
+            self.writer.write(part)
+            with suppress(ConnectionError):
+                await self.writer.drain()
+
+    async def status(self) -> int:
+        async with asyncio.timeout(WAIT_SECONDS):
+            head = await self.reader.readuntil(b"\r\n\r\n")
+        return int(head.split()[1])
+
+    async def ends(self) -> bytes:
+        """All that comes until the server closes the connection."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            return await self.reader.read()
+
+
+@asynccontextmanager
+async def client(served: Served) -> AsyncIterator[Client]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    try:
+        yield Client(reader, writer)
+    finally:
+        writer.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+def problem_in(answer: bytes) -> tuple[int, str]:
+    """Status and code of the problem that is all there is, after which the connection ended."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in head
+    assert b"connection: close" in head
+    document = json.loads(body)
+    assert int(head.split()[1]) == document["status"]
+    return document["status"], document["code"]
+
+
+def counted(reason: Reason) -> int:
+    return REFUSED_BY_REASON[reason].number
+
+
+@pytest.mark.parametrize(
+    "framed",
+    [
+        with_length("POST", "/", *OFFER, body=b"\r\nupgrade: h2c\r\n"),
+        request("POST", "/", *OFFER, "Transfer-Encoding: chunked", body=chunked([b"\r\nupgrade:", b" h2c\r\n"])),
+        request("POST", "/", "Upgrade: H2C, websocket", "connection: a, UPGRADE", "content-length: 16")
+        + b"\r\nupgrade: h2c\r\n",
+        with_length("POST", "/", body=b"\r\nupgrade: h2c\r\n"),
+    ],
+    ids=["length", "chunks", "list", "no offer"],
+)
+@pytest.mark.parametrize("size", [1, 3, 10_000])
+async def test_an_offer_to_upgrade_is_ignored_and_each_byte_of_a_body_arrives(framed: bytes, size: int) -> None:
+    async with serving() as served, client(served) as one:
+        sent = framed * 3 + SECOND
+        for place in range(0, len(sent), size):
+            await one.send(sent[place : place + size])
+            await asyncio.sleep(0)
+        assert [await one.status() for _ in range(4)] == [204] * 4
+        assert [(path, body) for path, body, _ in served.seen] == [("/", b"\r\nupgrade: h2c\r\n")] * 3 + [
+            ("/second", b"")
+        ]
+
+
+async def test_an_offer_without_a_body_ends_with_its_head() -> None:
+    async with serving() as served, client(served) as one:
+        await one.send(request("GET", "/", *OFFER) * 30 + SECOND)
+        assert [await one.status() for _ in range(31)] == [204] * 31
+
+
+async def test_a_client_that_offers_and_closes_is_answered_once() -> None:
+    async with serving() as served, client(served) as one:
+        await one.send(with_length("POST", "/", "Connection: close, Upgrade", "Upgrade: h2c", body=b"abc") + SECOND)
+        assert (await one.ends()).startswith(b"HTTP/1.1 204")
+        assert [(path, body) for path, body, _ in served.seen] == [("/", b"abc")]
+
+
+@pytest.mark.parametrize("offer", [(), OFFER])
+async def test_trailers_are_no_headers(offer: tuple[str, ...]) -> None:
+    trailers = b"Authorization: Bearer x\r\nIdempotency-Key: y\r\nExpect: 100-continue\r\n"
+    async with serving() as served, client(served) as one:
+        await one.send(
+            request("POST", "/", *offer, "Transfer-Encoding: chunked") + chunked([b"abc"], trailers=trailers)
+        )
+        await one.send(SECOND)
+        assert (await one.status(), await one.status()) == (204, 204)
+        assert not {b"authorization", b"idempotency-key", b"expect"} & set(served.seen[0][2])
+
+
+HEAD = b"GET / HTTP/1.1\r\nHost: polka\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: polka\r\nTransfer-Encoding: chunked\r\n\r\n"
+BULK = CHUNKED.replace(b"POST / ", b"POST /transactions ")
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code", "reason"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", 400, "malformed", Reason.HOST),
+        (HEAD + b"Host: polka\r\n\r\n", 400, "malformed", Reason.HOST),
+        (b"BAD\r\n\r\n", 400, "malformed", Reason.MALFORMED),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "malformed", Reason.MALFORMED),
+        (b"CONNECT / HTTP/1.1\r\nHost: polka\r\n\r\n", 400, "malformed", Reason.MALFORMED),
+        (HEAD + b"X: a\r\n b\r\n\r\n", 400, "malformed", Reason.MALFORMED),
+        (HEAD + b"Transfer-Encoding: gzip\r\n\r\n", 400, "malformed", Reason.MALFORMED),
+        (HEAD + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400, "malformed", Reason.MALFORMED),
+        (CHUNKED + b"3\r\nabcd\r\n0\r\n\r\n", 400, "malformed", Reason.MALFORMED),
+        (HEAD + b"Content-Length: 65537\r\n\r\n", 413, "too_large", Reason.BODY_TOO_LARGE),
+        (HEAD + b"Content-Length: 99999999999\r\n\r\n", 413, "too_large", Reason.BODY_TOO_LARGE),
+        (CHUNKED + b"1;" + b"x" * 200_000, 413, "too_large", Reason.BODY_TOO_LARGE),
+        (CHUNKED + b"1\r\na\r\n" * 40_000, 413, "too_large", Reason.BODY_TOO_LARGE),
+        (CHUNKED + b"0\r\n" + b"X: y\r\n" * 40_000, 413, "too_large", Reason.BODY_TOO_LARGE),
+        (CHUNKED + b"0\r\nX: " + b"y" * 200_000, 413, "too_large", Reason.BODY_TOO_LARGE),
+        (BULK + b"0\r\n" + b"X: y\r\n" * 20_000, 413, "too_large", Reason.BODY_TOO_LARGE),
+        (BULK + b"1;" + b"x" * 100_000, 413, "too_large", Reason.BODY_TOO_LARGE),
+        (BULK + chunked([b"x" * 4096] * 257)[:-5], 413, "too_large", Reason.BODY_TOO_LARGE),
+        (b"GET /" + b"x" * 200_000, 414, "url_too_long", Reason.URL_TOO_LONG),
+        (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: polka\r\n\r\n", 414, "url_too_long", Reason.URL_TOO_LONG),
+        (HEAD + b"X: " + b"y" * 200_000, 431, "headers_too_large", Reason.HEADERS_TOO_LARGE),
+        (HEAD + b"X" * 200_000, 431, "headers_too_large", Reason.HEADERS_TOO_LARGE),
+        (HEAD + b"X: y\r\n" * 40_000, 431, "headers_too_large", Reason.HEADERS_TOO_LARGE),
+        (HEAD + b"X: y\r\n" * 100 + b"\r\n", 431, "headers_too_large", Reason.HEADERS_TOO_LARGE),
+    ],
+)
+async def test_what_cannot_be_served_is_answered_with_a_problem_and_counted(
+    sent: bytes, status: int, code: str, reason: Reason
+) -> None:
+    """Behind the answers to what came before it, and nothing that follows is read."""
+    before = counted(reason)
+    async with serving() as served, client(served) as one:
+        await one.send(SECOND + SECOND + sent, SECOND)
+        assert (await one.status(), await one.status()) == (204, 204)
+        assert problem_in(await one.ends()) == (status, code)
+        assert [path for path, _, _ in served.seen] == ["/second", "/second"]
+    assert counted(reason) == before + 1
+
+
+async def test_heads_and_bodies_up_to_the_bounds_are_served() -> None:
+    bulk = b"x" * 1024 * 1024
+    async with serving() as served, client(served) as one:
+        for sent in (
+            b"GET /" + b"x" * 16_000 + b" HTTP/1.1\r\nHost: polka\r\n\r\n",
+            HEAD + b"X: " + b"y" * 60_000 + b"\r\n\r\n",
+            HEAD + b"X: y\r\n" * 99 + b"\r\n",
+            with_length("POST", "/transactions", body=bulk),
+            with_length("POST", "/", body=b"x" * 65_536),
+            CHUNKED + chunked([b"x" * 4096] * 16),
+            b"GET / HTTP/1.0\r\n\r\n",
+        ):
+            await one.send(sent)
+            assert await one.status() == 204
+        assert [len(body) for _, body, _ in served.seen] == [0, 0, 0, len(bulk), 65_536, 65_536, 0]
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "reason"),
+    [
+        (b"", None, Reason.HEAD_TIMEOUT),
+        (b"\r\n\r\n", None, Reason.HEAD_TIMEOUT),
+        (b"GET / HT", "slow", Reason.HEAD_TIMEOUT),
+        (HEAD + b"X: y\r\n", "slow", Reason.HEAD_TIMEOUT),
+        (HEAD + b"Content-Length: 3\r\n\r\nab", "slow", Reason.BODY_TIMEOUT),
+        (CHUNKED + b"3\r\nabc\r\n", "slow", Reason.BODY_TIMEOUT),
+        (CHUNKED + b"0\r\nX: y", "slow", Reason.BODY_TIMEOUT),
+    ],
+)
+async def test_what_does_not_arrive_in_time_is_cut_off_and_counted(
+    sent: bytes, code: str | None, reason: Reason
+) -> None:
+    before = counted(reason)
+    async with serving(head_timeout_seconds=5, body_timeout_seconds=5) as served, client(served) as one:
+        await one.send(sent)
+        await until(lambda: len(served.state.connections) == 1)
+        await asyncio.sleep(0.05)  # so that the bytes are there, too
+        for seconds in (0, 4.5):
+            served.sweep(seconds)
+        assert counted(reason) == before
+        for seconds in (4.9, 11):
+            served.sweep(seconds)
+        answer = await one.ends()
+        assert (problem_in(answer) if answer else None) == (code and (408, code))
+    assert counted(reason) == before + 1
+    assert not served.seen
+
+
+async def test_a_byte_at_a_time_does_not_put_a_deadline_off() -> None:
+    async with serving(head_timeout_seconds=5) as served, client(served) as one:
+        for seconds, byte in enumerate(HEAD[:10]):
+            await one.send(bytes([byte]))
+            await asyncio.sleep(0.01)
+            served.sweep(seconds)
+        assert problem_in(await one.ends()) == (408, "slow")
+
+
+@pytest.mark.parametrize("is_seen_before", [True, False])
+async def test_time_in_which_the_process_did_not_run_makes_nobody_late(is_seen_before: bool) -> None:
+    async with serving(body_timeout_seconds=5) as served, client(served) as one:
+        await one.send(request("POST", "/", "Content-Length: 3", body=b"ab"))
+        await until(lambda: any(connection.cycle for connection in served.state.connections))  # type: ignore[union-attr]
+        if is_seen_before:
+            served.sweep()
+        served.sweep(7, stalled_seconds=6)
+        served.sweep(10)
+        assert served.state.connections
+        served.sweep(12)
+        assert problem_in(await one.ends()) == (408, "slow")
+
+
+@pytest.mark.parametrize("own", ["?timeout=20s", "Request-Timeout: 20s"])
+async def test_a_body_has_the_time_that_its_request_names(own: str) -> None:
+    path, headers = (f"/{own}", ()) if own.startswith("?") else ("/", (own,))
+    async with serving(body_timeout_seconds=5) as served, client(served) as one:
+        await one.send(request("POST", path, *headers, "Content-Length: 3", body=b"ab"))
+        await until(lambda: any(connection.cycle for connection in served.state.connections))  # type: ignore[union-attr]
+        for seconds in (0, 19):
+            served.sweep(seconds)
+        await one.send(b"c")
+        assert await one.status() == 204
+
+
+async def test_nobody_is_late_while_the_app_works() -> None:
+    async with serving(head_timeout_seconds=5, body_timeout_seconds=5) as served, client(served) as one:
+        served.may_answer.clear()
+        await one.send(SECOND * 40 + HEAD)
+        await until(lambda: bool(served.seen))
+        for seconds in (0, 100, 200):
+            served.sweep(seconds)
+        served.may_answer.set()
+        assert [await one.status() for _ in range(40)] == [204] * 40
+
+
+async def test_a_silent_connection_ends_after_a_while() -> None:
+    async with serving() as served, client(served) as one:
+        await one.send(SECOND)
+        assert await one.status() == 204
+        for seconds in (0, connections.KEEP_ALIVE_SECONDS - 1):
+            served.sweep(seconds)
+        await one.send(SECOND)
+        assert await one.status() == 204
+        for seconds in (0, connections.KEEP_ALIVE_SECONDS + 1):
+            served.sweep(seconds)
+        assert await one.ends() == b""
+
+
+async def test_a_pipeline_is_read_no_further_than_it_is_answered() -> None:
+    async with serving() as served, client(served) as one:
+        served.may_answer.clear()
+        sending = asyncio.ensure_future(one.send(SECOND * 10_000))
+        await until(lambda: bool(served.seen))
+        for _ in range(100):
+            await asyncio.sleep(0.001)
+        (connection,) = served.state.connections
+        parsed = len(connection.pipeline)  # type: ignore[union-attr]
+        assert bounds.PIPELINE_MAX <= parsed <= bounds.PIPELINE_MAX + connections.SLICE_BYTES // len(SECOND) + 1
+        served.may_answer.set()
+        assert [await one.status() for _ in range(200)] == [204] * 200
+        sending.cancel()
+
+
+async def test_a_body_that_is_late_behind_its_answer_ends_the_connection() -> None:
+    """An app may answer before it has the body: a caller that it does not know, for example."""
+    async with serving(body_timeout_seconds=5) as served, client(served) as one:
+        served.reads_bodies = False
+        await one.send(request("POST", "/", "Content-Length: 3", body=b"ab"))
+        assert await one.status() == 204
+        for seconds in (0, 6):
+            served.sweep(seconds)
+        assert await one.ends() == b""
+
+
+async def test_one_address_has_so_many_connections() -> None:
+    before = counted(Reason.ADDRESS)
+    async with serving(connections_per_address_max=2) as served, client(served) as one, client(served) as two:
+        for each in (one, two):
+            await each.send(SECOND)
+            assert await each.status() == 204
+        async with client(served) as three:
+            assert problem_in(await three.ends()) == (503, "overloaded")
+        assert counted(Reason.ADDRESS) == before + 1
+        one.writer.close()
+        await until(lambda: len(served.state.connections) == 1)
+        async with client(served) as three:
+            await three.send(SECOND)
+            assert await three.status() == 204
+
+
+async def test_all_addresses_together_have_so_many_connections() -> None:
+    chosen = {"connections_max": 2, "connections_per_address_max": 0}
+    async with serving(**chosen) as served, client(served) as one, client(served) as two:
+        for each in (one, two):
+            await each.send(SECOND)
+            assert await each.status() == 204
+        async with client(served) as three:
+            assert problem_in(await three.ends()) == (503, "overloaded")
+
+
+async def test_a_connection_without_a_request_makes_room_for_a_new_one() -> None:
+    before = counted(Reason.EVICTED)
+    async with serving(connections_max=2) as served, client(served) as busy:
+        await busy.send(SECOND)
+        assert await busy.status() == 204
+        async with client(served) as silent:
+            await until(lambda: len(served.state.connections) == 2)
+            async with client(served) as new:
+                await new.send(SECOND)
+                assert await new.status() == 204
+            with suppress(ConnectionResetError):
+                assert await silent.ends() == b""
+        await busy.send(SECOND)
+        assert await busy.status() == 204
+    assert counted(Reason.EVICTED) == before + 1
+
+
+async def test_a_connection_that_asks_no_more_makes_room_for_a_new_one() -> None:
+    before = counted(Reason.EVICTED)
+    async with serving(connections_max=2) as served, client(served) as idle, client(served) as busy:
+        for one in (idle, busy):
+            await one.send(SECOND)
+            assert await one.status() == 204
+        served.sweep()
+        await busy.send(SECOND)
+        assert await busy.status() == 204
+        async with client(served) as new:
+            await new.send(SECOND)
+            assert await new.status() == 204
+            with suppress(ConnectionResetError):
+                assert await idle.ends() == b""
+            async with client(served) as refused:  # all three have asked since the sweep
+                assert problem_in(await refused.ends()) == (503, "overloaded")
+        await busy.send(SECOND)
+        assert await busy.status() == 204
+    assert counted(Reason.EVICTED) == before + 1
+
+
+def test_an_ipv6_client_counts_by_its_network() -> None:
+    assert neighbourhood("2001:db8::1") == neighbourhood("2001:db8::ffff:1") != neighbourhood("2001:db8:0:1::1")
+    assert neighbourhood("::ffff:10.1.2.3") == "10.1.2.3" == neighbourhood("10.1.2.3")
+    assert neighbourhood(None) is None
+
+
+class Another(HttpToolsProtocol):
+    """What a new uvicorn could have."""
+
+    def on_response_complete(self) -> None:
+        self.transport.close()
+
+
+def test_another_uvicorn_is_refused_at_import() -> None:
+    check_uvicorn(HttpToolsProtocol)
+    with pytest.raises(ImportError, match=r"on_response_complete is not the one known here"):
+        check_uvicorn(Another)

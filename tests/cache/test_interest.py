@@ -1,0 +1,494 @@
+"""Interest: what accrues on balances, to the microsecond and the last fraction, and is booked once for each window."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cache.ledger import flush
+from cache.ledger.interest import accrue, book, have_rate
+from cleared import Cleared, polka
+from committed import commit, held, transfer
+from databases import execute
+from falsehoods import AGREE, IN_INTEREST, bear_interest
+from front_door import fetch
+from locks import until_waiting
+from polka.audit import snapshot
+from polka.rules.interest import Change, a_minor_unit, amount, changes, entries
+from polka.rules.policy import Interest
+from proof import prove
+from services import Services, client, payment, wait_for
+from wire import Fault, Wire
+
+PAGE = (Path(__file__).parents[2] / "docs" / "interest.md").read_text()
+BEGIN = datetime(2026, 2, 27, 9, tzinfo=UTC)
+DAY = timedelta(days=1)
+Key = tuple[str, str]
+Step = tuple[str, timedelta, Any]
+
+keys = st.tuples(st.sampled_from(["bank1", "bank2"]), st.sampled_from(["USD", "GBP"]))
+rates = st.builds(Interest, st.integers(0, 100_000), st.integers(0, 100_000))
+pauses = st.timedeltas(timedelta(0), timedelta(days=40)) | st.timedeltas(-timedelta(hours=2), timedelta(seconds=1))
+steps = st.one_of(
+    st.tuples(st.just("post"), pauses, st.tuples(keys, st.integers(-(10**13), 10**13))),
+    st.tuples(st.just("rate"), pauses, st.tuples(keys, rates)),
+    st.tuples(st.just("close"), pauses, st.none()),
+)
+
+
+class Driver:
+    """The statements that the cache runs, at times that a test says."""
+
+    def __init__(self, url: str) -> None:
+        self._runner = asyncio.Runner()
+        self._connection = self._runner.run(asyncpg.connect(url))
+
+    def close(self) -> None:
+        self._runner.run(self._connection.close())
+        self._runner.close()
+
+    def booked(self, history: list[Step], begin: datetime = BEGIN) -> list[dict[Key, int]]:
+        """What each closing books, by bank and currency."""
+        return self._runner.run(self._booked(history, begin))
+
+    async def _booked(self, history: list[Step], now: datetime) -> list[dict[Key, int]]:
+        found = []
+        undone = self._connection.transaction()
+        await undone.start()
+        try:
+            for step, pause, what in history:
+                now += pause
+                if step == "post":
+                    await self._post(now, *what)
+                elif step == "rate":
+                    (bank, currency), agreed = what
+                    await have_rate(self._connection, Change(bank, currency, now, agreed))
+                else:
+                    amounts = {key: booked for key, booked in (await book(self._connection, now)).items() if booked}
+                    for key, booked in amounts.items():
+                        await self._post(now, key, booked)
+                    found.append(amounts)
+        finally:
+            await undone.rollback()
+        return found
+
+    async def _post(self, now: datetime, key: Key, paid: int) -> None:
+        await accrue(self._connection, now, [key])
+        await self._connection.execute(flush.ADD_TO_BALANCES, [key[0]], [key[1]], [paid])
+
+
+@pytest.fixture(scope="module")
+def driver(make_database: Any) -> Iterator[Driver]:
+    driver = Driver(make_database())
+    yield driver
+    driver.close()
+
+
+def reference(history: list[Step]) -> list[dict[Key, int]]:
+    """Piece by piece, each within one day, in fractions of a minor unit, rounded by hand."""
+    booked: list[dict[Key, int]] = []
+    balances: dict[Key, int] = {}
+    in_force: dict[Key, Interest] = {}
+    until: dict[Key, datetime] = {}
+    accrued: dict[Key, Fraction] = {}
+
+    def stood(key: Key, now: datetime) -> None:
+        """Its balance stood until now, at the rates in force."""
+        if key not in in_force:
+            return
+        while until[key] < now:
+            midnight = until[key].replace(hour=0, minute=0, second=0, microsecond=0) + DAY
+            end = min(midnight, now)
+            balance, rate = balances.get(key, 0), in_force[key]
+            basis_points = rate.credit_basis_points if balance > 0 else rate.debit_basis_points
+            days = Fraction((end - until[key]) // timedelta(microseconds=1), DAY // timedelta(microseconds=1))
+            year = 365 if key[1] == "GBP" else 360
+            accrued[key] = accrued.get(key, Fraction(0)) + balance * Fraction(basis_points, 10_000) * days / year
+            until[key] = end
+
+    now = BEGIN
+    for step, pause, what in history:
+        now += pause
+        if step == "close":
+            for key in in_force:
+                stood(key, now)
+            amounts = {key: interest for key, exact in accrued.items() if (interest := half_even(exact))}
+            for key, interest in amounts.items():
+                balances[key] = balances.get(key, 0) + interest
+            accrued.clear()
+            booked.append(amounts)
+            continue
+        key = what[0]
+        stood(key, now)
+        if step == "post":
+            balances[key] = balances.get(key, 0) + what[1]
+        else:
+            in_force[key] = what[1]
+            until.setdefault(key, now)
+    return booked
+
+
+def half_even(exact: Fraction) -> int:
+    lower = exact.numerator // exact.denominator
+    above = exact - lower
+    return lower if above < Fraction(1, 2) or (above == Fraction(1, 2) and lower % 2 == 0) else lower + 1
+
+
+@settings(max_examples=150)
+@given(history=st.lists(steps, max_size=12))
+def test_interest_is_that_of_a_plain_reference_which_goes_piece_by_piece(driver: Driver, history: list[Step]) -> None:
+    """Whatever is posted, agreed and closed, and where the clock goes back."""
+    history = [*history, ("close", timedelta(hours=5), None)]
+    assert driver.booked(history) == reference(history)
+
+
+@given(st.sampled_from(["USD", "GBP"]), st.integers(0, 10**40), st.integers(0, 10**40))
+def test_what_has_accrued_is_rounded_once_half_to_even(currency: str, debit: int, credit: int) -> None:
+    year = {"USD": 360, "GBP": 365}[currency]
+    assert amount(currency, debit, credit) == half_even(Fraction(credit - debit, 10_000 * year * 86_400 * 10**6))
+
+
+def test_banks_entries_and_polkas_sum_to_zero() -> None:
+    amounts = {("bank1", "USD"): 5, ("bank2", "USD"): -7, ("bank2", "EUR"): 0}
+    booked = entries(amounts)
+    assert booked == [
+        ("bank1", "polka:interest", "USD", 5),
+        ("polka", "interest", "USD", -5),
+        ("bank2", "polka:interest", "USD", -7),
+        ("polka", "interest", "USD", 7),
+    ]
+
+
+def test_only_what_differs_changes_a_rate() -> None:
+    known = {("bank1", "USD"): Interest(800, 250), ("bank1", "EUR"): Interest(1, 1)}
+    first, second = BEGIN, BEGIN + DAY
+    versions = [
+        ("bank1", first, {"USD": Interest(800, 250), "GBP": Interest(7, 0)}),
+        ("bank2", first, {}),
+        ("bank1", second, {"USD": Interest(900, 250), "GBP": Interest(7, 0)}),
+    ]
+    assert changes(known, versions) == [
+        Change("bank1", "EUR", first, Interest(0, 0)),
+        Change("bank1", "GBP", first, Interest(7, 0)),
+        Change("bank1", "USD", second, Interest(900, 250)),
+    ]
+
+
+def table(heading: str) -> list[list[str]]:
+    """The rows of the table of the page that begins with this column."""
+    lines = PAGE[PAGE.index(f"| {heading} ") :].split("\n\n")[0].splitlines()
+    return [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines[2:]]
+
+
+def number(text: str) -> int:
+    return int(text.replace(",", ""))
+
+
+def bold(pattern: str) -> int:
+    [found] = re.findall(pattern + r"\*\*(-?[\d,]+)\*\*", PAGE)
+    return number(found)
+
+
+def shown(exact: Fraction) -> str:
+    """As the page has it: what is more than six digits after the point is cut off."""
+    whole, rest = divmod(abs(exact) * 10**6, 1)
+    digits = str(Decimal(int(whole)).scaleb(-6).normalize())
+    return ("-" if exact < 0 else "") + digits + ("…" if rest else "")
+
+
+@pytest.mark.parametrize(
+    ("currency", "days", "result"), [("USD", 360, "rounded "), ("GBP", 365, "a year has 365 days there: ")]
+)
+def test_the_example_in_the_documentation_is_what_is_booked(
+    driver: Driver, currency: str, days: int, result: str
+) -> None:
+    key, balance, exact, pause = ("bank1", currency), 0, Fraction(0), timedelta(0)
+    history: list[Step] = []
+    rows = table("From")
+    for began, ended, stands, basis_points, hours, interest in rows:
+        debit = number(basis_points) if stands.startswith("-") else 800
+        history.append(("rate", pause, (key, Interest(debit, 250))))
+        history.append(("post", timedelta(0), (key, number(stands) - balance)))
+        balance, pause = number(stands), at(ended) - at(began)
+        assert pause == timedelta(hours=float(hours))
+        own = Fraction(balance * number(basis_points), 10_000) * Fraction(hours) / 24
+        assert interest == shown(own / 360).rstrip()
+        exact += own / days
+    assert [row[0] for row in rows[1:]] == [row[1] for row in rows[:-1]]
+    history.append(("close", pause, None))
+    assert shown(exact) in PAGE
+    assert driver.booked(history, at(rows[0][0])) == [{key: bold(result)}]
+    assert half_even(exact) == bold(result)
+    assert bold("net of the window is ") == balance + bold("rounded ")
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(f"{text}+00:00")
+
+
+def test_halves_in_the_documentation_are_rounded_so() -> None:
+    for accrued, interest in table("Accrued"):
+        exact = Fraction(accrued) * a_minor_unit("USD")
+        assert exact.denominator == 1
+        assert amount("USD", max(-int(exact), 0), max(int(exact), 0)) == number(interest)
+
+
+class Bearing(Cleared):
+    """An api and a cache over a database in which time passes when a test says so."""
+
+    def agree(self, bank: str, **interest: Any) -> None:
+        client.patch(f"{self.api.url}/banks/{bank}", json={"interest": interest}).raise_for_status()
+
+    def post(self, amount: int, sender: str = "bank1", receiver: str = "bank2", currency: str = "USD") -> None:
+        """Pay, and wait until it is posted."""
+        url = f"{self.api.url}/transaction/{self.pay(amount, sender, receiver, currency)}"
+        wait_for("it is posted", lambda: client.get(url).json()["window"])
+
+    def let_pass(self, days: int) -> None:
+        """Move all that has happened into the past."""
+        passed = "; ".join(
+            f"UPDATE {table} SET {column} = {column} - interval '{days} days'"
+            for table, column in (
+                ("batches", "posted_at"),
+                ("windows", "opened_at"),
+                ("windows", "closed_at"),
+                ("bank_terms", "in_force_from"),
+                ("interest_accruals", "accrued_until"),
+            )
+        )
+        asyncio.run(execute(self.database_url, passed))
+
+    def interest(self, window: int) -> dict[Key, int]:
+        totals = self.get(f"/{window}")["totals"]
+        return {(total["bank"], total["currency"]): total["interest"] for total in totals if total["interest"]}
+
+
+@pytest.fixture
+def bearing(services: Services) -> Bearing:
+    return Bearing(services, POLKA_FLUSH_SECONDS="0.1")
+
+
+def test_what_accrues_is_booked_when_a_window_is_closed(bearing: Bearing) -> None:
+    """At 10 % a day of 360 dollars is 10 cents. Seconds that the test takes are far less than half a cent."""
+    bearing.agree("bank1", USD={"debit_basis_points": 1000})
+    bearing.agree("bank2", USD={"debit_basis_points": 500, "credit_basis_points": 500})
+    bearing.post(36_000)
+    bearing.let_pass(3)
+    closed = bearing.close(1).json()
+    assert bearing.interest(1) == {("bank1", "USD"): -30, ("bank2", "USD"): 15, ("polka", "USD"): 15}
+    assert bearing.nets(1) == {("bank1", "USD"): -36_030, ("bank2", "USD"): 36_015, ("polka", "USD"): 15}
+    assert closed["interest_batch"]
+    assert bearing.close(1).json() == closed
+    assert held(bearing.cache.url, "bank1") == (-36_030, 0)
+    accounts = client.get(f"{bearing.api.url}/banks/bank1/accounts").json()["accounts"]
+    assert [(account["account"], account["balances"][0]["posted"]) for account in accounts] == [
+        *(("A1", -36_000), ("polka:interest", -30))
+    ]
+    assert fetch(bearing.database_url, "SELECT account, balance FROM accounts WHERE bank = 'polka'") == [
+        ("interest", 15)
+    ]
+    wait_for("it is netted", lambda: bearing.get("/1")["netting"])
+    bearing.audit_is_clean()
+    shown = polka(bearing, "show", "1").stdout.splitlines()
+    assert shown[1:4] == [
+        "bank   currency  debits  credits  count  fees  interest      net",
+        "bank1  USD       36,030        0      2     0       -30  -36,030",
+        "bank2  USD            0   36,015      2     0        15   36,015",
+    ]
+    settled = bearing.settle(1)
+    assert settled.json()["state"] == "settled"
+    assert [held(bearing.cache.url, bank) for bank in ("bank1", "bank2", "polka")] == [(0, 0)] * 3
+    bearing.audit_is_clean()
+
+
+def test_a_rate_holds_from_its_change_on(bearing: Bearing) -> None:
+    bearing.agree("bank1", USD={"debit_basis_points": 1000})
+    bearing.post(36_000)
+    bearing.let_pass(2)
+    bearing.agree("bank1", USD={"debit_basis_points": 2000})
+    bearing.let_pass(5)
+    bearing.agree("bank1", USD=None)
+    bearing.let_pass(100)
+    bearing.close(1)
+    assert bearing.interest(1)["bank1", "USD"] == -120
+    bearing.audit_is_clean()
+
+
+def test_a_killed_cache_loses_no_interest(bearing: Bearing) -> None:
+    """Neither what accrued while it ran nor what does while none runs; also where rates change meanwhile."""
+    bearing.agree("bank1", USD={"debit_basis_points": 1000})
+    bearing.post(36_000)
+    bearing.let_pass(1)
+    bearing.cache.kill()
+    bearing.let_pass(1)
+    bearing.agree("bank1", USD={"debit_basis_points": 2000})
+    bearing.let_pass(1)
+    bearing.pay(36_000)
+    bearing.cache.restart()
+    wait_for("it is posted", lambda: held(bearing.cache.url, "bank1") == (-72_000, 0))
+    bearing.let_pass(1)
+    bearing.cache.kill()
+    bearing.cache.restart()
+    bearing.close(1)
+    assert bearing.interest(1)["bank1", "USD"] == -(10 + 10 + 20 + 40)
+    bearing.audit_is_clean()
+
+
+def test_the_next_window_bears_interest_on_what_is_left(bearing: Bearing) -> None:
+    """What was booked bears interest from then on, and what was settled no more."""
+    bearing.agree("bank1", USD={"debit_basis_points": 100_000})
+    bearing.post(36_000)
+    bearing.let_pass(10)
+    bearing.close(1)
+    assert bearing.interest(1)["bank1", "USD"] == -10_000
+    bearing.let_pass(9)
+    bearing.settle(1)
+    bearing.let_pass(30)
+    bearing.post(360, "bank1", "bank3")
+    bearing.let_pass(2)
+    bearing.close(2)
+    assert bearing.interest(2)["bank1", "USD"] == -(46_000 * 9 // 36 + 20)
+    bearing.let_pass(2)
+    bearing.close(3)
+    assert bearing.interest(3)["bank1", "USD"] == -round(Fraction((360 + 11_520) * 2, 36))
+    bearing.audit_is_clean()
+
+
+def test_a_window_that_is_closed_by_schedule_bears_interest(services: Services) -> None:
+    """And is settled with it; the cache knows at once what it has booked."""
+    bearing = Bearing(services, POLKA_FLUSH_SECONDS="0.1")
+    bearing.agree("bank1", USD={"debit_basis_points": 1000})
+    bearing.post(36_000)
+    bearing.let_pass(3)
+    bearing.cache.kill()
+    cache = services.another_cache(POLKA_CLEARING_SCHEDULE="* * * * * *", POLKA_FLUSH_SECONDS="0.1").ready()
+    wait_for("it is settled", lambda: bearing.get("/1")["state"] == "settled")
+    assert bearing.interest(1)["bank1", "USD"] == -30
+    assert held(cache.url, "bank1") == (0, 0)
+    wait_for("another is closed", lambda: bearing.get("/2")["state"] == "settled")
+    cache.kill()
+    asyncio.run(clean_audit(bearing.database_url))
+
+
+def test_without_interest_nothing_is_booked(bearing: Bearing) -> None:
+    bearing.post(36_000)
+    bearing.agree("bank1", EUR={"debit_basis_points": 1000})
+    bearing.let_pass(10)
+    assert bearing.close(1).json()["interest_batch"] is None
+    assert bearing.interest(1) == {}
+    bearing.audit_is_clean()
+
+
+@pytest.mark.parametrize("fault", list(Fault), ids=lambda fault: fault.name)
+def test_a_connection_lost_at_the_closing_books_interest_once(services: Services, wire: Wire, fault: Fault) -> None:
+    direct, services.database_url = services.database_url, wire.url
+    bearing = Bearing(services, POLKA_FLUSH_SECONDS="0.1", POLKA_AUDIT_SECONDS="0")  # an audit commits, too
+    bearing.agree("bank1", USD={"debit_basis_points": 1000})
+    bearing.post(36_000)
+    bearing.let_pass(3)
+    seen = False
+
+    def is_its_commit(message: bytes) -> bool:
+        nonlocal seen
+        seen = seen or b"SET state = 'closed'" in message
+        return seen and b"COMMIT;" in message
+
+    wire.arm(fault, is_its_commit)
+    assert bearing.close(1).status_code == 503
+    if fault is Fault.DELAY:
+        wire.release()
+
+    def closes() -> httpx.Response | bool:
+        response = bearing.close(1)
+        return response.is_success and response
+
+    wait_for("it is closed", closes)
+    assert bearing.interest(1)["bank1", "USD"] == -30
+    wait_for("the cache is back", lambda: held(bearing.cache.url, "bank1") == (-36_030, 0))
+    booked = "SELECT count(*) FROM batches WHERE payload::text LIKE '%polka:interest%'"
+    assert fetch(direct, booked) == [(1,)]
+    bearing.audit_is_clean()
+
+
+ACCRUED = "SELECT debit, accrued_until FROM interest_accruals"
+
+
+async def clean_audit(database_url: str) -> None:
+    done = await snapshot.audit(database_url)
+    assert done.is_clean, done.differences
+
+
+@pytest.mark.anyio
+async def test_a_flush_waits_for_a_change_of_rates_that_is_under_way(
+    database_url: str, connection: asyncpg.Connection
+) -> None:
+    """It took its time before the flush did: from then on the new rate holds."""
+    await commit(connection, transfer(36_000))
+    await flush.flush(connection, 0, 1, 100)
+    changing = await asyncpg.connect(database_url)
+    await changing.execute(f"BEGIN; {AGREE}")
+    await commit(connection, transfer(36_000))
+    flushing = asyncio.create_task(flush.flush(connection, 0, 2, 100))
+    await until_waiting(database_url)
+    await changing.execute("COMMIT")
+    flushed = await flushing
+    since = await changing.fetchval("SELECT in_force_from FROM bank_terms")
+    assert since < flushed.at
+    [row] = await changing.fetch(ACCRUED)
+    assert row["debit"] == 36_000 * 1000 * ((flushed.at - since) // timedelta(microseconds=1))
+    assert row["accrued_until"] == flushed.at
+    await clean_audit(database_url)
+    await changing.close()
+
+
+@pytest.mark.anyio
+async def test_a_flush_of_banks_without_interest_accrues_nothing(connection: asyncpg.Connection) -> None:
+    asked: list[str] = []
+    connection.add_query_logger(lambda record: asked.append(record.query))
+    await commit(connection, transfer(100))
+    await flush.flush(connection, 0, 1, 100)
+    assert not [query for query in asked if "accrued_until" in query]
+    await connection.execute(AGREE)
+    await commit(connection, transfer(100))
+    await flush.flush(connection, 0, 2, 100)
+    assert [query for query in asked if "accrued_until" in query]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("statement", "check"), IN_INTEREST.values(), ids=IN_INTEREST.keys())
+async def test_the_audit_finds_each_falsehood_about_interest(
+    database_url: str, connection: asyncpg.Connection, statement: str, check: str
+) -> None:
+    await bear_interest(connection)
+    assert await connection.fetchval("SELECT interest FROM window_totals WHERE bank = 'bank1' AND window_id = 1") == -30
+    await clean_audit(database_url)
+    await connection.execute(statement)
+    assert (await snapshot.audit(database_url)).differences[check]
+
+
+def test_payments_are_as_before(bearing: Bearing) -> None:
+    """Interest is not a payment: nobody finds it among transactions, or amends it."""
+    bearing.agree("bank1", USD={"debit_basis_points": 1000})
+    bearing.post(36_000)
+    bearing.let_pass(3)
+    batch = bearing.close(1).json()["interest_batch"]
+    found = client.get(f"{bearing.api.url}/transactions", params={"bank": "bank1"}).json()["transactions"]
+    assert [one["amount"] for one in found] == [36_000]
+    assert batch not in [one["batch"] for one in found]
+    assert client.post(f"{bearing.api.url}/transaction", json=payment(1)).is_success
+
+
+def test_the_audit_runs_beside_a_cache(bearing: Bearing) -> None:
+    bearing.agree("bank1", USD={"debit_basis_points": 1000})
+    bearing.post(36_000)
+    prove(bearing.database_url, bearing.cache.url)
