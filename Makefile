@@ -31,6 +31,9 @@ test: .venv/installed ## Run the tests; TESTS="tests/cache/test_cache.py -k epoc
 	$(BIN)/pytest $(or $(TESTS),$(SPREAD) --ignore=tests/hostile)
 	$(if $(TESTS),,$(BIN)/pytest tests/hostile)
 
+test-rules: .venv/installed ## Run the tests of rules alone, without Postgres
+	$(BIN)/pytest tests/rules
+
 hostile: .venv/installed ## Attack api and cache over raw sockets and through proxies, beside good clients
 	$(BIN)/pytest tests/hostile
 
@@ -76,4 +79,4 @@ lock: .venv/installed ## Choose the versions of all dependencies anew
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-.PHONY: help demo up test hostile cluster-test lint format crash fuzz bench docs screenshots lock
+.PHONY: help demo up test test-rules hostile cluster-test lint format crash fuzz bench docs screenshots lock
