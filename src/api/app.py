@@ -63,6 +63,7 @@ ROUTES = [
     payments.post_transaction,
     transactions.find_transaction,
     transactions.get_transaction,
+    transactions.get_one_of_transactions,
     bulk.post_transactions,
     changes.amend_transaction,
     changes.delete_transaction,

@@ -85,13 +85,21 @@ async def find_answer(posting: Posting, pool: Pool, key: Key, caller: Caller) ->
             return as_json(answers.bulk_result(results, caller))
 
 
-@get(
-    ["/transaction/{transaction_id:str}", "/transactions/{transaction_id:str}"], guards=[Needs(Scope.TRANSACTIONS_READ)]
-)
+@get("/transaction/{transaction_id:str}", guards=[Needs(Scope.TRANSACTIONS_READ)])
 async def get_transaction(
     transaction_id: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
 ) -> Response[bytes]:
     """One transaction in its newest version, with its batch, when that was posted, and its clearing window."""
+    if (transaction := await read_transaction(pool, transaction_id, caller)) is None:
+        raise RefusedError(no_transaction(transaction_id))
+    return with_etag(transaction)
+
+
+@get("/transactions/{transaction_id:str}", guards=[Needs(Scope.TRANSACTIONS_READ)])
+async def get_one_of_transactions(
+    transaction_id: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
+) -> Response[bytes]:
+    """The same under the name of all transactions."""
     if (transaction := await read_transaction(pool, transaction_id, caller)) is None:
         raise RefusedError(no_transaction(transaction_id))
     return with_etag(transaction)
