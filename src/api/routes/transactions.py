@@ -90,9 +90,7 @@ async def get_transaction(
     transaction_id: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
 ) -> Response[bytes]:
     """One transaction in its newest version, with its batch, when that was posted, and its clearing window."""
-    if (transaction := await read_transaction(pool, transaction_id, caller)) is None:
-        raise RefusedError(no_transaction(transaction_id))
-    return with_etag(transaction)
+    return await one_transaction(transaction_id, caller, pool)
 
 
 @get("/transactions/{transaction_id:str}", guards=[Needs(Scope.TRANSACTIONS_READ)])
@@ -100,9 +98,7 @@ async def get_one_of_transactions(
     transaction_id: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
 ) -> Response[bytes]:
     """The same under the name of all transactions."""
-    if (transaction := await read_transaction(pool, transaction_id, caller)) is None:
-        raise RefusedError(no_transaction(transaction_id))
-    return with_etag(transaction)
+    return await one_transaction(transaction_id, caller, pool)
 
 
 @get("/transaction/{transaction_id:str}/history", guards=[Needs(Scope.TRANSACTIONS_READ)])
@@ -115,6 +111,12 @@ async def get_history(
     if not rows:
         raise RefusedError(no_transaction(transaction_id))
     return History(transaction_of(rows[0]), [old_version_of(row) for row in rows[1:]])
+
+
+async def one_transaction(transaction_id: str, caller: Caller, pool: Pool) -> Response[bytes]:
+    if (transaction := await read_transaction(pool, transaction_id, caller)) is None:
+        raise RefusedError(no_transaction(transaction_id))
+    return with_etag(transaction)
 
 
 async def read_transaction(pool: Pool, transaction_id: str, caller: Caller) -> Transaction | None:
