@@ -79,5 +79,5 @@ def test_a_body_that_looks_like_an_offer_is_stored_as_it_was_sent(hostile: Hosti
         raw.send(with_length("POST", "/banks", f"Authorization: Bearer {KEY}", body=PATTERN + hidden))
         assert raw.status() == 400
         raw.send(request("GET", "/hello"))
-        assert raw.answer()[2] == b'{"hello":"polka"}'
+        assert raw.answer()[2] == b'{"hello":"polka"}\n'
     assert fetch(hostile.database_url, f"SELECT count(*) FROM idempotency_keys WHERE key = '{key}'") == [(1,)]
