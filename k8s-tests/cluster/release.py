@@ -145,12 +145,22 @@ class Release:
         return SpamJob(self, jobs[0]["metadata"]["name"], run)
 
     def spam_apart(self, run: str, **values: object) -> "SpamJob":
-        """The same Job, but none of the release's: an upgrade does not change it."""
+        """The same Job, but none of the release's: an upgrade does not change it. Its key is its own as well."""
         job = yaml.safe_load(self.template("--show-only=templates/spammer/job.yaml", *self._spam(run, values)))
         job["metadata"] = {"name": f"spam-{run}", "namespace": self.namespace}
-        job["spec"]["template"]["metadata"] = {}
+        pod = job["spec"]["template"]
+        pod["metadata"] = {}
+        pod["spec"]["containers"][0]["env"] = [{"name": "POLKA_KEY", "value": self._new_key(f"spam-{run}")}]
         self.cluster.kubectl("apply", "--filename=-", stdin=json.dumps(job))
         return SpamJob(self, job["metadata"]["name"], run)
+
+    def _new_key(self, name: str) -> str:
+        """A new API key that may do what the spammer does."""
+        scopes = ["transactions:write", "transactions:read", "banks:write"]
+        with self.client() as client:
+            made = client.post("/keys", json={"name": name, "scopes": scopes})
+        made.raise_for_status()
+        return str(made.json()["key"])
 
     def _spam(self, run: str, values: dict[str, object]) -> list[str]:
         chosen = {"spammer__enabled": True, "spammer__run": run}
