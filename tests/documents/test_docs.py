@@ -14,7 +14,7 @@ import generate
 from polka.command.main import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = (".", "docs", "docs/runbooks", "bench", "charts/polka")
+FOLDERS = (".", "docs", "docs/decisions", "docs/runbooks", "bench", "charts/polka")
 DOCUMENTS = sorted(path for folder in FOLDERS for path in (ROOT / folder).glob("*.md"))
 MAKEFILE = (ROOT / "Makefile").read_text()
 
