@@ -14,6 +14,7 @@ from locks import until_waiting
 from polka.audit import snapshot
 from polka.rules.policy import Policy, Terms
 from polka.store import bank_terms
+from polka.store.database_errors import STALE_POLICY
 from running import Running
 from services import client, payment
 
@@ -200,7 +201,7 @@ async def test_a_change_waits_for_commits_in_flight_and_shuts_out_later_ones(
     assert await changing == 1
     with pytest.raises(asyncpg.PostgresError, match="decided under version 0 of the policy, it is 1") as failed:
         await committing
-    assert bank_terms.is_stale(failed.value)
+    assert failed.value.sqlstate == STALE_POLICY
     await third.close()
 
 

@@ -15,12 +15,13 @@ from typing import Any
 import asyncpg
 import pytest
 
-from cache.chores.rates import LOCK, pause_seconds
+from cache.chores.rates import pause_seconds
 from documents import document
 from exposed import page, value
 from front_door import fetch
 from polka.local.demo import free_port
 from polka.rules import ecb
+from polka.store import advisory_locks
 from publisher import Answer, Publisher, cut_off, endless, publishing, silent, slow, status, whole
 from services import Service, Services, client, wait_for
 
@@ -190,7 +191,7 @@ def test_of_several_processes_one_fetches(services: Services, publisher: Publish
     async def hold(refreshed: Refreshed) -> int:
         connection = await asyncpg.connect(services.database_url)
         try:
-            await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+            await connection.execute("SELECT pg_advisory_lock($1)", advisory_locks.RATES)
             await asyncio.to_thread(refreshed.wait_for, "elsewhere")
             asked = len(publisher.asked)
             await asyncio.to_thread(refreshed.wait_for, "elsewhere")

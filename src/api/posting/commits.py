@@ -75,8 +75,6 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
 ORDER BY caller, key
 ON CONFLICT DO NOTHING
 """
-OUTDATED_EPOCH = "PK002"
-"""The SQLSTATE of a commit whose reservation was made by a cache that another one has taken over from."""
 
 ANSWERS = barrier.after("""
 SELECT k.caller, k.key, encode(k.fingerprint, 'hex') AS fingerprint, k.refusal, k.items, v.*
@@ -106,8 +104,7 @@ async def commit(connection: Connection, batch: Batch) -> datetime:
         asyncpg.UniqueViolationError: a key is taken, or the batch's id is (by a tombstone), or somebody else is
             changing one of the payments.
         asyncpg.SerializationError: somebody else has changed one of the payments since it was read.
-        asyncpg.PostgresError: the policy is another by now (`bank_terms.is_stale`), or the epoch
-            (`is_outdated`).
+        asyncpg.PostgresError: the policy or the epoch has changed (`STALE_POLICY` or `OUTDATED_EPOCH`).
     """
     values = (batch.id, batch.size, batch.payload.decode(), batch.payments.decode(), batch.policy, batch.epoch)
     if batch.changes or batch.bulks:
@@ -130,11 +127,6 @@ async def take_keys(connection: Connection, taken: Iterable[tuple[Key, str, Refu
         for key, fingerprint, answer in taken
     ]
     await connection.execute(TAKE_KEYS, *map(list, zip(*taken_rows, strict=True)))
-
-
-def is_outdated(error: Exception) -> bool:
-    """Whether a commit failed because the cache that reserved for it is not the one that may any more."""
-    return getattr(error, "sqlstate", None) == OUTDATED_EPOCH
 
 
 async def answers(connection: Connection, keys: Iterable[Key]) -> dict[Key, Answer]:

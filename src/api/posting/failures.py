@@ -5,8 +5,8 @@ from enum import Enum
 import asyncpg
 
 from api.http.refusals import INTERNAL, UNRECORDED, Refused
-from api.posting import commits
-from polka.store import bank_terms, database
+from polka.store import database
+from polka.store.database_errors import OUTDATED_EPOCH, STALE_POLICY
 
 PASSING = (
     asyncpg.UniqueViolationError,
@@ -31,9 +31,10 @@ class Fate(Enum):
 def fate_of(error: Exception) -> Fate:
     if not database.failed_for_sure(error):
         return Fate.UNKNOWN
-    if bank_terms.is_stale(error):
+    code = getattr(error, "sqlstate", None)
+    if code == STALE_POLICY:
         return Fate.STALE_POLICY
-    if isinstance(error, PASSING) or commits.is_outdated(error):
+    if isinstance(error, PASSING) or code == OUTDATED_EPOCH:
         return Fate.PASSING
     if isinstance(error, BAD_DATA):
         return Fate.BAD_DATA

@@ -20,13 +20,10 @@ from cache.settings import Settings
 from polka import __version__
 from polka.rules import ecb, rates
 from polka.rules.rates import Source, UnfitError
-from polka.store import database, rate_sets
+from polka.store import advisory_locks, database, rate_sets
 from polka.store.database import Connection
 
 log = logging.getLogger(__name__)
-
-LOCK = int.from_bytes(b"rates")
-"""Advisory lock: of two caches one fetches."""
 
 BYTES_MAX = 64 * 1024
 """The document of a day has less than two thousand."""
@@ -105,7 +102,7 @@ class Refresher:
         connection = await database.connect(self._settings.database_url, "cache rates", seconds)
         try:
             with database.bounded(connection, seconds + self._settings.rates_timeout_seconds):
-                if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
+                if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", advisory_locks.RATES):
                     return "elsewhere"
                 return await self._fetch(client, connection)
         finally:

@@ -28,8 +28,6 @@ SELECT policy.version AS current, latest.* FROM policy LEFT JOIN (
 CHANGE = "SELECT polka_change_terms($1, $2, $3, $4, $5, $6, $7)"
 NOTHING_KNOWN = Policy(-1)
 """No commit that was decided under it is accepted."""
-STALE_POLICY = "PK001"
-"""The SQLSTATE of a commit that was decided under another version of the policy than the one in force."""
 
 
 async def of_bank(connection: Connection | Pool, bank: str) -> Agreed:
@@ -64,11 +62,6 @@ async def change(connection: Connection | Pool, bank: str, seen: Agreed, terms: 
     columns = (encode(terms.caps), terms.suspended, encode(terms.fees), encode(terms.interest))
     version: int | None = await connection.fetchval(CHANGE, bank, seen.version, *columns, by)
     return version
-
-
-def is_stale(error: Exception) -> bool:
-    """Whether a commit failed because the policy is another by now."""
-    return getattr(error, "sqlstate", None) == STALE_POLICY
 
 
 def agreed_of(row: asyncpg.Record) -> Agreed:

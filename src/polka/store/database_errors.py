@@ -46,6 +46,13 @@ PASSING_CODES = ("25006", "25P03", "28000", "28P01", "3D000")
 are not there yet."""
 NOT_TEXT = ("22021", "22P05")
 """SQLSTATEs of text that the database cannot store, such as a NUL."""
+STALE_POLICY = "PK001"
+"""The SQLSTATE of a commit that was decided under another version of the policy than the one in force.
+
+Polka's functions in the database raise it. So it never changes.
+"""
+OUTDATED_EPOCH = "PK002"
+"""The same for a commit whose reservation was made by an earlier cache than the present one."""
 
 
 def is_passing(error: BaseException) -> bool:

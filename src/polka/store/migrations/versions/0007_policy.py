@@ -4,25 +4,26 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from polka.store import advisory_locks
+from polka.store.database_errors import STALE_POLICY
+
 revision = "0007"
 down_revision = "0006"
 branch_labels = None
 depends_on = None
-
-POLICY_LOCK = 7_105_321_446_018_772_101
-"""Of the advisory lock that commits share and a change takes alone. It queues fairly, which row locks do not."""
 
 HOLD = f"""
 CREATE FUNCTION polka_hold_policy(decided_under bigint) RETURNS boolean LANGUAGE plpgsql VOLATILE COST 1 AS $$
 DECLARE
     current bigint;
 BEGIN
-    PERFORM pg_advisory_xact_lock_shared({POLICY_LOCK});
+    PERFORM pg_advisory_xact_lock_shared({advisory_locks.POLICY});
     SELECT version INTO current FROM policy;
     IF current = decided_under THEN
         RETURN true;
     END IF;
-    RAISE EXCEPTION 'decided under version % of the policy, it is %', decided_under, current USING ERRCODE = 'PK001';
+    RAISE EXCEPTION 'decided under version % of the policy, it is %', decided_under, current
+        USING ERRCODE = '{STALE_POLICY}';
 END $$
 """
 """Fails the statement that calls it, unless this is the policy's version; and keeps it so until the transaction ends.
@@ -38,7 +39,7 @@ CREATE FUNCTION polka_change_terms(
 DECLARE
     made bigint;
 BEGIN
-    PERFORM pg_advisory_xact_lock({POLICY_LOCK});
+    PERFORM pg_advisory_xact_lock({advisory_locks.POLICY});
     IF seen <> (SELECT coalesce(max(version), 0) FROM bank_terms WHERE bank = of_bank) THEN
         RETURN NULL;
     END IF;

@@ -2,13 +2,13 @@
 
 from alembic import op
 
+from polka.store import advisory_locks
+from polka.store.database_errors import OUTDATED_EPOCH
+
 revision = "0010"
 down_revision = "0009"
 branch_labels = None
 depends_on = None
-
-EPOCH_LOCK = 7_105_321_446_018_772_102
-"""Of the advisory lock that commits under a reservation share, and whoever raises the epoch takes alone."""
 
 HOLD = f"""
 CREATE FUNCTION polka_hold_epoch(reserved_in bigint) RETURNS boolean LANGUAGE plpgsql VOLATILE COST 1 AS $$
@@ -18,12 +18,12 @@ BEGIN
     IF reserved_in IS NULL THEN
         RETURN true;
     END IF;
-    PERFORM pg_advisory_xact_lock_shared({EPOCH_LOCK});
+    PERFORM pg_advisory_xact_lock_shared({advisory_locks.EPOCH});
     SELECT number INTO current FROM epoch;
     IF current = reserved_in THEN
         RETURN true;
     END IF;
-    RAISE EXCEPTION 'reserved in epoch %, it is %', reserved_in, current USING ERRCODE = 'PK002';
+    RAISE EXCEPTION 'reserved in epoch %, it is %', reserved_in, current USING ERRCODE = '{OUTDATED_EPOCH}';
 END $$
 """
 """Fails the statement that calls it, unless this is the epoch or nothing was reserved; and keeps it so to its end."""
@@ -33,7 +33,7 @@ CREATE FUNCTION polka_raise_epoch() RETURNS bigint LANGUAGE plpgsql VOLATILE AS 
 DECLARE
     raised bigint;
 BEGIN
-    PERFORM pg_advisory_xact_lock({EPOCH_LOCK});
+    PERFORM pg_advisory_xact_lock({advisory_locks.EPOCH});
     UPDATE epoch SET number = number + 1, raised_at = clock_timestamp() RETURNING number INTO raised;
     RETURN raised;
 END $$

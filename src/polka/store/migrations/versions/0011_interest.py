@@ -3,19 +3,18 @@
 import sqlalchemy as sa
 from alembic import op
 
+from polka.store import advisory_locks
+
 revision = "0011"
 down_revision = "0010"
 branch_labels = None
 depends_on = None
 
-POLICY_LOCK = 7_105_321_446_018_772_101
-"""Of the advisory lock that a change of the policy takes."""
-
 SETTLED_POLICY = f"""
 CREATE FUNCTION polka_settled_policy() RETURNS bigint LANGUAGE plpgsql VOLATILE COST 1 AS $$
 BEGIN
-    PERFORM pg_advisory_lock_shared({POLICY_LOCK});
-    PERFORM pg_advisory_unlock_shared({POLICY_LOCK});
+    PERFORM pg_advisory_lock_shared({advisory_locks.POLICY});
+    PERFORM pg_advisory_unlock_shared({advisory_locks.POLICY});
     RETURN (SELECT version FROM policy);
 END $$
 """
