@@ -1,7 +1,8 @@
 """A payment's columns, once: the rows that a commit hands to its statement as JSON, the parts of SQL that read them,
 and the transaction that a stored row is.
 
-A new column of a payment is named here, in `store/tables.py` with its migration, and in `rules/transactions.py`.
+A new column of a payment is named here, in `store/tables/payments.py` with its migration, and in
+`rules/transactions.py`.
 """
 
 from collections.abc import Iterable

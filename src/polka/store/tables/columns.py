@@ -1,0 +1,34 @@
+"""What tables share: the names of their constraints and indexes, and columns that many of them have."""
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import TIMESTAMP, Column, Integer, Numeric, Text, text
+from sqlmodel import SQLModel
+
+METADATA = SQLModel.metadata
+METADATA.naming_convention = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+Day = date  # where a column has the name of its type
+
+
+def name(**options: Any) -> Column[str]:
+    """Text that is compared byte by byte: the same order in every database, and in Python."""
+    return Column(Text(collation="C"), nullable=False, **options)
+
+
+def now() -> Column[datetime]:
+    return Column(TIMESTAMP(timezone=True), nullable=False, server_default=text("now()"))
+
+
+def first_version() -> Column[int]:
+    return Column(Integer, nullable=False, server_default="1")
+
+
+def balance() -> Column[Decimal]:
+    return Column(Numeric, nullable=False)

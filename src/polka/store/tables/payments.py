@@ -1,0 +1,142 @@
+"""Payments in their versions, and the keys of the requests that made them."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    TIMESTAMP,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    Index,
+    Integer,
+    LargeBinary,
+    Numeric,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSON
+from sqlmodel import Field, SQLModel
+
+from polka.rules.money import AMOUNT_MAX
+from polka.store.tables.columns import Day, first_version, name, now
+
+CONVERTED = f"""
+num_nonnulls(receiver_amount, receiver_currency, rate, rate_date, rate_version) IN (0, 5)
+AND receiver_amount BETWEEN 1 AND {AMOUNT_MAX} AND rate > 0
+"""
+
+
+BOOKED = """
+receiver_amount IS NULL AND coalesce(fee, 0) = 0 OR booked_version IS NOT DISTINCT FROM version
+"""
+
+
+class Transaction(SQLModel, table=True):
+    """A payment that was accepted, in its newest version. No foreign keys: each would cost as much as the row.
+
+    `fee` is null where none is agreed. Of a payment across currencies: what the receiver gets, and by which rates.
+    `booked_version` is the version again,
+    where there are more entries than the sender's and the receiver's: a Polka that knows only of those two (the one of
+    before, while an upgrade rolls out) leaves it behind, and so cannot change such a payment.
+    `rounded_down` is true if the receiver's amount was rounded down. It is null if an older version of Polka converted
+    the amount, rounding half to even.
+    """
+
+    __tablename__ = "transactions"
+    __table_args__ = (
+        CheckConstraint(f"amount BETWEEN 1 AND {AMOUNT_MAX}", name="amount"),
+        CheckConstraint("length(currency) = 3", name="currency"),
+        CheckConstraint("sender_bank <> receiver_bank OR sender_account <> receiver_account", name="parties"),
+        CheckConstraint("status IN ('accepted', 'deleted')", name="status"),
+        CheckConstraint("(version = 1) = (changed_at IS NULL)", name="changed"),
+        CheckConstraint(CONVERTED, name="converted"),
+        CheckConstraint("fee >= 0", name="fee"),
+        CheckConstraint(BOOKED, name="booked"),
+        Index("ix_transactions_sender_bank_id", "sender_bank", "id"),
+        Index("ix_transactions_receiver_bank_id", "receiver_bank", "id"),
+        Index("ix_transactions_sender_account_id", "sender_account", "id"),
+        Index("ix_transactions_receiver_account_id", "receiver_account", "id"),
+        Index("ix_transactions_batch", "batch"),
+        Index("ix_transactions_reference_id", "reference", "id", postgresql_where=text("reference IS NOT NULL")),
+    )
+
+    id: UUID = Field(primary_key=True)
+    batch: UUID
+    sender_bank: str = Field(sa_column=name())
+    sender_account: str = Field(sa_column=name())
+    receiver_bank: str = Field(sa_column=name())
+    receiver_account: str = Field(sa_column=name())
+    amount: int = Field(sa_column=Column(BigInteger, nullable=False))
+    currency: str = Field(sa_column=name())
+    reference: str | None = Field(sa_column=Column(Text))
+    status: str = Field(sa_column=name(server_default="accepted"))
+    created_at: datetime = Field(sa_column=now())
+    version: int = Field(sa_column=first_version())
+    changed_at: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
+    receiver_amount: int | None = Field(sa_column=Column(BigInteger))
+    receiver_currency: str | None = Field(sa_column=Column(Text(collation="C")))
+    rate: Decimal | None = Field(sa_column=Column(Numeric))
+    rate_date: Day | None = Field(sa_column=Column(Date))
+    rate_version: int | None = Field(sa_column=Column(Integer))
+    fee: int | None = Field(sa_column=Column(BigInteger))
+    booked_version: int | None = Field(sa_column=Column(Integer))
+    rounded_down: bool | None = Field(sa_column=Column(Boolean))
+
+
+class OldVersion(SQLModel, table=True):
+    """A transaction as it was, who replaced this version, when and why, and the batch that reverses its entries."""
+
+    __tablename__ = "transaction_history"
+    __table_args__ = (
+        CheckConstraint("version >= 1", name="version"),
+        Index("ix_transaction_history_batch", "batch"),
+        Index("ix_transaction_history_reversal_batch", "reversal_batch"),
+    )
+
+    id: UUID = Field(primary_key=True)
+    version: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    batch: UUID
+    sender_bank: str = Field(sa_column=name())
+    sender_account: str = Field(sa_column=name())
+    receiver_bank: str = Field(sa_column=name())
+    receiver_account: str = Field(sa_column=name())
+    amount: int = Field(sa_column=Column(BigInteger, nullable=False))
+    currency: str = Field(sa_column=name())
+    reference: str | None = Field(sa_column=Column(Text))
+    status: str = Field(sa_column=name())
+    created_at: datetime = Field(sa_column=Column(TIMESTAMP(timezone=True), nullable=False))
+    changed_at: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
+    reversal_batch: UUID
+    replaced_at: datetime = Field(sa_column=now())
+    replaced_by: str = Field(sa_column=name())
+    reason: str | None = Field(sa_column=Column(Text))
+    receiver_amount: int | None = Field(sa_column=Column(BigInteger))
+    receiver_currency: str | None = Field(sa_column=Column(Text(collation="C")))
+    rate: Decimal | None = Field(sa_column=Column(Numeric))
+    rate_date: Day | None = Field(sa_column=Column(Date))
+    rate_version: int | None = Field(sa_column=Column(Integer))
+    fee: int | None = Field(sa_column=Column(BigInteger))
+
+
+class IdempotencyKey(SQLModel, table=True):
+    """What became of a request: its transaction (a version of it), its refusal, or a result for each item."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (
+        CheckConstraint("num_nonnulls(transaction, refusal, items) = 1", name="one_answer"),
+        Index("ix_idempotency_keys_created_at", "created_at"),
+    )
+
+    caller: str = Field(sa_column=name(primary_key=True))
+    key: str = Field(sa_column=name(primary_key=True))
+    fingerprint: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    transaction: UUID | None
+    refusal: dict[str, str] | None = Field(sa_column=Column(JSON(none_as_null=True)))
+    created_at: datetime = Field(sa_column=now())
+    version: int = Field(sa_column=first_version())
+    items: list[Any] | None = Field(sa_column=Column(JSON(none_as_null=True)))
