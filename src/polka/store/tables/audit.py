@@ -4,11 +4,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import TIMESTAMP, BigInteger, Boolean, Column, Identity, Index, Integer, Numeric, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, Identity, Index, Integer, Numeric, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlmodel import Field, SQLModel
 
-from polka.store.tables.columns import balance, name, now
+from polka.store.tables.columns import TIME, balance, name, now
 
 
 class AuditRun(SQLModel, table=True):
@@ -17,15 +17,15 @@ class AuditRun(SQLModel, table=True):
     __tablename__ = "audit_runs"
 
     id: int = Field(sa_column=Column(BigInteger, Identity(), primary_key=True))
-    began_at: datetime = Field(sa_column=Column(TIMESTAMP(timezone=True), nullable=False))
-    ended_at: datetime = Field(sa_column=Column(TIMESTAMP(timezone=True), nullable=False))
+    began_at: datetime = Field(sa_column=Column(TIME, nullable=False))
+    ended_at: datetime = Field(sa_column=Column(TIME, nullable=False))
     flush: int = Field(sa_column=Column(BigInteger, nullable=False))
     payments_new: int = Field(sa_column=Column(BigInteger, nullable=False))
     payments_again: int = Field(sa_column=Column(BigInteger, nullable=False))
     faults: int = Field(sa_column=Column(Integer, nullable=False))
     findings: list[Any] = Field(sa_column=Column(JSONB, nullable=False))
     skipped: list[Any] = Field(sa_column=Column(JSONB, nullable=False, server_default="[]"))
-    verified_from: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
+    verified_from: datetime | None = Field(sa_column=Column(TIME))
 
 
 class AuditPass(SQLModel, table=True):
@@ -89,7 +89,7 @@ class AuditInterest(SQLModel, table=True):
     currency: str = Field(sa_column=name(primary_key=True))
     debit: Decimal = Field(sa_column=Column(Numeric, nullable=False))
     credit: Decimal = Field(sa_column=Column(Numeric, nullable=False))
-    at: datetime = Field(sa_column=Column(TIMESTAMP(timezone=True), nullable=False))
+    at: datetime = Field(sa_column=Column(TIME, nullable=False))
 
 
 class AuditSlice(SQLModel, table=True):

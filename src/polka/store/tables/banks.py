@@ -4,11 +4,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import TIMESTAMP, BigInteger, CheckConstraint, Column, Index, Integer, Numeric, SmallInteger
+from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Integer, Numeric, SmallInteger
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
-from polka.store.tables.columns import balance, name, now
+from polka.store.tables.columns import TIME, balance, name, now
 
 
 class Bank(SQLModel, table=True):
@@ -52,7 +52,7 @@ class BankTerms(SQLModel, table=True):
     suspended: str = Field(sa_column=name())
     fees: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
     interest: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
-    in_force_from: datetime = Field(sa_column=Column(TIMESTAMP(timezone=True), nullable=False))
+    in_force_from: datetime = Field(sa_column=Column(TIME, nullable=False))
     changed_by: str = Field(sa_column=name())
 
 
@@ -102,6 +102,6 @@ class InterestAccrual(SQLModel, table=True):
     currency: str = Field(sa_column=name(primary_key=True))
     debit_basis_points: int = Field(sa_column=Column(Integer, nullable=False))
     credit_basis_points: int = Field(sa_column=Column(Integer, nullable=False))
-    accrued_until: datetime = Field(sa_column=Column(TIMESTAMP(timezone=True), nullable=False))
+    accrued_until: datetime = Field(sa_column=Column(TIME, nullable=False))
     debit: Decimal = Field(sa_column=Column(Numeric, nullable=False, server_default="0"))
     credit: Decimal = Field(sa_column=Column(Numeric, nullable=False, server_default="0"))

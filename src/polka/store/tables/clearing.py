@@ -4,10 +4,10 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from sqlalchemy import TIMESTAMP, BigInteger, Boolean, CheckConstraint, Column, Index, Numeric, SmallInteger, text
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Index, Numeric, SmallInteger, text
 from sqlmodel import Field, SQLModel
 
-from polka.store.tables.columns import balance, name, now
+from polka.store.tables.columns import TIME, balance, name, now
 
 
 class Window(SQLModel, table=True):
@@ -42,12 +42,12 @@ class Window(SQLModel, table=True):
     id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
     state: str = Field(sa_column=name(server_default="open"))
     opened_at: datetime = Field(sa_column=now())
-    closed_at: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
-    settled_at: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
+    closed_at: datetime | None = Field(sa_column=Column(TIME))
+    settled_at: datetime | None = Field(sa_column=Column(TIME))
     flush: int | None = Field(sa_column=Column(BigInteger))
     settlement: UUID | None
     is_netted: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=text("false")))
-    scheduled_for: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
+    scheduled_for: datetime | None = Field(sa_column=Column(TIME))
     interest_batch: UUID | None
 
 
@@ -117,12 +117,12 @@ class LiquiditySample(SQLModel, table=True):
 
     resolution: str = Field(sa_column=name(primary_key=True))
     currency: str = Field(sa_column=name(primary_key=True))
-    start: datetime = Field(sa_column=Column(TIMESTAMP(timezone=True), primary_key=True))
+    start: datetime = Field(sa_column=Column(TIME, primary_key=True))
     owes: Decimal = Field(sa_column=balance())
     owed: Decimal = Field(sa_column=balance())
     held: Decimal = Field(sa_column=balance())
-    at: datetime = Field(sa_column=Column(TIMESTAMP(timezone=True), nullable=False))
+    at: datetime = Field(sa_column=Column(TIME, nullable=False))
     flush: int = Field(sa_column=Column(BigInteger, nullable=False))
     highest: Decimal = Field(sa_column=balance())
-    highest_at: datetime = Field(sa_column=Column(TIMESTAMP(timezone=True), nullable=False))
+    highest_at: datetime = Field(sa_column=Column(TIME, nullable=False))
     highest_flush: int = Field(sa_column=Column(BigInteger, nullable=False))

@@ -14,16 +14,18 @@ METADATA.naming_convention = {
     "pk": "pk_%(table_name)s",
 }
 
+NAME: Any = Text(collation="C")
+"""Text that is compared byte by byte: the same order in every database, and in Python."""
+TIME: Any = TIMESTAMP(timezone=True)
 Day = date  # where a column has the name of its type
 
 
 def name(**options: Any) -> Column[str]:
-    """Text that is compared byte by byte: the same order in every database, and in Python."""
-    return Column(Text(collation="C"), nullable=False, **options)
+    return Column(NAME, nullable=False, **options)
 
 
 def now() -> Column[datetime]:
-    return Column(TIMESTAMP(timezone=True), nullable=False, server_default=text("now()"))
+    return Column(TIME, nullable=False, server_default=text("now()"))
 
 
 def first_version() -> Column[int]:

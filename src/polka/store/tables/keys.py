@@ -3,11 +3,11 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import TIMESTAMP, CheckConstraint, Column, Index, LargeBinary, Text
+from sqlalchemy import CheckConstraint, Column, Index, LargeBinary, Text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field, SQLModel
 
-from polka.store.tables.columns import name, now
+from polka.store.tables.columns import NAME, TIME, name, now
 
 
 class ApiKey(SQLModel, table=True):
@@ -27,9 +27,9 @@ class ApiKey(SQLModel, table=True):
     id: UUID = Field(primary_key=True)
     hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     name: str = Field(sa_column=name())
-    bank: str | None = Field(sa_column=Column(Text(collation="C")))
+    bank: str | None = Field(sa_column=Column(NAME))
     scopes: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
     created_at: datetime = Field(sa_column=now())
-    revoked_at: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
-    expires_at: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
-    last_used_at: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
+    revoked_at: datetime | None = Field(sa_column=Column(TIME))
+    expires_at: datetime | None = Field(sa_column=Column(TIME))
+    last_used_at: datetime | None = Field(sa_column=Column(TIME))

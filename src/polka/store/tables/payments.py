@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    TIMESTAMP,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -23,26 +22,47 @@ from sqlalchemy.dialects.postgresql import JSON
 from sqlmodel import Field, SQLModel
 
 from polka.rules.money import AMOUNT_MAX
-from polka.store.tables.columns import Day, first_version, name, now
+from polka.store.tables.columns import NAME, TIME, Day, first_version, name, now
 
 CONVERTED = f"""
 num_nonnulls(receiver_amount, receiver_currency, rate, rate_date, rate_version) IN (0, 5)
 AND receiver_amount BETWEEN 1 AND {AMOUNT_MAX} AND rate > 0
 """
-
-
 BOOKED = """
 receiver_amount IS NULL AND coalesce(fee, 0) = 0 OR booked_version IS NOT DISTINCT FROM version
 """
 
 
-class Transaction(SQLModel, table=True):
-    """A payment that was accepted, in its newest version. No foreign keys: each would cost as much as the row.
+class Version(SQLModel):
+    """The columns of every version of a payment, newest or old.
 
     `fee` is null where none is agreed. Of a payment across currencies: what the receiver gets, and by which rates.
-    `booked_version` is the version again,
-    where there are more entries than the sender's and the receiver's: a Polka that knows only of those two (the one of
-    before, while an upgrade rolls out) leaves it behind, and so cannot change such a payment.
+    """
+
+    id: UUID = Field(primary_key=True)
+    batch: UUID
+    sender_bank: str = Field(sa_type=NAME)
+    sender_account: str = Field(sa_type=NAME)
+    receiver_bank: str = Field(sa_type=NAME)
+    receiver_account: str = Field(sa_type=NAME)
+    amount: int = Field(sa_type=BigInteger)
+    currency: str = Field(sa_type=NAME)
+    reference: str | None = Field(sa_type=Text)
+    changed_at: datetime | None = Field(sa_type=TIME)
+    receiver_amount: int | None = Field(sa_type=BigInteger)
+    receiver_currency: str | None = Field(sa_type=NAME)
+    rate: Decimal | None = Field(sa_type=Numeric)
+    rate_date: Day | None = Field(sa_type=Date)
+    rate_version: int | None = Field(sa_type=Integer)
+    fee: int | None = Field(sa_type=BigInteger)
+
+
+class Transaction(Version, table=True):
+    """A payment that was accepted, in its newest version. No foreign keys: each would cost as much as the row.
+
+    `booked_version` is the version again, where there are more entries than the sender's and the receiver's. An older
+    version of Polka, which may run during an upgrade, writes only those two entries. It does not raise
+    `booked_version`, so its change of such a payment fails.
     `rounded_down` is true if the receiver's amount was rounded down. It is null if an older version of Polka converted
     the amount, rounding half to even.
     """
@@ -65,30 +85,14 @@ class Transaction(SQLModel, table=True):
         Index("ix_transactions_reference_id", "reference", "id", postgresql_where=text("reference IS NOT NULL")),
     )
 
-    id: UUID = Field(primary_key=True)
-    batch: UUID
-    sender_bank: str = Field(sa_column=name())
-    sender_account: str = Field(sa_column=name())
-    receiver_bank: str = Field(sa_column=name())
-    receiver_account: str = Field(sa_column=name())
-    amount: int = Field(sa_column=Column(BigInteger, nullable=False))
-    currency: str = Field(sa_column=name())
-    reference: str | None = Field(sa_column=Column(Text))
     status: str = Field(sa_column=name(server_default="accepted"))
     created_at: datetime = Field(sa_column=now())
     version: int = Field(sa_column=first_version())
-    changed_at: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
-    receiver_amount: int | None = Field(sa_column=Column(BigInteger))
-    receiver_currency: str | None = Field(sa_column=Column(Text(collation="C")))
-    rate: Decimal | None = Field(sa_column=Column(Numeric))
-    rate_date: Day | None = Field(sa_column=Column(Date))
-    rate_version: int | None = Field(sa_column=Column(Integer))
-    fee: int | None = Field(sa_column=Column(BigInteger))
     booked_version: int | None = Field(sa_column=Column(Integer))
     rounded_down: bool | None = Field(sa_column=Column(Boolean))
 
 
-class OldVersion(SQLModel, table=True):
+class OldVersion(Version, table=True):
     """A transaction as it was, who replaced this version, when and why, and the batch that reverses its entries."""
 
     __tablename__ = "transaction_history"
@@ -98,29 +102,13 @@ class OldVersion(SQLModel, table=True):
         Index("ix_transaction_history_reversal_batch", "reversal_batch"),
     )
 
-    id: UUID = Field(primary_key=True)
     version: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
-    batch: UUID
-    sender_bank: str = Field(sa_column=name())
-    sender_account: str = Field(sa_column=name())
-    receiver_bank: str = Field(sa_column=name())
-    receiver_account: str = Field(sa_column=name())
-    amount: int = Field(sa_column=Column(BigInteger, nullable=False))
-    currency: str = Field(sa_column=name())
-    reference: str | None = Field(sa_column=Column(Text))
     status: str = Field(sa_column=name())
-    created_at: datetime = Field(sa_column=Column(TIMESTAMP(timezone=True), nullable=False))
-    changed_at: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
+    created_at: datetime = Field(sa_column=Column(TIME, nullable=False))
     reversal_batch: UUID
     replaced_at: datetime = Field(sa_column=now())
     replaced_by: str = Field(sa_column=name())
     reason: str | None = Field(sa_column=Column(Text))
-    receiver_amount: int | None = Field(sa_column=Column(BigInteger))
-    receiver_currency: str | None = Field(sa_column=Column(Text(collation="C")))
-    rate: Decimal | None = Field(sa_column=Column(Numeric))
-    rate_date: Day | None = Field(sa_column=Column(Date))
-    rate_version: int | None = Field(sa_column=Column(Integer))
-    fee: int | None = Field(sa_column=Column(BigInteger))
 
 
 class IdempotencyKey(SQLModel, table=True):

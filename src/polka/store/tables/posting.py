@@ -4,11 +4,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import TIMESTAMP, BigInteger, CheckConstraint, Column, Index, Integer, SmallInteger, text
+from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Integer, SmallInteger, text
 from sqlalchemy.dialects.postgresql import JSON
 from sqlmodel import Field, SQLModel
 
-from polka.store.tables.columns import name, now
+from polka.store.tables.columns import TIME, name, now
 
 
 class Epoch(SQLModel, table=True):
@@ -70,6 +70,6 @@ class Batch(SQLModel, table=True):
     payload: list[Any] | None = Field(sa_column=Column(JSON(none_as_null=True)))
     flush: int | None = Field(sa_column=Column(BigInteger))
     created_at: datetime = Field(sa_column=now())
-    posted_at: datetime | None = Field(sa_column=Column(TIMESTAMP(timezone=True)))
+    posted_at: datetime | None = Field(sa_column=Column(TIME))
     window_id: int | None = Field(sa_column=Column(BigInteger))
     policy: int | None = Field(sa_column=Column(BigInteger))
