@@ -1,186 +1,24 @@
-"""What must hold in a Polka's database, as queries for what is wrong. Pure: texts alone.
+"""What must hold in a Polka's database, as queries for what is wrong. Pure: texts alone."""
 
-A check reads tables by their names. So it holds for a part of them as well, where a name stands for some of the rows:
-`polka.audit.passes` goes through all that was posted in steps. What came before a step is in the relations `span` and
-`verified_…`; for the whole audit, which begins with the first payment, they are empty (FROM_THE_BEGINNING).
-"""
-
-from polka.rules.interest import BOOKED_BY_POLKA, DAYS_A_YEAR, DAYS_A_YEAR_OF, INTEREST, MICROSECONDS_A_DAY
+from polka.audit.recomputed import (
+    ACCRUED,
+    ALL_ENTRIES,
+    COUNTS_FOR_LIQUIDITY,
+    DAYS,
+    MOVES,
+    PAYLOADS,
+    TOTALS,
+    UNFINISHED,
+    UNPOSTED,
+    WORTHS,
+)
+from polka.rules.interest import DAYS_A_YEAR, MICROSECONDS_A_DAY
 from polka.rules.liquidity import KEPT
-from polka.rules.money import AMOUNT_MAX, EXPONENTS
+from polka.rules.money import AMOUNT_MAX
 from polka.rules.policy import BASIS_POINTS
-from polka.rules.rates import EURO
-from polka.rules.transactions import CONVERSION, FEES, POLKA
-from polka.rules.windows import SETTLED_BY_POLKA, SETTLEMENT
+from polka.rules.transactions import POLKA
 from polka.store.exposures import FIGURES
 
-FROM_THE_BEGINNING = """
-    span AS (
-        SELECT -1::bigint AS after, (SELECT number FROM flush) AS until, 0::bigint AS first_window, true AS is_present
-    ),
-    verified_balances AS (
-        SELECT ''::text AS bank, ''::text AS account, ''::text AS currency, 0::numeric AS amount WHERE false
-    ),
-    verified_totals AS (
-        SELECT 0::bigint AS window_id, ''::text AS bank, ''::text AS currency, 0::numeric AS debits,
-               0::numeric AS credits, 0::bigint AS count, 0::numeric AS fees WHERE false
-    ),
-    verified_interest AS (
-        SELECT ''::text AS bank, ''::text AS currency, 0::numeric AS debit, 0::numeric AS credit, now() AS at
-        WHERE false
-    )
-"""
-# Each version has its entries in its batch; what replaced it has reversed them in another.
-VERSIONS = """
-    SELECT batch, 1 AS sign, sender_bank, sender_account, receiver_bank, receiver_account, currency, amount,
-           receiver_currency, receiver_amount, fee
-    FROM transaction_versions WHERE status = 'accepted'
-    UNION ALL
-    SELECT reversal_batch, -1, sender_bank, sender_account, receiver_bank, receiver_account, currency, amount,
-           receiver_currency, receiver_amount, fee
-    FROM transaction_history
-"""
-# A version moves its amount to the receiver, or across currencies to Polka's own account, which pays the receiver. Its
-# fee moves to Polka. What windows say of interest moves between Polka and a bank.
-MOVES = f"""
-    SELECT batch, sign, sender_bank, sender_account,
-           CASE WHEN receiver_amount IS NULL THEN receiver_bank ELSE '{POLKA}' END AS receiver_bank,
-           CASE WHEN receiver_amount IS NULL THEN receiver_account ELSE '{CONVERSION}' END AS receiver_account,
-           currency, amount
-    FROM ({VERSIONS}) versions
-    UNION ALL
-    SELECT batch, sign, more.* FROM ({VERSIONS}) versions, LATERAL (VALUES
-        ('{POLKA}', '{CONVERSION}', receiver_bank, receiver_account, receiver_currency, receiver_amount),
-        (sender_bank, sender_account, '{POLKA}', '{FEES}', currency, fee)
-    ) more (sender_bank, sender_account, receiver_bank, receiver_account, currency, amount)
-    WHERE (receiver_amount IS NOT NULL OR fee > 0) AND more.amount > 0
-    UNION ALL
-    SELECT interest_batch, sign(interest)::int, '{POLKA}', '{INTEREST}', bank, '{BOOKED_BY_POLKA}', currency,
-           abs(interest)
-    FROM window_totals JOIN windows ON windows.id = window_id
-    WHERE interest_batch IS NOT NULL AND interest <> 0 AND bank <> '{POLKA}'
-"""
-ENTRIES = f"""
-    SELECT batch, sender_bank AS bank, sender_account AS account, currency, -sign * amount AS amount
-    FROM ({MOVES}) moves
-    UNION ALL
-    SELECT batch, receiver_bank, receiver_account, currency, sign * amount FROM ({MOVES}) moves
-"""
-# What the settled windows say that was posted to settle them.
-NETS = """
-    SELECT settlement AS batch, bank, currency, credits - debits AS net
-    FROM window_totals JOIN windows ON windows.id = window_id WHERE settlement IS NOT NULL
-"""
-ALL_ENTRIES = f"""
-    {ENTRIES}
-    UNION ALL SELECT batch, bank, '{SETTLED_BY_POLKA}', currency, -net FROM ({NETS}) nets WHERE net <> 0
-    UNION ALL SELECT batch, '{POLKA}', '{SETTLEMENT}', currency, net FROM ({NETS}) nets WHERE net <> 0
-"""
-PAYLOADS = """
-    SELECT id AS batch, state, entry->>0 AS bank, entry->>1 AS account, entry->>2 AS currency,
-           (entry->>3)::numeric AS amount
-    FROM batches, json_array_elements(payload) AS entry
-"""
-DAYS = ", ".join(f"('{currency}', {days})" for currency, days in DAYS_A_YEAR_OF.items())
-# What must have accrued, by bank and currency: `debit` and `credit` in minor units × microseconds × basis points. For
-# each window that the span has closed, and for the one that is open then (null) up to where it has accrued. A balance
-# stood for a piece of time, which ended with a flush, with the closing of a window, or where it has accrued.
-ACCRUED = f"""
-    WITH rates AS (
-        SELECT bank, currency, (rate->>'debit_basis_points')::numeric AS debit_rate,
-               (rate->>'credit_basis_points')::numeric AS credit_rate, since,
-               coalesce(until, 'infinity') AS until
-        FROM (
-            SELECT bank, interest, in_force_from AS since,
-                   lead(in_force_from) OVER (PARTITION BY bank ORDER BY version) AS until
-            FROM bank_terms WHERE version <= (SELECT policy FROM flush)
-        ) terms, jsonb_each(interest) AS rate_of (currency, rate)
-    ), events AS (
-        SELECT bank, currency, flush, 0 AS closing, NULL::bigint AS window_id, max(posted_at) AS at,
-               sum(amount) AS amount
-        FROM ({ALL_ENTRIES}) entries JOIN batches ON batches.id = batch AND state = 'posted'
-        WHERE (bank, currency) IN (SELECT bank, currency FROM rates) GROUP BY 1, 2, 3
-        UNION ALL
-        SELECT bank, currency, after, 0, NULL, at, amount
-        FROM span, verified_balances LEFT JOIN verified_interest USING (bank, currency)
-        WHERE (bank, currency) IN (SELECT bank, currency FROM rates)
-        UNION ALL
-        SELECT bank, currency, flush, id, id, closed_at, 0
-        FROM span, windows, (SELECT DISTINCT bank, currency FROM rates) bearing
-        WHERE state <> 'open' AND id >= first_window AND flush <= until
-        UNION ALL
-        SELECT bank, currency, NULL, NULL, NULL, accrued_until, 0 FROM interest_accruals, span WHERE is_present
-    ), pieces AS (
-        SELECT bank, currency, sum(amount) OVER before AS balance, max(at) OVER before AS began,
-               max(at) OVER up_to AS ended, min(window_id) OVER after AS window_id
-        FROM events
-        WINDOW up_to AS (PARTITION BY bank, currency ORDER BY flush, closing ROWS UNBOUNDED PRECEDING),
-               before AS (PARTITION BY bank, currency ORDER BY flush, closing
-                          ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING),
-               after AS (PARTITION BY bank, currency ORDER BY flush, closing
-                         ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
-    )
-    SELECT window_id, bank, currency, sum(debit) AS debit, sum(credit) AS credit, max(ended) AS at FROM (
-        SELECT window_id, bank, currency, greatest(-balance, 0) * debit_rate * microseconds AS debit,
-               greatest(balance, 0) * credit_rate * microseconds AS credit, ended
-        FROM pieces JOIN rates USING (bank, currency), LATERAL (
-            SELECT (extract(epoch FROM least(ended, until) - greatest(began, since)) * 1000000)::bigint AS microseconds
-            WHERE least(ended, until) > greatest(began, since)
-        ) passed
-        UNION ALL
-        SELECT (SELECT min(id) FROM windows, span WHERE id >= first_window AND state <> 'open' AND flush <= until),
-               bank, currency, debit, credit, at
-        FROM verified_interest
-    ) parts
-    GROUP BY 1, 2, 3
-"""
-# A window of which not all is in the span.
-UNFINISHED = """
-    SELECT id FROM windows, span
-    WHERE id < first_window OR CASE WHEN state = 'open' THEN NOT is_present ELSE flush > until END
-"""
-# What the entries in the span make of the totals of windows.
-NEW_TOTALS = f"""
-    SELECT window_id, bank, currency, sum(greatest(-amount, 0)) AS debits, sum(greatest(amount, 0)) AS credits,
-           sum(count) AS count, sum(fee) AS fees
-    FROM (
-        SELECT batch, bank, currency, amount, 1 AS count, 0 AS fee FROM ({ENTRIES}) entries
-        UNION ALL SELECT batch, sender_bank, currency, 0, 0, sign * fee FROM ({VERSIONS}) versions WHERE fee > 0
-    ) parts JOIN batches ON batches.id = batch AND state = 'posted'
-    GROUP BY 1, 2, 3
-"""
-TOTALS = f"""
-    SELECT window_id, bank, currency, sum(debits) AS debits, sum(credits) AS credits, sum(count) AS count,
-           sum(fees) AS fees
-    FROM (
-        {NEW_TOTALS}
-        UNION ALL SELECT window_id, bank, currency, debits, credits, count, fees FROM verified_totals
-    ) parts
-    GROUP BY 1, 2, 3
-"""
-UNPOSTED = f"SELECT bank, account, currency, amount FROM ({PAYLOADS}) payloads WHERE state = 'unposted'"
-UNITS = ", ".join(f"('{currency}', {10**exponent})" for currency, exponent in EXPONENTS.items())
-# What each payment across currencies is worth by the rates that it names, exactly: `worth` divided by `unit`. Amounts
-# and rates are those of its first version, so each version is rounded as the payment's row says. That row is looked up
-# by its key, because a step of the audit has few versions and must not read the whole table.
-WORTHS = f"""
-    WITH units (currency, units) AS (VALUES {UNITS}), of_euro AS (
-        SELECT date, version, currency, rate FROM rates UNION ALL SELECT date, version, '{EURO}', 1 FROM rate_sets
-    )
-    SELECT concat_ws(' ', made.id, made.version) AS subject, made.receiver_amount, made.rate,
-           (SELECT rounded_down FROM transactions payment WHERE payment.id = made.id) AS rounded_down,
-           source.rate AS source_rate, target.rate AS target_rate,
-           made.amount * target.rate * target_units.units AS worth, source.rate * source_units.units AS unit
-    FROM transaction_versions made
-    LEFT JOIN units source_units ON source_units.currency = made.currency
-    LEFT JOIN units target_units ON target_units.currency = made.receiver_currency
-    LEFT JOIN of_euro source
-    ON (source.date, source.version, source.currency) = (made.rate_date, made.rate_version, made.currency)
-    LEFT JOIN of_euro target
-    ON (target.date, target.version, target.currency) = (made.rate_date, made.rate_version, made.receiver_currency)
-    WHERE made.receiver_amount IS NOT NULL
-"""
-COUNTS_FOR_LIQUIDITY = f"(bank <> '{POLKA}' OR account IN ('{SETTLEMENT}', '{SETTLED_BY_POLKA}'))"
 # Each check is a query for what is wrong: its subject, what it should be, and what it is.
 CHECKS = {
     "An account's balance is the sum of its entries": f"""

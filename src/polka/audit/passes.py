@@ -19,7 +19,8 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from polka.audit.checks import ACCRUED, ALL_ENTRIES, CHECKS, NEW_TOTALS
+from polka.audit.checks import CHECKS
+from polka.audit.recomputed import ACCRUED, ALL_ENTRIES, NEW_TOTALS
 from polka.audit.snapshot import Findings, look
 from polka.rules.transactions import POLKA
 from polka.store import database

@@ -13,7 +13,8 @@ import asyncpg
 import httpx
 import msgspec
 
-from polka.audit.checks import CHECKS, FROM_THE_BEGINNING
+from polka.audit.checks import CHECKS
+from polka.audit.recomputed import FROM_THE_BEGINNING
 from polka.edge import tls
 from polka.rules.transactions import POLKA
 from polka.service import settings
