@@ -17,7 +17,7 @@ from cache.chores.rates import Refresher
 from cache.chores.readings import read_database
 from cache.clearing import schedule
 from cache.clearing.netting import net_windows
-from cache.keeper import Keeper
+from cache.keeping.keeper import Keeper
 from cache.ledger.flush import OutdatedError
 from cache.routes import balances, clearing, liquidity, overview
 from cache.routes.bodies import BodyRequest

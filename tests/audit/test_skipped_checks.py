@@ -5,7 +5,7 @@ import pytest
 
 from cache import metrics
 from cache.chores import auditing as background
-from cache.keeper import Keeper
+from cache.keeping.keeper import Keeper
 from cache.settings import Settings
 from falsehoods import close_two_and_settle_one
 from polka.audit import runs, scans

@@ -5,7 +5,7 @@ import logging
 import time
 
 from cache import metrics
-from cache.keeper import Keeper
+from cache.keeping.keeper import Keeper
 from cache.settings import Settings
 from polka.audit import passes, runs, snapshot
 from polka.audit.runs import Run

@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.exceptions import ServiceUnavailableException
 from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 
-from cache.keeper import Keeper, NotServingError, Service, as_of
+from cache.keeping.keeper import Keeper, NotServingError, Service, as_of
 from cache.ledger.flush import OutdatedError
 from polka.rules import duration
 from polka.rules.messages import Asked, Held, PolicyToFollow, Reserved, Told
