@@ -7,82 +7,30 @@ connection: what fails there is a doubt like any other.
 """
 
 import asyncio
-import heapq
 import logging
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any, TypeVar
 from uuid import UUID
-
-import uuid_utils
 
 from cache import metrics
 from cache.clearing import windows
 from cache.clearing.schedule import Schedule
+from cache.keeping.announced import Announced, oldest_milliseconds, oldest_seconds
+from cache.keeping.orders import NotServingError
+from cache.keeping.service import Service, absorb, absorb_step, keep_aside, next_batch
 from cache.ledger import flush
 from cache.ledger.flush import Flushed, PoisonError
-from cache.ledger.ledger import Hold, Ledger, Posted
 from cache.settings import Settings
-from polka.rules.liquidity import Sample
-from polka.rules.messages import Asked, Reserved, Told
 from polka.rules.windows import Conflict, Window
 from polka.service import traces
 from polka.service.background import background
-from polka.store import bank_terms, batches, database
+from polka.store import bank_terms, database
 from polka.store.database import Connection
-from polka.store.positions import AsOf
 from polka.store.writers import Writers
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.2
-ORDERS_MAX = 16
-
-T = TypeVar("T")
-
-
-class NotServingError(Exception):
-    """The cache is starting, or has too much to do: what it was asked for was not begun."""
-
-
-class Order:
-    """What is to be done between two flushes, and the future of what it gives."""
-
-    def __init__(self, work: Callable[[Connection], Awaitable[Any]]) -> None:
-        self.work = work
-        self.outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    def fail(self, error: BaseException) -> None:
-        if not self.outcome.done():
-            self.outcome.set_exception(error)
-
-
-class Service:
-    """What a started cache holds: its epoch, the ledger, when its last flush looked, and what it is to do beside.
-
-    `liquidity` has the newest sample of a day for each currency, and `unsettled` are the windows that the schedule has
-    closed and that are to be settled.
-    """
-
-    def __init__(
-        self,
-        epoch: int,
-        ledger: Ledger,
-        liquidity: dict[str, Sample],
-        as_of: datetime,
-        schedule: Schedule,
-        unsettled: Iterable[int],
-    ) -> None:
-        self.epoch = epoch
-        self.ledger = ledger
-        self.liquidity = liquidity
-        self.as_of = as_of
-        self.schedule = schedule
-        self.unsettled = deque(unsettled)
-        self.deadlines: list[tuple[float, UUID]] = []
-        self.orders: asyncio.Queue[Order] = asyncio.Queue(ORDERS_MAX)
 
 
 class Keeper:
@@ -96,7 +44,7 @@ class Keeper:
         self._payments_max = settings.flush_payments_max
         self._flushed_at = time.monotonic()
         metrics.PENDING.set_function(lambda: len(self.service.ledger.pending) if self.service else 0)
-        metrics.PENDING_OLDEST_SECONDS.set_function(lambda: oldest_seconds(self.service) if self.service else 0)
+        metrics.PENDING_OLDEST_SECONDS.set_function(lambda: oldest_seconds(self.service.ledger) if self.service else 0)
         metrics.FLUSH_NUMBER.set_function(lambda: self.service.ledger.flush if self.service else 0)
         metrics.FLUSH_AGE_SECONDS.set_function(lambda: time.monotonic() - self._flushed_at)
 
@@ -125,16 +73,16 @@ class Keeper:
             self.service = service
             metrics.EPOCH.set(service.epoch)
             log.info("epoch %d: serving as of flush %d", service.epoch, service.ledger.flush)
-            async with background(self._settle(service)):
+            async with background(service.announced.settle()):
                 while True:
                     tick = time.monotonic()
                     await self._flush(connection, service)
-                    service.ledger.forget(self.oldest_milliseconds())
+                    service.ledger.forget(oldest_milliseconds(self._settings))
                     await self._follow_schedule(connection, service)
-                    await self._follow_orders(connection, service, tick + self._settings.flush_seconds)
+                    await service.orders.follow(connection, tick + self._settings.flush_seconds)
         finally:
             if self.service:
-                forgo_orders(self.service)
+                self.service.orders.forgo()
             self.service = None
             metrics.EPOCH.set(0)
             connection.terminate()
@@ -143,12 +91,13 @@ class Keeper:
         seconds = self._settings.flush_timeout_seconds
         with database.bounded(connection, seconds):
             epoch = await self._raise_epoch(connection)
-            ledger = await flush.read_ledger(connection, first_id_at(self.oldest_milliseconds()))
+            ledger = await flush.read_ledger(connection, first_id_at(oldest_milliseconds(self._settings)))
             liquidity = await flush.catch_up(connection, epoch)
             followed = await windows.follow(connection, epoch, self._settings.clearing_schedule)
         await self._adopt(connection, epoch)
         schedule = Schedule(self._settings.clearing_schedule, followed.since)
-        service = Service(epoch, ledger, liquidity, datetime.now(UTC), schedule, followed.unsettled)
+        announced = Announced(self._settings, self._writers, epoch, ledger)
+        service = Service(epoch, ledger, liquidity, datetime.now(UTC), schedule, followed.unsettled, announced)
         await self._flush(connection, service)
         return service
 
@@ -224,21 +173,6 @@ class Keeper:
             await self._settle_window(connection, service, service.unsettled[0])
             service.unsettled.popleft()
 
-    async def _follow_orders(self, connection: Connection, service: Service, until: float) -> None:
-        """Do what is asked for, one order after the other, until it is time for the next flush.
-
-        The orders that are queued by now are done first, however late the flush has become.
-        """
-        for _ in range(service.orders.qsize()):
-            await follow_order(connection, service.orders.get_nowait())
-        while (seconds := until - time.monotonic()) > 0:
-            try:
-                async with asyncio.timeout(seconds):
-                    order = await service.orders.get()
-            except TimeoutError:
-                return
-            await follow_order(connection, order)
-
     async def close(self, window: int) -> Window | Conflict:
         """Close the window, with all that is committed by now in it.
 
@@ -254,7 +188,7 @@ class Keeper:
                 closed = await windows.close(connection, service.epoch, window, *next_batch(service))
             return absorb_step(service, closed) if isinstance(closed, windows.Done) else closed
 
-        return await ordered(service, work)
+        return await service.orders.do(work)
 
     async def settle(self, window: int) -> Window | Conflict | None:
         """Bring the nets of a closed window to zero; None if there is no such window.
@@ -268,7 +202,7 @@ class Keeper:
         async def work(connection: Connection) -> Window | Conflict | None:
             return await self._settle_window(connection, service, window)
 
-        return await ordered(service, work)
+        return await service.orders.do(work)
 
     async def _settle_window(self, connection: Connection, service: Service, window: int) -> Window | Conflict | None:
         with database.bounded(connection, self._settings.flush_timeout_seconds):
@@ -289,7 +223,7 @@ class Keeper:
                 await self._flush(connection, service)
 
         if service.ledger.policy.version < policy:
-            await ordered(service, work)
+            await service.orders.do(work)
         return service
 
     def _serving(self) -> Service:
@@ -297,139 +231,10 @@ class Keeper:
             raise NotServingError
         return self.service
 
-    async def _settle(self, service: Service) -> None:
-        """Ask with tombstones what became of batches that are pending for too long. No clock decides it."""
-        while True:
-            now = time.monotonic()
-            while service.deadlines and service.deadlines[0][0] <= now:
-                _, batch = heapq.heappop(service.deadlines)
-                if batch in service.ledger.pending:
-                    await self._settle_batch(service, batch)
-            await asyncio.sleep(self._settings.flush_seconds)
-
-    async def _settle_batch(self, service: Service, batch: UUID) -> None:
-        try:
-            row = await self._writers.do(batches.settle, batch)
-        except database.ERRORS as error:
-            database.report(log, "a batch is not settled yet", error, batch=str(batch))
-            state, number = "unknown", 0
-        else:
-            state, number = row["state"], row["flush"] or 0
-        metrics.SETTLED.labels(state).inc()
-        if state == "void" or (state == "posted" and number <= service.ledger.flush):
-            service.ledger.finish(batch, number)
-        elif state != "aside":
-            self._expect(service, batch)
-
-    def _expect(self, service: Service, batch: UUID) -> None:
-        is_reserved = service.ledger.is_reserved(batch)
-        seconds = self._settings.reservation_seconds if is_reserved else self._settings.pending_seconds
-        heapq.heappush(service.deadlines, (time.monotonic() + seconds, batch))
-
-    def hold(self, service: Service, told: Told) -> bool:
-        """Take a batch that an api is committing as pending, and say whether it is."""
-        hold = service.ledger.hold(told.batch, told.entries, told.replaces, self.oldest_milliseconds())
-        metrics.TOLD.labels(hold.value).inc()
-        log.debug("told of a batch: %s", hold.value, extra={"batch": str(told.batch)})
-        traces.held(told.batch, hold.value)
-        if hold is Hold.PENDING:
-            self._expect(service, told.batch)
-        return told.batch in service.ledger.pending
-
-    def reserve(self, service: Service, asked: Asked) -> Reserved:
-        """Reserve room under the caps for a batch that an api is about to commit."""
-        ledger = service.ledger
-        if asked.policy != ledger.policy.version:
-            metrics.RESERVATIONS.labels("other policy").inc()
-            return Reserved(service.epoch, ledger.policy.version, None)
-        was_pending = asked.batch in ledger.pending
-        refused = ledger.reserve(asked.batch, asked.units, asked.replaces, self.oldest_milliseconds())
-        if asked.batch in ledger.pending and not was_pending:
-            self._expect(service, asked.batch)
-        answer = "too late" if refused is None else "refused" if refused else "reserved"
-        metrics.RESERVATIONS.labels(answer).inc()
-        log.debug("asked to reserve for a batch: %s", answer, extra={"batch": str(asked.batch)})
-        traces.held(asked.batch, answer)
-        return Reserved(service.epoch, asked.policy, refused)
-
-    def oldest_milliseconds(self) -> int:
-        """The earliest time at which a batch was made that a POST /balance may still speak of."""
-        return int((time.time() - self._settings.late_seconds) * 1000)
-
-
-async def ordered(service: Service, work: Callable[[Connection], Awaitable[T]]) -> T:
-    """Have the work done between two flushes; what it gives."""
-    order = Order(work)
-    try:
-        service.orders.put_nowait(order)
-    except asyncio.QueueFull:
-        raise NotServingError from None
-    result: T = await order.outcome
-    return result
-
-
-async def follow_order(connection: Connection, order: Order) -> None:
-    try:
-        result = await order.work(connection)
-    except BaseException as error:
-        order.fail(error)
-        raise
-    if not order.outcome.done():
-        order.outcome.set_result(result)
-
-
-def forgo_orders(service: Service) -> None:
-    """Say of what was not begun that it was not."""
-    while not service.orders.empty():
-        service.orders.get_nowait().fail(NotServingError())
-
-
-def next_batch(service: Service) -> tuple[int, UUID]:
-    """The number of the next flush, and a new id, for a batch that the cache itself posts."""
-    return service.ledger.flush + 1, UUID(str(uuid_utils.uuid7()))
-
 
 def has_passed(flushed: Flushed, newest: UUID | None) -> bool:
     """Whether the flush has posted this batch, and so all older ones: a flush takes the oldest."""
     return newest is not None and any(batch.id >= newest for batch in (*flushed.posted, *flushed.aside))
-
-
-def absorb(service: Service, flushed: Flushed) -> None:
-    """Move what a flush has committed into memory. No `await` between: nobody sees half of it."""
-    service.ledger.absorb(flushed.number, flushed.posted)
-    for batch in flushed.aside:
-        keep_aside(service, batch)
-    service.liquidity.update(flushed.liquidity)
-    service.as_of = flushed.at
-    metrics.FLUSHES.inc()
-    metrics.POSTED.inc(len(flushed.posted))
-    if flushed.posted and log.isEnabledFor(logging.DEBUG):
-        posted = [str(batch.id) for batch in flushed.posted]
-        log.debug("a flush posted %d batches", len(posted), extra={"flush": flushed.number, "posted": posted})
-
-
-def absorb_step(service: Service, done: windows.Done) -> Window:
-    """Move what closing or settling a window has posted into memory; the window."""
-    if done.flushed:
-        absorb(service, done.flushed)
-    return done.window
-
-
-def keep_aside(service: Service, batch: Posted) -> None:
-    """A batch that cannot be posted stays pending: what it would move is not free."""
-    service.ledger.keep_aside(batch.id, batch.entries or service.ledger.pending.get(batch.id, ()))
-    metrics.ASIDE.inc()
-    log.error("a batch is set aside: its row cannot be posted", extra={"batch": str(batch.id)})
-
-
-def oldest_seconds(service: Service) -> float:
-    """The age of the oldest batch that is pending and not set aside; 0 where there is none."""
-    made_at = service.ledger.oldest_milliseconds()
-    return 0.0 if made_at is None else max(0.0, time.time() - made_at / 1000)
-
-
-def as_of(service: Service) -> AsOf:
-    return AsOf(service.ledger.flush, service.as_of)
 
 
 def first_id_at(milliseconds: int) -> UUID:

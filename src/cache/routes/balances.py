@@ -8,7 +8,9 @@ from litestar.di import NamedDependency
 from litestar.exceptions import ServiceUnavailableException
 from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 
-from cache.keeping.keeper import Keeper, NotServingError, Service, as_of
+from cache.keeping.keeper import Keeper
+from cache.keeping.orders import NotServingError
+from cache.keeping.service import Service, as_of
 from cache.ledger.flush import OutdatedError
 from polka.rules import duration
 from polka.rules.messages import Asked, Held, PolicyToFollow, Reserved, Told
@@ -29,7 +31,7 @@ BANK_NAMES = "SELECT name FROM banks WHERE name > $1 ORDER BY name LIMIT $2"
 async def hold_batches(data: JSONBody[list[Told]], keeper: NamedDependency[Keeper]) -> Held:
     """Have the batches pending until they are posted, or are known never to be committed."""
     service = serving(keeper)
-    return Held(service.epoch, sum(keeper.hold(service, told) for told in data))
+    return Held(service.epoch, sum(service.announced.hold(told) for told in data))
 
 
 @post("/balance/reservation", status_code=200)
@@ -39,7 +41,7 @@ async def reserve(data: JSONBody[Asked], keeper: NamedDependency[Keeper]) -> Res
         service = await keeper.follow(data.policy)
     except (NotServingError, OutdatedError, *database.ERRORS):
         raise ServiceUnavailableException("The cache is starting.") from None
-    return as_json(keeper.reserve(service, data))
+    return as_json(service.announced.reserve(data))
 
 
 @post("/policy", status_code=200)

@@ -11,7 +11,8 @@ from litestar.di import NamedDependency
 from litestar.exceptions import InternalServerException, NotFoundException, ServiceUnavailableException
 from litestar.params import FromPath, JSONBody
 
-from cache.keeping.keeper import Keeper, NotServingError
+from cache.keeping.keeper import Keeper
+from cache.keeping.orders import NotServingError
 from cache.ledger.flush import OutdatedError
 from polka.rules.windows import Conflict, Window, WindowToClose
 from polka.store import database

@@ -10,7 +10,8 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from cache import metrics
-from cache.keeping.keeper import Keeper, Service, as_of
+from cache.keeping.keeper import Keeper
+from cache.keeping.service import Service, as_of
 from cache.routes.balances import serving
 from polka.rules.liquidity import KEPT, concentration, nearest
 from polka.rules.policy import BASIS_POINTS

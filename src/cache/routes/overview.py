@@ -12,7 +12,8 @@ from litestar import MediaType, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParameter
 
-from cache.keeping.keeper import Keeper, Service
+from cache.keeping.keeper import Keeper
+from cache.keeping.service import Service
 from polka import __version__
 from polka.rules import overview
 from polka.rules.liquidity import highest_within, start_of

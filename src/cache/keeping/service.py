@@ -1,0 +1,86 @@
+"""What a started cache holds in memory, and how a committed flush or window gets into it."""
+
+import logging
+from collections import deque
+from collections.abc import Iterable
+from datetime import datetime
+from uuid import UUID
+
+import uuid_utils
+
+from cache import metrics
+from cache.clearing import windows
+from cache.clearing.schedule import Schedule
+from cache.keeping.announced import Announced
+from cache.keeping.orders import Orders
+from cache.ledger.flush import Flushed
+from cache.ledger.ledger import Ledger, Posted
+from polka.rules.liquidity import Sample
+from polka.rules.windows import Window
+from polka.store.positions import AsOf
+
+log = logging.getLogger(__name__)
+
+
+class Service:
+    """What a started cache holds: its epoch, the ledger, when its last flush looked, and what it is to do beside.
+
+    `liquidity` has the newest sample of a day for each currency, and `unsettled` are the windows that the schedule has
+    closed and that are to be settled.
+    """
+
+    def __init__(
+        self,
+        epoch: int,
+        ledger: Ledger,
+        liquidity: dict[str, Sample],
+        as_of: datetime,
+        schedule: Schedule,
+        unsettled: Iterable[int],
+        announced: Announced,
+    ) -> None:
+        self.epoch = epoch
+        self.ledger = ledger
+        self.liquidity = liquidity
+        self.as_of = as_of
+        self.schedule = schedule
+        self.unsettled = deque(unsettled)
+        self.announced = announced
+        self.orders = Orders()
+
+
+def absorb(service: Service, flushed: Flushed) -> None:
+    """Move what a flush has committed into memory. No `await` between: nobody sees half of it."""
+    service.ledger.absorb(flushed.number, flushed.posted)
+    for batch in flushed.aside:
+        keep_aside(service, batch)
+    service.liquidity.update(flushed.liquidity)
+    service.as_of = flushed.at
+    metrics.FLUSHES.inc()
+    metrics.POSTED.inc(len(flushed.posted))
+    if flushed.posted and log.isEnabledFor(logging.DEBUG):
+        posted = [str(batch.id) for batch in flushed.posted]
+        log.debug("a flush posted %d batches", len(posted), extra={"flush": flushed.number, "posted": posted})
+
+
+def absorb_step(service: Service, done: windows.Done) -> Window:
+    """Move what closing or settling a window has posted into memory; the window."""
+    if done.flushed:
+        absorb(service, done.flushed)
+    return done.window
+
+
+def keep_aside(service: Service, batch: Posted) -> None:
+    """A batch that cannot be posted stays pending: what it would move is not free."""
+    service.ledger.keep_aside(batch.id, batch.entries or service.ledger.pending.get(batch.id, ()))
+    metrics.ASIDE.inc()
+    log.error("a batch is set aside: its row cannot be posted", extra={"batch": str(batch.id)})
+
+
+def next_batch(service: Service) -> tuple[int, UUID]:
+    """The number of the next flush, and a new id, for a batch that the cache itself posts."""
+    return service.ledger.flush + 1, UUID(str(uuid_utils.uuid7()))
+
+
+def as_of(service: Service) -> AsOf:
+    return AsOf(service.ledger.flush, service.as_of)
