@@ -17,7 +17,7 @@ from api.posting.rows import change_row, payment_row
 from polka.rules.fees import fee_of
 from polka.rules.policy import Caps, Policy, lowered
 from polka.rules.rates import Converted
-from polka.rules.transactions import POLKA, Entry, Payment, Transaction, across, entries_of, reversal_of
+from polka.rules.transactions import POLKA, Entry, Payment, Transaction, entries_of, recorded, reversal_of
 
 No = Refused | list[Refused]
 """To an operation, or to each item of a bulk request."""
@@ -94,22 +94,7 @@ class Pay:
 
     def result(self, batch: str, at: datetime) -> Transaction:
         """The transaction that the batch, committed at this time, has made of it."""
-        payment = self.payment
-        made = Transaction(
-            self.id,
-            1,
-            "accepted",
-            payment.sender,
-            payment.receiver,
-            payment.amount,
-            payment.currency,
-            payment.reference,
-            batch,
-            at,
-        )
-        if self.converted:
-            made = across(made, self.converted)
-        return made if self.fee is None else msgspec.structs.replace(made, fee=self.fee)
+        return recorded(self.payment, self.id, batch, at, self.converted, self.fee)
 
 
 class Change:

@@ -169,6 +169,27 @@ def amended_party(party: Party, amendment: PartyAmendment | UnsetType) -> Party:
     )
 
 
+def recorded(
+    payment: Payment, id: str, batch: str, at: datetime, converted: Converted | None, fee: int | None
+) -> Transaction:
+    """The payment's transaction in its first version, which the batch recorded at this time."""
+    made = Transaction(
+        id,
+        1,
+        "accepted",
+        payment.sender,
+        payment.receiver,
+        payment.amount,
+        payment.currency,
+        payment.reference,
+        batch,
+        at,
+    )
+    if converted:
+        made = across(made, converted)
+    return made if fee is None else msgspec.structs.replace(made, fee=fee)
+
+
 def across(transaction: Transaction, converted: Converted) -> Transaction:
     """The transaction as one whose receiver gets this."""
     return msgspec.structs.replace(
