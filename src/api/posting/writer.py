@@ -15,15 +15,15 @@ from api import metrics
 from api.cache_client import CacheClient
 from api.http.refusals import INTERNAL, UNRECORDED, Refused
 from api.posting import commits
-from api.posting.batches import Batch, Pending, Reservation, Wish
+from api.posting.batches import Batch, Pending, Reservation
 from api.posting.beside import RETRY_SECONDS, Beside
 from api.posting.callers import Callers
 from api.posting.failures import Fate, fate_of, unrecorded
 from api.posting.lanes import LARGE, Lane, Lanes
 from api.posting.operations import No
 from api.posting.policies import Policies
+from api.posting.reserving import Reserving
 from api.settings import Settings
-from polka.rules.messages import Reserved
 from polka.service import traces
 from polka.service.background import background
 from polka.service.counting import Times
@@ -33,7 +33,6 @@ from polka.store.writers import Patience
 
 log = logging.getLogger(__name__)
 
-ASK_AGAIN_SECONDS = 0.05
 FREE_WAIT, LARGE_WAIT, CAPPED_WAIT = (metrics.QUEUE_WAIT_SECONDS.labels(lane) for lane in ("free", "large", "capped"))
 
 
@@ -52,6 +51,7 @@ class Writer:
         self._settings = settings
         self._patience = Patience(settings.commit_timeout_seconds + 1)
         self._cache = cache
+        self._reserving = Reserving(cache, policies, lanes.capped, beside)
         self._policies = policies
         self._lanes = lanes
         self._callers = callers
@@ -106,7 +106,7 @@ class Writer:
             if not is_connected or not (collected := self._collect(lane)):
                 return
             traced.enter_context(traces.batch(one.span for one in collected))
-            reservation = await self._reserve(collected)
+            reservation = await self._reserving.reserve(collected)
             if reservation is None:
                 return
             await lane.committing.acquire()
@@ -150,27 +150,6 @@ class Writer:
         self._cache.tell(batch.telling(self._beside.take_failed()))
         await self._commit(connection, batch)
 
-    async def _reserve(self, collected: Sequence[Pending]) -> Reservation | None:
-        """Have the cache reserve room under the caps, and refuse what it has none for; None where nothing is left."""
-        failed = self._beside.take_failed()
-        wish = Wish(collected, failed)
-        with traces.part("reserve", wish.id):
-            reserved = await self._reserved(wish)
-        if reserved is None:
-            self._beside.fail(*failed)
-            self._beside.go_again(wish.id, collected)
-            return None
-        accepted: list[Pending] = []
-        refused: list[tuple[Pending, No]] = []
-        for pending, decided in wish.outcomes(reserved.refused or {}):
-            if not isinstance(decided, (Refused, list)):
-                pending.decide(decided, pending.policy)
-                accepted.append(pending)
-            elif pending.waiters:  # else its caller was told that nothing was recorded
-                refused.append((pending, decided))
-        self._beside.refuse(refused)
-        return Reservation(wish.id, reserved.epoch, accepted) if accepted else None
-
     async def _commit_reserved(self, lane: Lane, reservation: Reservation) -> None:
         """Commit what room is reserved for and somebody still waits for."""
         connection = await self._connection(lane)
@@ -180,20 +159,6 @@ class Writer:
                 return
             self._callers.answer(accepted, UNRECORDED)
         self._beside.fail(reservation.batch)
-
-    async def _reserved(self, wish: Wish) -> Reserved | None:
-        """The cache's answer, asked for as long as somebody waits; None where the operations are to go again."""
-        while True:
-            reserved = await self._cache.reserve(wish.asking)
-            self._lanes.capped.is_unchecked = reserved is None
-            if reserved is not None:
-                if reserved.refused is not None:
-                    return reserved
-                await self._policies.try_reading()
-            await asyncio.sleep(ASK_AGAIN_SECONDS)
-            is_outdated = reserved is not None or self._policies.current is not wish.pending[0].policy
-            if is_outdated or not any(one.waiters for one in wish.pending):
-                return None
 
     async def _commit(self, connection: Connection, batch: Batch) -> None:
         began = time.perf_counter()
@@ -251,7 +216,7 @@ class Writer:
                 pending.replaces = batch.id
             if batch.epoch is None:
                 await self._commit_half(half)
-            elif reservation := await self._reserve(half):
+            elif reservation := await self._reserving.reserve(half):
                 await self._commit_reserved(self._lanes.capped, reservation)
 
     async def _commit_half(self, half: Sequence[Pending]) -> None:
