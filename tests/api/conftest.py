@@ -1,12 +1,14 @@
 """What tests of the api share: its posting part by itself."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
 
 import capped
 import posts
+from proof import prove
+from running import Running
 
 
 @pytest.fixture
@@ -29,3 +31,12 @@ async def start_capped(
     """Starts the posting part of an api that knows of bank1's cap."""
     async with capped.starting(database_url, connection, cache) as start:
         yield start
+
+
+@pytest.fixture(autouse=True)
+def audited(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After each test that is marked so and uses the shared Polka, the audit is clean."""
+    yield
+    if request.node.get_closest_marker("audited") and "polka" in request.fixturenames:
+        polka: Running = request.getfixturevalue("polka")
+        prove(polka.database_url, polka.cache.url)

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -19,13 +19,15 @@ from committed import CHANGE
 from converted import ACROSS
 from databases import execute
 from falsehoods import IN_CONVERSIONS
-from front_door import NOT_POSTED, UNPOSTED, everything, fetch, post, refused, send
+from front_door import NOT_POSTED, UNPOSTED, everything, fetch, payload_of, post, refused, send
 from polka.audit import snapshot
 from polka.rules.money import AMOUNT_MAX
 from proof import prove
 from running import Running
 from services import Service, Services, client, payment, wait_for
 from stored_rates import RECORDED, store, today
+
+pytestmark = pytest.mark.audited
 
 GOT = {
     "receiver_amount": 1396,  # 1396.5
@@ -36,27 +38,9 @@ GOT = {
 }
 
 
-@pytest.fixture(autouse=True)
-def clean(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After each test on the shared Polka, its audit is clean."""
-    yield
-    if "polka" in request.fixturenames:
-        polka: Running = request.getfixturevalue("polka")
-        prove(polka.database_url, polka.cache.url)
-
-
 def held(polka: Running, bank: str) -> dict[str, int]:
     found = client.get(f"{polka.url}/banks/{bank}").json()["balances"]
     return {position["currency"]: position["posted"] + (position["pending"] or 0) for position in found}
-
-
-def payload_of(database_url: str, transaction: dict[str, Any]) -> list[tuple[str, str, str, int]]:
-    """The entries of the batch, which has this payment alone."""
-    return fetch(
-        database_url,
-        "SELECT entry->>0, entry->>1, entry->>2, (entry->>3)::bigint FROM batches, json_array_elements(payload) entry "
-        f"WHERE id = '{transaction['batch']}'",
-    )
 
 
 def test_the_receiver_gets_another_currency_by_the_rates_in_force(polka: Running, banks: tuple[str, str, str]) -> None:

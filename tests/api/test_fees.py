@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from charged import FEES, agree
 from committed import CHANGE, Entries, new_id
 from databases import execute
 from falsehoods import IN_FEES
-from front_door import NOT_POSTED, UNPOSTED, fetch, post, refused, send
+from front_door import NOT_POSTED, UNPOSTED, fetch, payload_of, post, refused, send
 from polka.audit import snapshot
 from polka.rules.fees import charge, fee_of
 from polka.rules.money import AMOUNT_MAX
@@ -27,6 +27,8 @@ from polka.rules.policy import Fee, Terms
 from proof import prove
 from running import Running
 from services import Service, Services, client, payment, wait_for
+
+pytestmark = pytest.mark.audited
 
 minor_units = st.integers(0, 10**6) | st.integers(0, AMOUNT_MAX)
 plans = st.builds(
@@ -93,24 +95,6 @@ def banks(polka: Running, banks: tuple[str, str, str]) -> tuple[str, str, str]:
     """With the first of them fees are agreed."""
     agree(polka.url, banks[0], FEES)
     return banks
-
-
-@pytest.fixture(autouse=True)
-def clean(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After each test on the shared Polka, its audit is clean."""
-    yield
-    if "polka" in request.fixturenames:
-        polka: Running = request.getfixturevalue("polka")
-        prove(polka.database_url, polka.cache.url)
-
-
-def payload_of(database_url: str, transaction: dict[str, Any]) -> list[tuple[str, str, str, int]]:
-    """The entries of the batch, which has this payment alone."""
-    return fetch(
-        database_url,
-        "SELECT entry->>0, entry->>1, entry->>2, (entry->>3)::bigint FROM batches, json_array_elements(payload) entry "
-        f"WHERE id = '{transaction['batch']}'",
-    )
 
 
 def held(polka: Running, bank: str) -> dict[str, int]:

@@ -20,7 +20,7 @@ from polka.audit import snapshot
 from polka.store import database, seed
 from services import CACHE_TOKEN, KEY, QUICK, SLOW, Service, Services, bearer, cache_client, client, until
 from waiting import WAIT_SECONDS
-from wire import Fault, Wire
+from wire import Fault, Wire, is_commit
 
 pytestmark = pytest.mark.anyio
 
@@ -206,10 +206,6 @@ async def test_a_batch_posted_by_a_flush_that_memory_has_is_pending_no_more(
     assert tell(cache.url, batch, transfer(100))["pending"] == 0
 
 
-def is_end_of_flush(message: bytes) -> bool:
-    return b"COMMIT;" in message
-
-
 @pytest.mark.parametrize("fault", list(Fault), ids=lambda fault: fault.name)
 async def test_a_flush_whose_connection_is_lost_posts_each_batch_once(
     services: Services, wire: Wire, connection: asyncpg.Connection, fault: Fault
@@ -220,7 +216,7 @@ async def test_a_flush_whose_connection_is_lost_posts_each_batch_once(
     await commit(connection, transfer(1))
     await until("the first is posted", lambda: held(cache.url, "bank1") == (-1, 0))
     batch, told = new_id(), asyncio.Event()
-    wire.arm(fault, lambda message: is_end_of_flush(message) and told.is_set())
+    wire.arm(fault, lambda message: is_commit(message) and told.is_set())
     tell(cache.url, batch, transfer(100))
     await commit(connection, transfer(100), batch)
     told.set()

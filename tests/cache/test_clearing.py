@@ -15,7 +15,7 @@ from committed import commit, held, transfer
 from databases import execute
 from front_door import fetch, refused
 from services import Services, bearer, client, wait_for
-from wire import Fault, Wire
+from wire import Fault, Wire, commit_after
 
 NOTHING_MORE = {"fees": 0, "interest": 0}
 SLOW = {"POLKA_FLUSH_SECONDS": "3600"}
@@ -274,14 +274,7 @@ def test_a_connection_lost_at_the_commit_leaves_it_done_once(
     if step == "settle":
         cleared.close(1)
     do, state = (cleared.close, "closed") if step == "close" else (cleared.settle, "settled")
-    seen = False
-
-    def is_its_commit(message: bytes) -> bool:
-        nonlocal seen
-        seen = seen or f"SET state = '{state}'".encode() in message
-        return seen and b"COMMIT;" in message
-
-    wire.arm(fault, is_its_commit)
+    wire.arm(fault, commit_after(f"SET state = '{state}'".encode()))
     refused(do(1), 503, "outcome_unknown")
     if fault is Fault.DELAY:
         wire.release()

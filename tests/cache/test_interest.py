@@ -28,7 +28,7 @@ from polka.rules.interest import Change, a_minor_unit, amount, changes, entries
 from polka.rules.policy import Interest
 from proof import prove
 from services import Services, client, payment, wait_for
-from wire import Fault, Wire
+from wire import Fault, Wire, commit_after
 
 PAGE = (Path(__file__).parents[2] / "docs" / "interest.md").read_text()
 BEGIN = datetime(2026, 2, 27, 9, tzinfo=UTC)
@@ -396,14 +396,7 @@ def test_a_connection_lost_at_the_closing_books_interest_once(services: Services
     bearing.agree("bank1", USD={"debit_basis_points": 1000})
     bearing.post(36_000)
     bearing.let_pass(3)
-    seen = False
-
-    def is_its_commit(message: bytes) -> bool:
-        nonlocal seen
-        seen = seen or b"SET state = 'closed'" in message
-        return seen and b"COMMIT;" in message
-
-    wire.arm(fault, is_its_commit)
+    wire.arm(fault, commit_after(b"SET state = 'closed'"))
     assert bearing.close(1).status_code == 503
     if fault is Fault.DELAY:
         wire.release()

@@ -22,7 +22,7 @@ from polka.audit import snapshot
 from polka.service.failure import Failure
 from services import CACHE_TOKEN, Service, Services, client, payment, wait_for
 from waiting import WAIT_SECONDS
-from wire import Fault, Wire
+from wire import Fault, Wire, commit_after
 
 YEARLY = "0 0 1 1 *"
 """One of its times is missed once `THREE_YEARS_AGO` was said; no other comes while a test runs."""
@@ -267,14 +267,7 @@ def test_a_connection_lost_at_the_commit_of_a_firing_leaves_it_done_once(
     scheduled = Scheduled(services)
     scheduled.pay(100)
     scheduled.miss_a_time()
-    seen = False
-
-    def is_its_commit(message: bytes) -> bool:
-        nonlocal seen
-        seen = seen or f"SET state = '{state}'".encode() in message
-        return seen and b"COMMIT;" in message
-
-    wire.arm(fault, is_its_commit)
+    wire.arm(fault, commit_after(f"SET state = '{state}'".encode()))
     services.database_url = wire.url
     cache = services.another_cache(**scheduled.environ, POLKA_AUDIT_SECONDS="0")  # an audit commits, too
     assert wire.struck.wait(WAIT_SECONDS)

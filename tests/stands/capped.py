@@ -2,18 +2,15 @@
 
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import asyncpg
 import httpx
 
-from api.cache_client import CacheClient
+import posts
 from api.http.refusals import Refusal, Refused
-from api.posting.policies import Policies
-from api.posting.posting import Posting, open_posting
-from api.settings import Settings
-from polka.store.writers import open_writers
 
 CAP = 1_000
 
@@ -56,19 +53,8 @@ Start = Callable[..., Any]
 async def starting(database_url: str, connection: asyncpg.Connection, cache: Cache) -> AsyncIterator[Start]:
     """Starts the posting part of an api that knows of bank1's cap."""
     await cap(connection)
-    async with AsyncExitStack() as stack:
-
-        async def start(url: str = database_url, **settings: Any) -> Posting:
-            chosen = Settings(database_url=url, **settings)
-            transport = httpx.MockTransport(cache)
-            client = await stack.enter_async_context(httpx.AsyncClient(base_url="http://cache", transport=transport))
-            writers = await stack.enter_async_context(open_writers(url, "tests", 2, chosen.commit_timeout_seconds))
-            policies = Policies(writers)
-            await policies.read_by(connection)
-            reaching = CacheClient(client, transport, 0, 1)
-            return await stack.enter_async_context(open_posting(chosen, writers, reaching, policies))
-
-        yield start
+    async with posts.starting(database_url, connection) as start:
+        yield partial(start, cache=cache)
 
 
 def refusal(outcome: Any) -> Refusal:

@@ -33,6 +33,15 @@ NOT_POSTED = {"posted_at": None, "window": None}
 UNPOSTED = "SELECT id FROM batches WHERE state = 'unposted'"
 
 
+def payload_of(database_url: str, transaction: dict[str, Any]) -> list[tuple[str, str, str, int]]:
+    """The entries of the batch, which has this payment alone."""
+    return fetch(
+        database_url,
+        "SELECT entry->>0, entry->>1, entry->>2, (entry->>3)::bigint FROM batches, json_array_elements(payload) entry "
+        f"WHERE id = '{transaction['batch']}'",
+    )
+
+
 def everything(polka: Running) -> list[Any]:
     """All that a payment could leave behind. Tombstones of earlier failures may come at any time."""
     wait_for("all is posted", lambda: not fetch(polka.database_url, UNPOSTED))

@@ -138,6 +138,22 @@ class Wire:
             return fault
 
 
+def commit_after(text: bytes) -> Matches:
+    """Matches the first COMMIT behind a message with this text."""
+    seen = False
+
+    def matches(message: bytes) -> bool:
+        nonlocal seen
+        seen = seen or text in message
+        return seen and is_commit(message)
+
+    return matches
+
+
+def is_commit(message: bytes) -> bool:
+    return b"COMMIT;" in message
+
+
 def shut(opened: socket.socket) -> None:
     with contextlib.suppress(OSError):
         opened.shutdown(socket.SHUT_RDWR)
