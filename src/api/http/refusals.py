@@ -115,6 +115,11 @@ KEY_REUSED = Refused(Refusal.KEY_REUSED, "This Idempotency-Key was used with ano
 UNRECORDED = Refused(Refusal.DATABASE_AWAY, "Nothing was recorded by this attempt; try again.")
 OVERLOADED = Refused(Refusal.OVERLOADED, "The queue is full: nothing was recorded by this attempt; try again.")
 TIMEOUT = Refused(Refusal.TIMEOUT, "The request was still queued: nothing was recorded by this attempt.")
+NOTHING_CHANGED = Refused(Refusal.TIMEOUT, "The request took too long. Nothing was changed.")
+TERMS_UNCHANGED = Refused(Refusal.TIMEOUT, "Payments in flight did not end in time: nothing was changed. Try again.")
+PERHAPS_CHANGED = Refused(
+    Refusal.OUTCOME_UNKNOWN_IN_TIME, "The request took too long. It may be done by now, or soon: see what it did."
+)
 CAP_UNCHECKED = Refused(
     Refusal.CAP_UNCHECKED,
     "The cache, which checks caps, does not answer: nothing was recorded by this attempt; try again.",

@@ -14,15 +14,10 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.problems import RefusedError
-from api.http.refusals import Refusal, Refused
+from api.http.refusals import NOTHING_CHANGED, PERHAPS_CHANGED
 from api.routes.requests import OWN_HEAD, check_encoding, read_deadline
 
 log = logging.getLogger(__name__)
-
-NOTHING_DONE = Refused(Refusal.TIMEOUT, "The request took too long. Nothing was changed.")
-BEGUN = Refused(
-    Refusal.OUTCOME_UNKNOWN_IN_TIME, "The request took too long. It may be done by now, or soon: see what it did."
-)
 
 
 class Deadlines(ASGIMiddleware):
@@ -54,7 +49,7 @@ class Deadlines(ASGIMiddleware):
                 return
             exchange.is_cut = True
             is_left = known["method"] != "GET" and not exchange.is_receiving
-            raise RefusedError(BEGUN if is_left else NOTHING_DONE)
+            raise RefusedError(PERHAPS_CHANGED if is_left else NOTHING_CHANGED)
         finally:
             if not is_left:
                 task.cancel()

@@ -14,7 +14,7 @@ from api.cache_client import CacheClient
 from api.http import problems
 from api.http.access import Needs
 from api.http.problems import RefusedError, explain_fact
-from api.http.refusals import Refusal, Refused
+from api.http.refusals import TERMS_UNCHANGED, Refusal, Refused
 from api.posting.policies import Policies
 from api.routes.answers import as_json
 from api.routes.banks import KnownBanks, bank_with_terms, need
@@ -74,7 +74,7 @@ async def change_in_time(writers: Writers, bank: str, change: dict[str, Any], by
         except asyncpg.LockNotAvailableError:
             pass
         if loop.time() + RETRY_SECONDS > deadline:
-            raise RefusedError(NOT_CHANGED)
+            raise RefusedError(TERMS_UNCHANGED)
         await asyncio.sleep(RETRY_SECONDS)
 
 
@@ -94,4 +94,3 @@ def terms_after(terms: Terms, change: dict[str, Any]) -> Terms:
 
 
 decode = msgspec.json.Decoder(dict[str, Any]).decode
-NOT_CHANGED = Refused(Refusal.TIMEOUT, "Payments in flight did not end in time: nothing was changed. Try again.")

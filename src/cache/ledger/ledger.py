@@ -41,7 +41,10 @@ class Hold(Enum):
 
 
 class Ledger:
-    """Positions as of flush `flush`: posted, and pending on top of it. Reserves under the caps of one policy."""
+    """Positions as of flush `flush`: posted, and pending on top of it. Reserves under the caps of one policy.
+
+    It is one class of two hundred lines, because all its parts change together: nobody may see one without the others.
+    """
 
     def __init__(self, posted: Sums, flush: int, done: Mapping[UUID, int]) -> None:
         self.flush = flush
