@@ -1,248 +1,39 @@
-"""The spammer: which payments it draws, how it counts, and as a command that sends exactly N to a real Polka."""
+"""The spammer as a command, which sends exactly N payments to a real Polka."""
 
 import asyncio
 import contextlib
-import math
 import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import psutil
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 
 import spammer
 from databases import execute
 from door import Answer, Loss, door, problem
 from exposed import value
 from polka.local.demo import free_port
-from polka.rules import ecb
 from polka.rules.keys import NewKey, Scope
-from polka.rules.rates import convert
-from polka.rules.spam_options import read_currencies
-from polka.store import api_keys, database, rate_sets
+from polka.store import api_keys, database
 from proof import prove
 from running import Running
 from services import KEY, Services, client, wait_for
-from spammer.metrics import Spammed
-from spammer.plan import AMOUNT_ACROSS_MIN, Plan, Tickets, plan
-from spammer.tally import ACCEPTED, Tally, progress, rounded, summary
 from spammers import Answers, spam, spamming, start_a_run, status
 from waiting import WAIT_SECONDS
-
-BANKS = [f"bank{n}" for n in range(1, 11)]
 
 
 @pytest.fixture(scope="module")
 def polka(own_polka: Running) -> Running:
     return own_polka
-
-
-def plans() -> st.SearchStrategy[Plan]:
-    return st.builds(
-        plan,
-        st.integers(),
-        st.integers(2, 30).map(lambda count: [f"bank{n}" for n in range(count)]),
-        st.integers(1, 2000),
-        st.floats(0, 3),
-    )
-
-
-@given(st.integers(), st.integers(0, 10**9), st.floats(0, 3))
-def test_the_same_seed_and_number_draw_the_same_payment(seed: int, number: int, skew: float) -> None:
-    one, other = plan(seed, BANKS, 50, skew), plan(seed, BANKS, 50, skew)
-    one.payment(number + 1)
-    other.payment(number // 2)
-    assert one.payment(number) == other.payment(number)
-
-
-def test_another_seed_or_number_draws_another_payment() -> None:
-    drawn = {str(plan(seed, BANKS, 1000, 0).payment(number)) for seed in range(10) for number in range(100)}
-    assert len(drawn) > 990
-
-
-@given(plans(), st.integers(0, 10**9))
-def test_a_payment_is_between_two_banks_of_the_plan(plan: Plan, number: int) -> None:
-    payment = plan.payment(number)
-    sender, receiver = payment["sender"]["bank"], payment["receiver"]["bank"]
-    assert sender != receiver
-    assert {sender, receiver} <= set(plan.banks)
-    assert 1 <= payment["amount"] <= 10**15
-
-
-@given(st.integers(), st.integers(0, 10**9), st.floats(0, 3), st.floats(0, 1))
-def test_currencies_change_nothing_else_of_a_payment(seed: int, number: int, skew: float, across: float) -> None:
-    """But an amount that is too small to come to something in another."""
-    one = plan(seed, BANKS, 50, skew).payment(number)
-    other = plan(seed, BANKS, 50, skew, ["EUR", "JPY", "USD"], across).payment(number)
-    assert {**one, "amount": 0} == {
-        **{name: value for name, value in other.items() if name != "receiver_currency"},
-        "amount": 0,
-        "currency": "USD",
-    }
-    assert other["currency"] in ("EUR", "JPY", "USD")
-    if "receiver_currency" in other:
-        assert other["receiver_currency"] in {"EUR", "JPY", "USD"} - {other["currency"]}
-        assert other["amount"] == max(one["amount"], 100_000)
-    else:
-        assert other["amount"] == one["amount"]
-
-
-def test_no_payment_across_currencies_is_so_small_that_it_may_come_to_nothing() -> None:
-    amounts = [plan(1, BANKS, 50, 0, ["USD", "IDR"], 1).payment(number)["amount"] for number in range(2_000)]
-    assert min(amounts) == AMOUNT_ACROSS_MIN > min(plan(1, BANKS, 50, 0).payment(n)["amount"] for n in range(2_000))
-    rates = ecb.read(files("polka.store").joinpath(rate_sets.RECORDED).read_bytes())
-    currencies = ["EUR", *rates.of_euro]
-    assert all(convert(AMOUNT_ACROSS_MIN, a, b, rates.rate(a, b)) for a in currencies for b in currencies)
-
-
-@pytest.mark.parametrize("across", [0, 0.25, 1])
-def test_each_currency_and_payments_across_them_have_their_shares(across: float) -> None:
-    drawn = [plan(1, BANKS, 50, 0, ["EUR", "JPY", "USD"], across).payment(number) for number in range(3_000)]
-    shares = Counter(payment["currency"] for payment in drawn)
-    assert all(abs(shares[currency] / 3_000 - 1 / 3) < 0.04 for currency in ("EUR", "JPY", "USD")), shares
-    assert abs(sum("receiver_currency" in payment for payment in drawn) / 3_000 - across) < 0.04
-
-
-@pytest.mark.parametrize("text", ["", "USD,", "usd", "USD,USD", "XXX", "USD;EUR"])
-def test_currencies_that_are_none(text: str) -> None:
-    with pytest.raises(ValueError, match=r"ISO 4217 has no currency|names USD twice"):
-        read_currencies(text)
-
-
-def test_a_plan_needs_two_banks() -> None:
-    for banks in ([], ["only"]):
-        with pytest.raises(ValueError, match="a payment needs two"):
-            plan(1, banks, 50, 0)
-
-
-def test_skew_makes_hot_banks_and_no_skew_makes_none() -> None:
-    def shares(skew: float) -> list[float]:
-        drawn = plan(1, BANKS, 50, skew)
-        counted = Counter(drawn.payment(number)["sender"]["bank"] for number in range(5_000))
-        return [counted[bank] / 5_000 for bank in BANKS]
-
-    assert all(0.08 < share < 0.12 for share in shares(0))
-    hot = shares(1)
-    zipf = [1 / rank / sum(1 / n for n in range(1, 11)) for rank in range(1, 11)]
-    assert all(abs(share - expected) < 0.03 for share, expected in zip(hot, zipf, strict=True)), hot
-
-
-@given(st.integers(0, 300), st.integers(1, 12), st.floats(0, 1000))
-def test_tickets_are_handed_out_once_each_over_all_workers(total: int, workers: int, rate: float) -> None:
-    taken = []
-    for worker in range(workers):
-        tickets = Tickets(total, worker, workers, rate)
-        while ticket := tickets.take():
-            number, due_seconds = ticket
-            assert due_seconds == (number / rate if rate else 0)
-            taken.append(number)
-        assert tickets.take() is None
-    assert sorted(taken) == list(range(total))
-
-
-Endings = list[tuple[str, float, int]]
-
-
-def endings() -> st.SearchStrategy[Endings]:
-    ending = st.tuples(st.sampled_from([ACCEPTED, "timeout", "no_answer"]), st.floats(0, 100), st.integers(1, 5))
-    return st.lists(ending, max_size=60)
-
-
-def tally_of(endings: Endings) -> Tally:
-    tally = Tally()
-    for outcome, seconds, attempts in endings:
-        tally.count(outcome, seconds, attempts)
-        tally.count_request("payment", outcome, seconds)
-    return tally
-
-
-@given(st.lists(endings(), max_size=4), st.floats(0.01, 1))
-def test_tallies_of_several_processes_add_up(parts: list[Endings], share: float) -> None:
-    total = Tally()
-    for part in parts:
-        total.add(Tally.of(tally_of(part).to_message()))
-    everything = [ending for part in parts for ending in part]
-    assert total == tally_of(everything)
-    assert total.ended == len(everything)
-    assert total.outcomes == Counter(outcome for outcome, _, _ in everything)
-    assert total.retries == sum(attempts - 1 for _, _, attempts in everything)
-
-
-@given(endings())
-def test_metrics_show_each_request_of_the_tally_in_the_bucket_of_its_time(endings: Endings) -> None:
-    registry = CollectorRegistry()
-    registry.register(Spammed(lambda: tally_of(endings), lambda: 7))
-    outcomes = Counter(outcome for outcome, _, _ in endings)
-    for outcome in (ACCEPTED, "timeout"):
-        labels = {"operation": "payment", "outcome": outcome}
-        assert (registry.get_sample_value("polka_spam_requests_total", labels) or 0) == outcomes[outcome]
-    for bound in ("0.001", "1.0", "+Inf"):
-        labels = {"operation": "payment", "le": bound}
-        expected = sum(seconds <= float(bound) for _, seconds, _ in endings)
-        assert (registry.get_sample_value("polka_spam_request_seconds_bucket", labels) or 0) == expected
-    took = registry.get_sample_value("polka_spam_request_seconds_sum", {"operation": "payment"}) or 0
-    assert took == pytest.approx(sum(seconds for _, seconds, _ in endings), abs=1e-4)
-    assert registry.get_sample_value("polka_spam_users") == 7
-
-
-@given(endings(), st.floats(0.01, 1))
-def test_a_percentile_is_the_nearest_rank_of_all_latencies(endings: Endings, share: float) -> None:
-    latencies = sorted(rounded(seconds * 1000) for _, seconds, _ in endings)
-    expected = latencies[max(1, math.ceil(share * len(latencies))) - 1] if latencies else 0
-    assert tally_of(endings).percentile(share) == expected
-
-
-@given(st.floats(0, 10**9))
-def test_latencies_are_kept_to_two_digits(milliseconds: float) -> None:
-    kept = rounded(milliseconds)
-    assert kept >= 1
-    assert abs(kept - milliseconds) <= max(1, milliseconds * 0.0501)
-
-
-def test_the_summary_says_rate_percentiles_and_outcomes() -> None:
-    tally = tally_of([(ACCEPTED, 0.01, 1)] * 97 + [("timeout", 1.5, 3)] * 3)
-    assert summary(tally, 120, 5).splitlines() == [
-        "100 of 120 payments in 5.0 s: 20 a second",
-        "latency  p50 10 ms  p95 10 ms  p99 1,500 ms",
-        "        97  accepted",
-        "         3  timeout",
-        "         6  sent again with the same key",
-    ]
-
-
-def test_the_lines_of_a_run_without_end_name_no_end() -> None:
-    tally = tally_of([(ACCEPTED, 0.01, 1)] * 1_500)
-    assert summary(tally, 0, 5).startswith("1,500 payments in 5.0 s: 300 a second\n")
-    assert progress(tally, 0, 5).startswith("1,500  300/s  p50 10 ms")
-
-
-def test_tickets_without_end_go_on() -> None:
-    tickets = Tickets(math.inf, 1, 3, 10)
-    assert tickets.take_many(3) == [(1, 0.1), (4, 0.4), (7, 0.7)]
-
-
-def test_a_run_is_good_if_only_terms_have_refused() -> None:
-    tally = tally_of([(ACCEPTED, 0.01, 1), ("cap_exceeded", 0.01, 1), ("bank_suspended", 0.01, 1)])
-    tally.count_other("delete", "cap_exceeded", 1)
-    assert tally.is_good
-    other = Tally.of(tally.to_message())
-    other.count_other("patch", "stale_version", 1)
-    assert not other.is_good
-    tally.count("unknown_bank", 0.01, 1)
-    assert not tally.is_good
 
 
 @pytest.fixture(autouse=True)
