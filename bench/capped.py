@@ -6,7 +6,7 @@ import httpx
 
 from bench.load import Client, World
 from bench.report import Bound, Figure, Findings, Target
-from bench.rounds import alternate, ratios
+from bench.rounds import compare, ratios
 from bench.stand import new_key, polka, prove
 from polka.local.up import Running, Say
 from polka.rules.money import AMOUNT_MAX
@@ -28,10 +28,8 @@ async def measure(quick: bool, say: Say) -> Findings:
         figures: list[Figure] = []
         for connections in CONNECTIONS:
             sides = [partial(rate, running, key, client, connections, cap) for cap in (AMOUNT_MAX, None)]
-            for side in sides:
-                await side(1)  # warms up
             say(f"{rounds} rounds with {connections} connections …")
-            capped, free = await alternate(rounds, *(partial(side, seconds) for side in sides))
+            capped, free = await compare(rounds, seconds, *sides)
             figures += [
                 Figure(f"with caps, {connections} connections", capped, "/s"),
                 Figure(f"without, {connections} connections", free, "/s"),

@@ -5,7 +5,7 @@ from functools import partial
 from bench import noop
 from bench.load import Client, World
 from bench.report import Bound, Figure, Findings, Target
-from bench.rounds import alternate, ratios
+from bench.rounds import compare, ratios
 from bench.stand import new_key, polka, prove
 from polka.local.demo import free_port
 from polka.local.up import Say
@@ -29,10 +29,8 @@ async def measure(quick: bool, say: Say) -> Findings:
             figures: list[Figure] = []
             for connections in CONNECTIONS:
                 sides = [partial(client.rate, connections) for client in (payments, nothing)]
-                for side in sides:
-                    await side(1)  # warms up
                 say(f"{rounds} rounds with {connections} connections …")
-                rates, base = await alternate(rounds, *(partial(side, seconds) for side in sides))
+                rates, base = await compare(rounds, seconds, *sides)
                 figures += [
                     Figure(f"`POST /transaction`, {connections} connections", rates, "/s"),
                     Figure(f"no-op, {connections} connections", base, "/s"),

@@ -1,8 +1,18 @@
 """Rounds: what is compared is measured in turn, so that a machine's noise hits both sides alike."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 Side = Callable[[], Awaitable[float]]
+Timed = Callable[[int], Awaitable[float]]
+"""A side that is measured for so many seconds."""
+
+
+async def compare(rounds: int, seconds: int, first: Timed, second: Timed) -> tuple[list[float], list[float]]:
+    """The values of each side by round, after a second in which each warms up."""
+    for side in (first, second):
+        await side(1)
+    return await alternate(rounds, partial(first, seconds), partial(second, seconds))
 
 
 async def alternate(rounds: int, first: Side, second: Side) -> tuple[list[float], list[float]]:

@@ -5,7 +5,7 @@ from functools import partial
 from bench.growth import grow
 from bench.load import World, read_rate
 from bench.report import Bound, Figure, Findings, Target
-from bench.rounds import alternate, ratios
+from bench.rounds import compare, ratios
 from bench.stand import database_server, new_database, new_key, polka, prove
 from polka.local.up import Say
 
@@ -28,10 +28,8 @@ async def measure(quick: bool, say: Say) -> Findings:
             figures: list[Figure] = []
             for path in PATHS:
                 reads = [partial(read_rate, f"{url}{path}", key, CONNECTIONS) for url, key in sides]
-                for read in reads:
-                    await read(1)  # warms up
                 say(f"{rounds} rounds of GET {path} …")
-                rates_of_many, rates_of_few = await alternate(rounds, *(partial(read, seconds) for read in reads))
+                rates_of_many, rates_of_few = await compare(rounds, seconds, *reads)
                 figures += [
                     Figure(f"`GET {path}`, {few:,} stored", rates_of_few, "/s"),
                     Figure(f"`GET {path}`, {many:,} stored", rates_of_many, "/s"),
