@@ -1,6 +1,7 @@
 """How long a key serves: expiry, rotation, revocation that cannot be read; and what a maker of keys may give."""
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -18,6 +19,7 @@ from front_door import fetch, refused
 from polka.rules import keys
 from polka.rules.keys import Caller, NewKey, Scope
 from polka.store import api_keys
+from raw import Raw, with_length
 from running import Running
 from services import Services, bearer, client, payment, wait_for
 from wire import Wire
@@ -205,6 +207,21 @@ def test_nothing_is_paid_by_keys_that_could_not_be_read_for_long(services: Servi
     wire.accept()
     wait_for("keys are read again", lambda: send("POST", url, bearer(good), payment()).status_code == 201)
     refused(send("POST", url, bearer(stolen), payment()), 401, "unauthorized")
+
+
+def test_nothing_is_paid_by_a_body_that_ends_long_after_keys_were_last_read(services: Services, wire: Wire) -> None:
+    """Its head came while the keys had just been read."""
+    api, good, stolen = cut_off(services, wire, "api keys", "api")
+    revoke(services.database_url, stolen)
+    body = json.dumps(payment()).encode()
+    url = f"{api.url}/transaction"
+    with Raw(api.url) as raw:
+        raw.send(with_length("POST", "/transaction?timeout=5m", f"Authorization: Bearer {stolen}", body=body)[:-1])
+        wait_for("keys are too old", lambda: send("POST", url, bearer(good), payment()).status_code == 503)
+        raw.send(body[-1:])
+        status, _, answer = raw.answer()
+    assert status == 503, answer
+    assert json.loads(answer)["code"] == "database_away"
 
 
 def test_an_unknown_key_is_refused_by_an_api_that_was_not_scheduled(services: Services) -> None:

@@ -11,7 +11,7 @@ from litestar import Request
 from litestar.types import Receive
 
 from api.http import problems
-from api.http.access import UNKNOWN_KEY
+from api.http.access import KEYS_UNREADABLE, UNKNOWN_KEY
 from api.http.keyring import Keyring
 from api.http.problems import RefusedError, refuse, too_large
 from api.http.refusals import TIMEOUT, Refusal, Refused
@@ -179,7 +179,7 @@ async def read_body(head: Head, receive: Receive, bytes_max: int = BODY_BYTES_MA
 
     Raises:
         RefusedError: it is larger than that, or the client left, or it came too late: past the deadline, or when the
-            caller's key was revoked.
+            caller's key was revoked or could not be read for long.
     """
     body: bytes = b""
     while True:
@@ -193,6 +193,18 @@ async def read_body(head: Head, receive: Receive, bytes_max: int = BODY_BYTES_MA
             break
     if now() >= head.deadline:
         raise RefusedError(TIMEOUT)
-    if head.keyring is not None and head.keyring.with_id(head.caller.id) is None:
-        raise RefusedError(UNKNOWN_KEY)
+    if head.keyring is not None:
+        await check_again(head, head.keyring)
     return body
+
+
+async def check_again(head: Head, keyring: Keyring) -> None:
+    """See that the caller's key is still in force: minutes may have passed since the head came.
+
+    Raises:
+        RefusedError: the key is not in force any more, or the table of keys cannot be read.
+    """
+    if keyring.is_outdated and not await head.in_time(keyring.look()):
+        raise RefusedError(KEYS_UNREADABLE)
+    if keyring.with_id(head.caller.id) is None:
+        raise RefusedError(UNKNOWN_KEY)
