@@ -210,8 +210,10 @@ def test_a_parameter_that_a_route_does_not_know_is_refused(polka: Running, path:
 
 
 def test_a_long_query_or_path_is_refused_before_anything_remembers_it(polka: Running) -> None:
-    refused(client.get(f"{polka.url}/banks?after={'a' * 5000}"), 400, "invalid")
-    refused(client.get(f"{polka.url}/banks/{'a' * 600}"), 404, "not_found")
+    problem = refused(client.get(f"{polka.url}/banks?after={'a' * 5000}"), 400, "invalid")
+    assert problem["detail"] == "The query is longer than 4096 bytes."
+    problem = refused(client.get(f"{polka.url}/banks/{'a' * 600}"), 404, "not_found")
+    assert problem["detail"] == "There is no such route."
     assert client.get(f"{polka.url}/transactions", params={"reference": "€" * 140}).status_code == 200
 
 

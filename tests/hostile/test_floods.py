@@ -51,6 +51,7 @@ def test_a_flood_is_refused_with_a_problem(hostile: Hostile, target: Service, fl
                     status, headers, _ = raw.answer()
                     assert status == 401 or headers["content-type"] == "application/problem+json"
                     statuses.append(status)
+                raw.ends()
     assert set(statuses) <= {expected, 401}, statuses
     assert expected in statuses or expected == 413
 
