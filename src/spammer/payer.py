@@ -18,6 +18,7 @@ from spammer.options import headers_of
 from spammer.outcome import problem
 from spammer.run import Run
 from spammer.tally import ACCEPTED, GOOD_ENDS
+from spammer.trust import verified
 
 MINE_MAX = 100
 NO_ANSWER = "no_answer"
@@ -46,6 +47,8 @@ class Payer(FastHttpUser):
 
     host = HOST
     concurrency = 1
+    insecure = False
+    ssl_context_factory = staticmethod(verified)
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
@@ -159,4 +162,5 @@ def prepare_users(options: Any) -> None:
             concurrency=options.pool,
             network_timeout=options.client_timeout,
             connection_timeout=options.connect_timeout,
+            ssl_context_factory=verified,
         )

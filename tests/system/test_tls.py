@@ -5,8 +5,10 @@ import json
 import re
 import socket
 import ssl
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import httpx
 import pytest
 import trustme
 
+from commands import one_line, polka, started
 from polka.audit import snapshot
 from polka.edge import tls
 from polka.edge.tls import CacheSettings, Settings
@@ -72,6 +75,15 @@ def client_of(ca: str, pair: tuple[str, str] | None = None) -> httpx.Client:
     if pair:
         context.load_cert_chain(*pair)
     return httpx.Client(verify=context, trust_env=False, headers=bearer(KEY), timeout=WAIT_SECONDS)
+
+
+@contextmanager
+def spamming_at(api: Service, files: Files) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
+    """A spammer that pays to the api for ever, on new connections every now and then, with its log."""
+    log = Path(files.ca).with_name("spammer.log")
+    words = ["spam", f"--url={secure(api.url)}", "--transactions=0", "--max-workers=2", "--banks=2", "--progress=lines"]
+    with started(log, *words, POLKA_KEY=KEY, SSL_CERT_FILE=files.ca) as process:
+        yield log, process
 
 
 def secure(url: str) -> str:
@@ -215,6 +227,42 @@ def test_a_running_api_takes_a_new_certificate_and_drops_no_connection(services:
         files.issued("service")
         wait_for("it has seen them", lambda: "new certificates are in use" in api.log.read_text())
         assert client.get(f"{secure(api.url)}/hello").status_code == 200
+
+
+@pytest.mark.parametrize("connections", [(), ("--pool=4",)], ids=["a connection each", "a pool"])
+def test_the_spammer_pays_over_https_to_an_api_that_it_verifies_alone(
+    services: Services, files: Files, connections: tuple[str, ...]
+) -> None:
+    """Another server in the api's place would get the key with the first request."""
+    api = services.api(**served(files.issued("service")))
+    words = ["spam", f"--url={secure(api.url)}", "--transactions=50", "--max-workers=5", "--banks=2", *connections]
+    refused = polka(*words, POLKA_KEY=KEY, SSL_CERT_FILE=files.wrong_ca)
+    assert refused.returncode == 1
+    assert "CERTIFICATE_VERIFY_FAILED" in refused.stdout + refused.stderr
+    done = polka(*words, POLKA_KEY=KEY, SSL_CERT_FILE=files.ca)
+    assert done.returncode == 0, done.stderr
+    assert " 50  accepted" in done.stderr, done.stderr
+
+
+def test_a_user_of_the_spammer_sends_no_key_to_an_api_that_it_cannot_verify(services: Services, files: Files) -> None:
+    """The api shows another certificate once the run has begun."""
+    pair = files.issued("service")
+    api = services.api(**served(pair))
+    with spamming_at(api, files) as (log, process):
+        wait_for("it pays", lambda: " accepted" in log.read_text() or "/s " in log.read_text())
+        files.issued("service", files.other)
+        wait_for("it does not trust the api any more", lambda: "CERTIFICATE_VERIFY_FAILED" in log.read_text())
+        assert process.poll() is None
+
+
+def test_commands_reach_an_api_over_https_if_they_can_verify_it(services: Services, files: Files) -> None:
+    services.cache()
+    api = services.api(**served(files.issued("service")))
+    words = ["clearing", "show", "1", f"--url={secure(api.url)}", f"--key={KEY}"]
+    assert "certificate verify failed" in one_line(polka(*words, SSL_CERT_FILE=files.wrong_ca))
+    done = polka(*words, SSL_CERT_FILE=files.ca)
+    assert done.returncode == 0, done.stderr
+    assert "Window 1" in done.stdout
 
 
 def test_a_client_that_never_shakes_hands_is_cut_off(services: Services, files: Files) -> None:

@@ -10,7 +10,7 @@ PYTHON = ("PYTHON", "VIRTUAL_ENV")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 NETWORK = ("SSL_", *PROXIES, *(name.lower() for name in PROXIES))
 SERVICES = ("POLKA_", "PG", "OTEL_", *PYTHON, *NETWORK)
-SPAMMER = ("LOCUST_", *PYTHON)
+SPAMMER = ("LOCUST_", "SSL_", *PYTHON)
 CLIENTS_KEYS = frozenset({"POLKA_KEY", "POLKA_NEW_KEY"})
 """Keys that commands send or store. No service needs them."""
 

@@ -1,5 +1,9 @@
-"""A command's way to an api: one request, and one line for what is refused."""
+"""A command's way to an api: one request, and one line for what is refused.
 
+An https URL is verified by the authorities of the system, or by those in the file SSL_CERT_FILE.
+"""
+
+import ssl
 from typing import Any, TypeVar
 
 import httpx
@@ -20,7 +24,9 @@ async def ask(url: str, key: str | None, method: str, path: str, answer: type[T]
     """
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS, headers=headers, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            timeout=TIMEOUT_SECONDS, headers=headers, trust_env=False, verify=ssl.create_default_context()
+        ) as client:
             response = await client.request(method, f"{url.rstrip('/')}{path}", json=body)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise Failure(f"{url} does not answer: {str(error) or type(error).__name__}") from None
