@@ -26,6 +26,7 @@ SERVICES: dict[str, tuple[type[msgspec.Struct], ...]] = {
     "cache": (cache.settings.Settings, *SHARED),
 }
 """By command the settings that it reads."""
+READ_BY_HTTPX = {"SSL_CERT_FILE"}
 LOCUST_PATHS = {"/"}
 SPAMMER_PATHS = {"/metrics"}
 """Of each of its components, at its port of metrics."""
@@ -77,6 +78,7 @@ def program_faults(container: Object) -> Iterator[str]:
     compile(program, container["name"], "exec")
     given = {entry["name"] for entry in container.get("env", [])}
     read = set(re.findall(r"POLKA_\w+", program))
+    read |= given & READ_BY_HTTPX if "httpx" in program else set()
     for variable in sorted(given ^ read):
         yield f"{variable} is {'given, and not read' if variable in given else 'read, and not given'}"
 

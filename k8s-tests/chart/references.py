@@ -170,15 +170,23 @@ def environment_faults(container: Object, rendered: Rendered) -> Iterator[str]:
 
 
 def exists(kind: str, wanted: str, rendered: Rendered) -> bool:
-    """Whether the release makes it, or its user said that it is there."""
+    """Whether the release makes it or has it made, or its user said that it is there."""
+    if kind == "Secret" and wanted in issued(rendered):
+        return True
     return f"{kind}/{wanted}" in map(name, rendered.objects) or wanted in by_users(rendered.values)
+
+
+def issued(rendered: Rendered) -> set[str]:
+    """The Secrets that cert-manager makes for the release."""
+    return {found["spec"]["secretName"] for found in of_kind(rendered.objects, "Certificate")}
 
 
 def by_users(values: Values) -> set[str]:
     """The objects that are not the release's own: values name them."""
     groups = ("secrets", "postgres", "externalDatabase")
     named = [values[group]["existingSecret"] for group in groups]
-    named += [values["externalDatabase"]["caSecret"], values["cache"]["tlsSecret"]]
+    named += [values["externalDatabase"]["caSecret"], values["api"]["tlsSecret"]]
+    named += [values["cache"]["tlsSecret"], values["cache"]["clientTlsSecret"]]
     return {*named, values["serviceAccount"]["name"]}
 
 

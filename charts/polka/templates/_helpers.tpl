@@ -92,8 +92,31 @@ polka_{{ randAlphaNum 64 | sha1sum }}
 {{- if or .Values.spammer.enabled .Values.spammer.web.enabled }}yes{{ end -}}
 {{- end -}}
 
+{{/* The Secrets with certificates: those that the values name, or those that cert-manager makes. Empty: no TLS. */}}
+{{- define "polka.apiTls" -}}
+{{ include "polka.tls" (list . "api" .Values.api.tlsSecret) }}
+{{- end -}}
+
+{{- define "polka.cacheTls" -}}
+{{ include "polka.tls" (list . "cache" .Values.cache.tlsSecret) }}
+{{- end -}}
+
+{{- define "polka.cacheClientTls" -}}
+{{ include "polka.tls" (list . "cache-client" .Values.cache.clientTlsSecret) }}
+{{- end -}}
+
+{{/* Takes a list: root, whose certificate, the Secret that the values name. */}}
+{{- define "polka.tls" -}}
+{{- $root := index . 0 -}}
+{{- if index . 2 -}}
+{{ index . 2 }}
+{{- else if $root.Values.certManager.enabled -}}
+{{ include "polka.fullname" $root }}-{{ index . 1 }}-tls
+{{- end -}}
+{{- end -}}
+
 {{- define "polka.apiUrl" -}}
-http://{{ include "polka.fullname" . }}-api:{{ .Values.api.service.port | int64 }}
+{{ ternary "https" "http" (ne (include "polka.apiTls" .) "") }}://{{ include "polka.fullname" . }}-api:{{ .Values.api.service.port | int64 }}
 {{- end -}}
 
 {{/* The port at which exchange rates are published. */}}

@@ -78,64 +78,63 @@ readOnlyRootFilesystem: {{ . }}
 {{- end }}
 {{- end -}}
 
-{{/* The authority of the external database's certificate, where one is given. */}}
-{{- define "polka.databaseMount" -}}
-{{- if and (not .Values.postgres.enabled) .Values.externalDatabase.caSecret -}}
-- {name: database-ca, mountPath: /etc/polka/database, readOnly: true}
-{{- end }}
-{{- end -}}
-
-{{- define "polka.databaseVolume" -}}
-{{- if and (not .Values.postgres.enabled) .Values.externalDatabase.caSecret -}}
-- {name: database-ca, secret: {secretName: {{ .Values.externalDatabase.caSecret | quote }}}}
-{{- end }}
-{{- end -}}
-
-{{- define "polka.databaseMounts" -}}
-{{- with include "polka.databaseMount" . -}}
-volumeMounts:
-  {{- . | nindent 2 }}
-{{- end }}
-{{- end -}}
-
-{{- define "polka.databaseVolumes" -}}
-{{- with include "polka.databaseVolume" . -}}
-volumes:
-  {{- . | nindent 2 }}
-{{- end }}
-{{- end -}}
-
-{{/* The same with what is needed for TLS between apis and cache. The cache alone gets its key. Takes a list: root, whether it is the cache. */}}
-{{- define "polka.mounts" -}}
+{{/* The files of Secrets that a pod reads, by the name of their volume. Takes a list: root, who reads them: `api`, `cache`, `audit`,
+`database` (all that only needs the database) or `client` (of the api). */}}
+{{- define "polka.secretFiles" -}}
 {{- $root := index . 0 -}}
-{{- $database := include "polka.databaseMount" $root -}}
-{{- if or $database $root.Values.cache.tlsSecret -}}
+{{- $who := index . 1 -}}
+{{- $database := $root.Values.externalDatabase -}}
+{{- $api := include "polka.apiTls" $root -}}
+{{- $cache := include "polka.cacheTls" $root -}}
+{{- $cache_client := include "polka.cacheClientTls" $root -}}
+{{- $pair := list "tls.crt" "tls.key" -}}
+{{- $files := dict -}}
+{{- if and (ne $who "client") (not $root.Values.postgres.enabled) $database.caSecret -}}
+{{- $_ := set $files "database-ca" (dict "secret" $database.caSecret "path" "/etc/polka/database" "keys" (list $database.caKey)) -}}
+{{- end -}}
+{{- if and $api (has $who (list "api" "client")) -}}
+{{- $_ := set $files "api-tls" (dict "secret" $api "path" "/etc/polka/api" "keys" (ternary $pair (list "ca.crt") (eq $who "api"))) -}}
+{{- end -}}
+{{- if and $cache (has $who (list "api" "cache" "audit")) -}}
+{{- $_ := set $files "cache-tls" (dict "secret" $cache "path" "/etc/polka/cache" "keys" (ternary $pair (list "ca.crt") (eq $who "cache"))) -}}
+{{- end -}}
+{{- if and $cache_client (has $who (list "api" "cache" "audit")) -}}
+{{- $_ := set $files "cache-client-tls" (dict "secret" $cache_client "path" "/etc/polka/cache-client" "keys" (ternary (list "ca.crt") $pair (eq $who "cache"))) -}}
+{{- end -}}
+{{- toYaml $files -}}
+{{- end -}}
+
+{{/* Where these files are in a container. Takes the same list. */}}
+{{- define "polka.mountEntries" -}}
+{{- range $volume, $files := include "polka.secretFiles" . | fromYaml }}
+- {name: {{ $volume }}, mountPath: {{ $files.path }}, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{/* The volumes with these files. Takes the same list. */}}
+{{- define "polka.volumeEntries" -}}
+{{- range $volume, $files := include "polka.secretFiles" . | fromYaml }}
+- name: {{ $volume }}
+  secret:
+    secretName: {{ $files.secret | quote }}
+    items:
+      {{- range $files.keys }}
+      - {key: {{ . | quote }}, path: {{ . | quote }}}
+      {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "polka.mounts" -}}
+{{- with include "polka.mountEntries" . | trim -}}
 volumeMounts:
-  {{- with $database }}
   {{- . | nindent 2 }}
-  {{- end }}
-  {{- if $root.Values.cache.tlsSecret }}
-  - {name: cache-tls, mountPath: /etc/polka/cache, readOnly: true}
-  {{- end }}
 {{- end }}
 {{- end -}}
 
 {{- define "polka.volumes" -}}
-{{- $root := index . 0 -}}
-{{- $database := include "polka.databaseVolume" $root -}}
-{{- if or $database $root.Values.cache.tlsSecret -}}
+{{- with include "polka.volumeEntries" . | trim -}}
 volumes:
-  {{- with $database }}
   {{- . | nindent 2 }}
-  {{- end }}
-  {{- with $root.Values.cache.tlsSecret }}
-  - name: cache-tls
-    secret:
-      secretName: {{ . | quote }}
-      {{- if not (index $ 1) }}
-      items: [{key: ca.crt, path: ca.crt}]
-      {{- end }}
-  {{- end }}
 {{- end }}
 {{- end -}}
 
@@ -158,19 +157,27 @@ volumes:
 {{- end }}
 {{- end -}}
 
+{{/* The way to the cache, for apis and the audit. */}}
 {{- define "polka.cacheUrlEnv" -}}
+{{- $tls := include "polka.cacheTls" . -}}
 - name: POLKA_CACHE_URL
-  value: {{ ternary "https" "http" (ne .Values.cache.tlsSecret "") }}://{{ include "polka.fullname" . }}-cache:8100
-{{- if .Values.cache.tlsSecret }}
-- name: POLKA_CACHE_CA
-  value: /etc/polka/cache/ca.crt
+  value: {{ ternary "https" "http" (ne $tls "") }}://{{ include "polka.fullname" . }}-cache:8100
+{{- if $tls }}
+- {name: POLKA_CACHE_CA, value: /etc/polka/cache/ca.crt}
+{{- end }}
+{{- if include "polka.cacheClientTls" . }}
+- {name: POLKA_CACHE_CERT, value: /etc/polka/cache-client/tls.crt}
+- {name: POLKA_CACHE_KEY, value: /etc/polka/cache-client/tls.key}
 {{- end }}
 {{- end -}}
 
-{{/* The API key of a client. Takes a list: root, the key's key in the Secret. */}}
+{{/* The API key of a client, and the authority of the api's certificate. Takes a list: root, the key's key in the Secret. */}}
 {{- define "polka.keyEnv" -}}
 - name: POLKA_KEY
   valueFrom: {secretKeyRef: {name: {{ include "polka.secret" (index . 0) | quote }}, key: {{ index . 1 | quote }}}}
+{{- if include "polka.apiTls" (index . 0) }}
+- {name: SSL_CERT_FILE, value: /etc/polka/api/ca.crt}
+{{- end }}
 {{- end -}}
 
 {{/* A service's settings as variables. Helm holds numbers as floats, and would print a million as 1e+06. */}}
@@ -190,7 +197,7 @@ volumes:
     {{- include "polka.databaseEnv" . | nindent 4 }}
   resources:
     {{- toYaml .Values.migration.resources | nindent 4 }}
-  {{- with include "polka.databaseMounts" . }}
+  {{- with include "polka.mounts" (list . "database") }}
   {{- . | nindent 2 }}
   {{- end }}
 {{- end -}}
@@ -201,9 +208,10 @@ volumes:
   value: {{ . | quote }}
 {{- end -}}
 
-{{/* The probes of api and cache. Liveness is the process alone; readiness of an api is that it could commit a payment. Takes whether the service has TLS. */}}
+{{/* The probes of api and cache. Liveness is the process alone; readiness of an api is that it could commit a payment. Takes the Secret with the
+service's certificate, or nothing. */}}
 {{- define "polka.probes" -}}
-{{- $port := printf "port: metrics%s" (ternary ", scheme: HTTPS" "" .) -}}
+{{- $port := printf "port: metrics%s" (ternary ", scheme: HTTPS" "" (ne . "")) -}}
 startupProbe:
   httpGet: {path: /health/live, {{ $port }}}
   periodSeconds: 1
