@@ -1,10 +1,12 @@
 """`python -m bench.silence HOST PORT`: keeps 10,000 connections open that send nothing, or a byte a second.
 
-It says so in a line once all are open, and again each second with the number that the server has cut off so far.
+It prints a line when all are open, and another each second: how many the server has cut off so far, and the processor
+time that the clients themselves have taken since the first line, in seconds.
 """
 
 import contextlib
 import resource
+import select
 import socket
 import sys
 import time
@@ -13,44 +15,64 @@ CONNECTIONS = 10_000
 SOURCES = [f"127.0.0.{last}" for last in range(2, 12)]
 """One address has neither enough ports for all of them nor may it have so many connections."""
 REQUEST = b"GET /hello HTTP/1.1\r\nHost: polka\r\n" + b"X: y\r\n" * 100
+SLICES = 20
+"""Bytes and looks are spread over a second, as those of strangers would be."""
+
+
+class Silent:
+    """The connections. The kernel says which of them the server has closed: they cost nothing until then."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._address = host, port
+        self._poll = select.epoll()
+        self._sockets: dict[int, socket.socket] = {}
+        self._numbers: dict[int, int] = {}
+        self._sent: dict[int, int] = {}
+        self.cut = 0
+        for number in range(CONNECTIONS):
+            self._connect(number)
+
+    def _connect(self, number: int) -> None:
+        source = SOURCES[number % len(SOURCES)], 0
+        one = socket.create_connection(self._address, timeout=60, source_address=source)
+        one.setblocking(False)
+        descriptor = one.fileno()
+        self._sockets[descriptor], self._numbers[descriptor] = one, number
+        if number % 2:
+            self._sent[descriptor] = 0
+        self._poll.register(descriptor, select.EPOLLIN | select.EPOLLRDHUP)
+
+    def send(self, part: int) -> None:
+        """Send a byte on every connection of this part of those that send."""
+        for descriptor in [found for found in self._sent if self._numbers[found] // 2 % SLICES == part]:
+            place = self._sent[descriptor]
+            self._sent[descriptor] = (place + 1) % len(REQUEST)
+            with contextlib.suppress(OSError):
+                self._sockets[descriptor].send(REQUEST[place : place + 1])
+
+    def look(self) -> None:
+        """Open each connection again that was closed."""
+        for descriptor, _ in self._poll.poll(0, CONNECTIONS):
+            number = self._numbers.pop(descriptor)
+            self._sent.pop(descriptor, None)
+            self._sockets.pop(descriptor).close()
+            self._connect(number)
+            self.cut += 1
 
 
 def main(host: str, port: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    silent = [connect(number, host, port) for number in range(CONNECTIONS)]
-    sent = [0] * CONNECTIONS
-    cut = 0
+    silent = Silent(host, port)
+    began = time.process_time()
+    next_slice = time.monotonic()
     while True:
-        print(cut, flush=True)
-        next_round = time.monotonic() + 1
-        for number, one in enumerate(silent):
-            if is_cut(one, REQUEST[sent[number] : sent[number] + 1] if number % 2 else b""):
-                one.close()
-                cut += 1
-                silent[number], sent[number] = connect(number, host, port), 0
-            else:
-                sent[number] = (sent[number] + 1) % len(REQUEST)
-        time.sleep(max(0, next_round - time.monotonic()))
-
-
-def connect(number: int, host: str, port: int) -> socket.socket:
-    one = socket.create_connection((host, port), timeout=60, source_address=(SOURCES[number % len(SOURCES)], 0))
-    one.setblocking(False)
-    return one
-
-
-def is_cut(one: socket.socket, sent: bytes) -> bool:
-    """Send this, and see whether the server has closed the connection."""
-    with contextlib.suppress(BlockingIOError):
-        try:
-            one.send(sent)
-            while one.recv(4096):
-                pass
-        except ConnectionError:
-            pass
-        return True
-    return False
+        print(silent.cut, f"{time.process_time() - began:.2f}", flush=True)
+        for part in range(SLICES):
+            silent.send(part)
+            silent.look()
+            next_slice += 1 / SLICES
+            time.sleep(max(0, next_slice - time.monotonic()))
 
 
 if __name__ == "__main__":

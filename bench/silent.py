@@ -27,6 +27,7 @@ async def measure(quick: bool, say: Say) -> Findings:
     without: list[float] = []
     beside: list[float] = []
     cut: list[float] = []
+    own: list[float] = []
     async with polka(say) as running:
         await seed.seed(running.database_url, WORLD.banks, WORLD.accounts)
         client = Client(running.layout.url, WORLD, await new_key(running))
@@ -34,15 +35,18 @@ async def measure(quick: bool, say: Say) -> Findings:
         for _ in range(rounds):
             without.append(await client.rate(CONNECTIONS, seconds))
             say(f"{SILENT:,} connections …")
-            async with silence(running.layout.url) as cut_off:
+            async with silence(running.layout.url) as said:
                 beside.append(await client.rate(CONNECTIONS, seconds))
-                cut.append(cut_off())
+                cut_off, own_seconds = said()
+            cut.append(cut_off)
+            own.append(own_seconds / seconds)
         proof = await prove("the payments", running, client.answered)
     figures = [
         Figure("without them", without, "/s"),
         Figure("beside them", beside, "/s"),
         Figure("ratio", ratios(beside, without), target=TARGET),
         Figure("of them cut off meanwhile", cut),
+        Figure("processors that the silent clients take themselves", own),
     ]
     conditions = (
         f"One api process, its cache and its Postgres run; payments between {WORLD} on {CONNECTIONS} connections, "
@@ -54,8 +58,8 @@ async def measure(quick: bool, say: Say) -> Findings:
 
 
 @asynccontextmanager
-async def silence(url: str) -> AsyncIterator[Callable[[], int]]:
-    """Keep the connections open while the block runs; says how many were cut off.
+async def silence(url: str) -> AsyncIterator[Callable[[], tuple[float, float]]]:
+    """Keep the connections open while the block runs; says how many were cut off, and their processor seconds.
 
     Raises:
         Failure: they cannot be opened.
@@ -77,7 +81,7 @@ async def silence(url: str) -> AsyncIterator[Callable[[], int]]:
             if reading.done():
                 raise Failure("The silent connections cannot be opened.")
             await asyncio.sleep(0.1)
-        yield lambda: int(lines[-1])
+        yield lambda: (float(lines[-1].split()[0]), float(lines[-1].split()[1]))
     finally:
         process.kill()
         await process.wait()
