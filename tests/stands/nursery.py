@@ -1,12 +1,14 @@
-"""A process that has imported all of Polka and does nothing but fork: a service of the tests starts in milliseconds.
+"""Processes that have imported Polka and only fork: a service of the tests starts in milliseconds.
 
-Each child is a process of its own, as `python -m polka` would be, and is killed and frozen like one. All of them end
-with the nursery, and the nursery ends with the tests.
+Each child is a process of its own, as `python -m polka` would be, and is killed and frozen like one. All children end
+with their nursery, and the nurseries end with the tests. Each service has a nursery of its own, because each has
+metrics of its own.
 """
 
 import atexit
 import contextlib
 import functools
+import gc
 import json
 import os
 import selectors
@@ -17,10 +19,20 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 READ_BYTES = 65_536
+SHARED = "polka.command.serve"
+COMMANDS = "commands"
+IMPORTS = {
+    "api": ("api.app", "uvloop"),
+    "cache": ("cache.app", "uvloop"),
+    COMMANDS: ("alembic.command", "polka.local.demo", "rich.console", "sqlalchemy.ext.asyncio"),
+}
+"""What the children of each nursery need beside the shared module. The modules of commands are not among it: they look
+at the environment while they are imported."""
 
 
 class Child:
@@ -56,22 +68,24 @@ class Child:
 
 
 class Nursery:
-    """The tests' end of the process that forks."""
+    """The tests' end of a process that forks."""
 
-    def __init__(self) -> None:
-        self._socket, theirs = socket.socketpair()
-        with theirs:
-            command = [sys.executable, "-P", __file__, str(theirs.fileno())]
-            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
         self._unread = b""
         self._born: list[int] = []
         self._children: dict[int, Child] = {}
         self._lock = threading.Lock()
-        atexit.register(self.close)
 
-    def fork(self, words: Sequence[str], environ: Mapping[str, str], output: Path) -> Child:
-        """Start `polka` with these words; what it writes is appended to the file."""
-        order = {"words": list(words), "environ": dict(environ), "output": str(output)}
+    def fork(self, words: Sequence[str], environ: Mapping[str, str], output: Path, errors: Path | None = None) -> Child:
+        """Start `polka` with these words, here; what it writes is appended to the file, or the two files."""
+        order = {
+            "words": list(words),
+            "environ": dict(environ),
+            "folder": os.getcwd(),
+            "output": str(output),
+            "errors": str(errors or output),
+        }
         with self._lock:
             self._socket.sendall(json.dumps(order).encode() + b"\n")
             while not self._born:
@@ -98,16 +112,48 @@ class Nursery:
 
     def close(self) -> None:
         self._socket.close()
-        self._process.wait()
 
 
 @functools.cache
-def nursery() -> Nursery:
-    """The one of this process."""
-    return Nursery()
+def nurseries() -> dict[str, Nursery]:
+    """Those of this process, by name. One process imports the shared module, and forks them all."""
+    ends = {name: socket.socketpair() for name in IMPORTS}
+    theirs = {name: end.fileno() for name, (_, end) in ends.items()}
+    words = [f"{name}={number}" for name, number in theirs.items()]
+    process = subprocess.Popen([sys.executable, "-P", __file__, *words], pass_fds=theirs.values())
+    for _, end in ends.values():
+        end.close()
+    made = {name: Nursery(ours) for name, (ours, _) in ends.items()}
+    atexit.register(process.wait)
+    for nursery in made.values():
+        atexit.register(nursery.close)
+    return made
 
 
-def serve(tests: socket.socket) -> dict[str, Any] | None:
+def nursery_of(word: str) -> Nursery:
+    """The one for the first word of a command line of `polka`."""
+    return nurseries().get(word) or nurseries()[COMMANDS]
+
+
+def divide(words: Sequence[str]) -> dict[str, Any] | None:
+    """Fork a nursery for each `name=descriptor`. Returns in each of their children with its order."""
+    ends = {name: socket.socket(fileno=int(number)) for name, _, number in (word.partition("=") for word in words)}
+    import_module(SHARED)
+    import_module("litestar").Litestar(logging_config=None)  # what it imports when it makes its first app
+    for name, end in ends.items():
+        if not os.fork():
+            for other in ends.values():
+                if other is not end:
+                    other.close()
+            return serve(end, IMPORTS[name])
+    for end in ends.values():
+        end.close()
+    for _ in ends:
+        os.wait()
+    return None
+
+
+def serve(tests: socket.socket, imports: Sequence[str]) -> dict[str, Any] | None:
     """Fork as ordered until the tests end. Returns in each child too, there with the order that it is for."""
     children: set[int] = set()
     wakes, wakened = socket.socketpair()
@@ -119,7 +165,7 @@ def serve(tests: socket.socket) -> dict[str, Any] | None:
     selector = selectors.DefaultSelector()
     selector.register(tests, selectors.EVENT_READ)
     selector.register(wakes, selectors.EVENT_READ)
-    unread = b""
+    unread, is_ready = b"", False
     while True:
         ready = [key.fileobj for key, _ in selector.select()]
         if wakes in ready:
@@ -131,6 +177,12 @@ def serve(tests: socket.socket) -> dict[str, Any] | None:
             for pid in children:
                 os.kill(pid, signal.SIGKILL)
             return None
+        if not is_ready:
+            for name in imports:
+                import_module(name)
+            gc.collect()
+            gc.freeze()  # no child looks for cycles in this, nor copies its pages for that
+            is_ready = True
         *lines, unread = (unread + data).split(b"\n")
         for order in map(json.loads, lines):
             if not (pid := os.fork()):
@@ -157,10 +209,11 @@ def become(order: dict[str, Any]) -> None:
     """Be what was ordered, as `python -m polka` is."""
     from polka.command.main import main
 
-    output = os.open(order["output"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
+    for number, file in ((1, order["output"]), (2, order["errors"])):
+        opened = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        os.dup2(opened, number)
+        os.close(opened)
+    os.chdir(order["folder"])
     os.environ.clear()
     os.environ.update(order["environ"])
     sys.argv = ["polka", *order["words"]]
@@ -168,8 +221,6 @@ def become(order: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    import polka.command.serve  # noqa: F401
-
-    ordered = serve(socket.socket(fileno=int(sys.argv[1])))
+    ordered = divide(sys.argv[1:])
     if ordered:
         become(ordered)

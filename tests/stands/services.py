@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from nursery import Child, nursery
+from nursery import Child, nursery_of
 from polka.local.demo import free_port
 from waiting import WAIT_SECONDS
 
@@ -75,7 +75,7 @@ class Service:
 
     def _spawn(self) -> Child | subprocess.Popen[bytes]:
         if "PYTHONPATH" not in self._environ:
-            return nursery().fork(self._words, self._environ, self.log)
+            return nursery_of(self.name).fork(self._words, self._environ, self.log)
         with self.log.open("ab") as output:  # another source than ours
             return subprocess.Popen(
                 [sys.executable, "-m", "polka", *self._words], env=self._environ, stdout=output, stderr=output
