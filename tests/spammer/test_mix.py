@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commands import POLKA
+from commands import run
 from front_door import fetch
 from proof import prove
 from running import Running
 from services import KEY
 from spammer.mix import read_mix
-from waiting import WAIT_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +41,7 @@ def test_a_mix_that_is_none(text: str) -> None:
 
 
 def spam(url: str, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [*POLKA, "spam", f"--url={url}", "--max-workers=8", "--accounts=5", *words]
-    environ = os.environ | {"POLKA_KEY": KEY}
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=WAIT_SECONDS, env=environ)
+    return run(["spam", f"--url={url}", "--max-workers=8", "--accounts=5", *words], os.environ | {"POLKA_KEY": KEY})
 
 
 @pytest.mark.parametrize("bulk", [1, 20])

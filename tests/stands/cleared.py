@@ -2,11 +2,11 @@
 
 import os
 import subprocess
-import sys
 from typing import Any
 
 import httpx
 
+from commands import run
 from proof import prove
 from services import KEY, SLOW, Services, client, payment
 from waiting import WAIT_SECONDS
@@ -43,6 +43,4 @@ class Cleared:
 
 
 def polka(cleared: Cleared, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "polka", "clearing", *words, f"--url={cleared.api.url}"]
-    environ = os.environ | {"POLKA_KEY": KEY, "COLUMNS": "40"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False, env=environ)
+    return run(["clearing", *words, f"--url={cleared.api.url}"], os.environ | {"POLKA_KEY": KEY, "COLUMNS": "40"})

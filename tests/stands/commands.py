@@ -5,10 +5,12 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from nursery import nursery_of
 from polka.local.demo import free_layout
 from services import CACHE_TOKEN, bearer, wait_for
 from waiting import WAIT_SECONDS
@@ -17,8 +19,19 @@ POLKA = [sys.executable, "-m", "polka"]
 
 
 def polka(*words: str, **environ: str | None) -> subprocess.CompletedProcess[str]:
-    env = environment(**environ)
-    return subprocess.run([*POLKA, *words], capture_output=True, text=True, timeout=WAIT_SECONDS, env=env, check=False)
+    return run(words, environment(**environ))
+
+
+def run(words: Sequence[str], environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run `polka` with these words to its end."""
+    with tempfile.TemporaryDirectory(prefix="polka-command-") as name:
+        output, errors = Path(name) / "output", Path(name) / "errors"
+        process = nursery_of(words[0]).fork(words, environ, output, errors)
+        try:
+            code = process.wait(WAIT_SECONDS)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(words, code, output.read_text(), errors.read_text())
 
 
 def environment(**chosen: str | None) -> dict[str, str]:

@@ -2,42 +2,38 @@
 
 import contextlib
 import json
+import os
 import re
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from commands import run
+from nursery import Child, nursery_of
 from services import client
 from waiting import WAIT_SECONDS
 
-SPAM = [sys.executable, "-m", "polka", "spam", "--progress=none"]
+SPAM = ["spam", "--progress=none"]
 
 
 def spam(url: str, *words: str, transactions: int = 100) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*SPAM, f"--url={url}", f"--transactions={transactions}", "--max-workers=10", *words],
-        capture_output=True,
-        text=True,
-        timeout=WAIT_SECONDS,
-        check=False,
-    )
+    options = [f"--url={url}", f"--transactions={transactions}", "--max-workers=10"]
+    return run([*SPAM, *options, *words], os.environ)
 
 
 @contextmanager
-def spamming(log: Path, url: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+def spamming(log: Path, url: str, *words: str) -> Iterator[Child]:
     """A spammer that the test looks after while it runs."""
-    with log.open("wb") as output:
-        process = subprocess.Popen([*SPAM, f"--url={url}", *words], stdout=output, stderr=output)
+    log.write_bytes(b"")
+    process = nursery_of("spam").fork([*SPAM, f"--url={url}", *words], os.environ, log)
     try:
         yield process
     finally:
-        if process.poll() is None:
-            process.kill()
+        process.kill()
         process.wait(WAIT_SECONDS)
 
 
