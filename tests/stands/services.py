@@ -23,6 +23,7 @@ os.environ["POLKA_RATES_URL"] = ""
 KEY = "polka_" + "0123456789" * 4
 """An operator's key with all scopes, in every database of the tests."""
 CACHE_TOKEN = "the token of the tests' caches"
+POLL_SECONDS_MIN, POLL_SECONDS_MAX = 0.02, 0.1
 QUICK = {"POLKA_FLUSH_SECONDS": "0.1"}
 SLOW = {"POLKA_FLUSH_SECONDS": "3600"}
 
@@ -37,15 +38,20 @@ cache_client = httpx.Client(trust_env=False, verify=False, headers=bearer(CACHE_
 
 
 def wait_for(what: str, condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
-    """The condition's value once it is true. A service that does not answer is one that does not yet."""
-    deadline = time.monotonic() + seconds
+    """The condition's value once it is true. A service that does not answer is one that does not yet.
+
+    Asking takes processor time from the service that is waited for: the longer it took so far, the more rarely it is
+    asked.
+    """
+    began = time.monotonic()
     while True:
         with contextlib.suppress(httpx.HTTPError):
             if value := condition():
                 return value
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > seconds:
             raise AssertionError(f"{what}: not within {seconds:.0f} s")
-        time.sleep(0.02)
+        time.sleep(min(max(waited / 10, POLL_SECONDS_MIN), POLL_SECONDS_MAX))
 
 
 async def until(what: str, check: Callable[[], Any], seconds: float = WAIT_SECONDS) -> None:
