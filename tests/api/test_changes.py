@@ -4,11 +4,13 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
 import pytest
 
+import line
 from front_door import NOT_POSTED, fetch, post, refused
 from proof import prove
 from running import Running
@@ -225,7 +227,7 @@ def test_a_deletion_sent_through_two_apis_at_once_with_one_key_is_done_once(polk
     assert replayed == 300
 
 
-RACES = 2_000
+RACES, AT_ONCE = 2_000, 20
 
 
 @pytest.mark.parametrize("rival", ["DELETE", "PATCH"])
@@ -257,26 +259,22 @@ def test_of_two_changes_at_once_through_two_apis_exactly_one_wins(polka: Running
 
 async def race(polka: Running, ids: list[str], rival: str) -> list[list[int]]:
     """The statuses of a DELETE and its rival's, for each payment."""
-    async with httpx.AsyncClient(
-        trust_env=False, verify=False, headers=dict(client.headers), timeout=WAIT_SECONDS
-    ) as racer:
+    body = json.dumps({"reference": "x"}).encode() if rival == "PATCH" else b""
+    async with AsyncExitStack() as stack:
+        tracks = [
+            [await stack.enter_async_context(line.opened(polka.apis[(number + second) % 2].url)) for second in (0, 1)]
+            for number in range(AT_ONCE)
+        ]
 
-        async def pair(transaction_id: str, turn: int) -> list[int]:
-            first, second = (polka.apis[turn % 2].url, polka.apis[1 - turn % 2].url)
-            responses = await asyncio.gather(
-                racer.delete(f"{first}/transaction/{transaction_id}"),
-                racer.request(
-                    rival,
-                    f"{second}/transaction/{transaction_id}",
-                    json={"reference": "x"} if rival == "PATCH" else None,
-                ),
-            )
-            return [response.status_code for response in responses]
+        async def pair(track: list[line.Line], transaction_id: str) -> list[int]:
+            path = f"/transaction/{transaction_id}"
+            both = await asyncio.gather(track[0].status("DELETE", path), track[1].status(rival, path, body))
+            return list(both)
 
         outcomes = []
-        for start in range(0, len(ids), 20):
-            turns = enumerate(ids[start : start + 20], start)
-            outcomes += await asyncio.gather(*(pair(transaction_id, turn) for turn, transaction_id in turns))
+        for start in range(0, len(ids), AT_ONCE):
+            pairs = zip(tracks, ids[start : start + AT_ONCE], strict=True)
+            outcomes += await asyncio.gather(*(pair(track, transaction_id) for track, transaction_id in pairs))
         return outcomes
 
 
