@@ -227,7 +227,9 @@ async def connect(settings: Settings, tls_settings: tls.CacheSettings) -> AsyncI
         max_connections=settings.cache_connections_max,
         max_keepalive_connections=settings.cache_connections_max,
     )
-    transport = httpx.AsyncHTTPTransport(verify=encryption or True, limits=limits, trust_env=False)
+    transport = httpx.AsyncHTTPTransport(
+        verify=encryption or tls.verifies(settings.cache_url), limits=limits, trust_env=False
+    )
     client = httpx.AsyncClient(
         base_url=settings.cache_url,
         headers={"Authorization": f"Bearer {settings.cache_token}"} if settings.cache_token else None,

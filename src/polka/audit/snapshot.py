@@ -114,7 +114,11 @@ async def ask_cache(connection: Connection, cache_url: str, cache_token: str | N
     headers = {"Authorization": f"Bearer {cache_token}"} if cache_token else None
     encryption = tls.to_cache(cache_url, settings.read(tls.CacheSettings, os.environ))
     async with httpx.AsyncClient(
-        base_url=cache_url, headers=headers, timeout=CACHE_SECONDS, trust_env=False, verify=encryption or True
+        base_url=cache_url,
+        headers=headers,
+        timeout=CACHE_SECONDS,
+        trust_env=False,
+        verify=encryption or tls.verifies(cache_url),
     ) as client:
         for _ in range(CACHE_TRIES):
             try:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
+import httpx
 from msgspec import Meta, Struct
 
 from polka.service import settings
@@ -169,6 +170,17 @@ def to_cache(url: str, chosen: CacheSettings) -> Renewed | None:
         return context
 
     return Renewed(make, chosen.cache_ca, chosen.cache_cert, chosen.cache_key)
+
+
+def verifies(url: str) -> bool:
+    """Whether a client of this URL verifies certificates: always, except for plain HTTP, which has none.
+
+    A client that verifies reads all authorities of the machine. That takes 60 ms of processor time.
+
+    Raises:
+        httpx.InvalidURL: it is no URL.
+    """
+    return httpx.URL(url).scheme != "http"
 
 
 def load_certificate(

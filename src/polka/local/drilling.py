@@ -16,6 +16,7 @@ from uuid import UUID
 import httpx
 import msgspec
 
+from polka.edge import tls
 from polka.local.control import Answer
 from polka.local.front_door import ask
 from polka.local.processes import Process
@@ -217,7 +218,11 @@ class Drilling:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         is_over = asyncio.Event()
         async with httpx.AsyncClient(
-            base_url=self.ground.url, headers=headers, timeout=CLIENT_SECONDS, trust_env=False
+            base_url=self.ground.url,
+            headers=headers,
+            timeout=CLIENT_SECONDS,
+            trust_env=False,
+            verify=tls.verifies(self.ground.url),
         ) as client:
             clients = [asyncio.create_task(self._pay(client, number, is_over)) for number in range(CLIENTS)]
             try:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 
+from polka.edge import tls
 from polka.service.failure import Failure
 
 TIMEOUT_SECONDS = 30.0
@@ -25,7 +26,10 @@ async def ask(url: str, key: str | None, method: str, path: str, answer: type[T]
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
         async with httpx.AsyncClient(
-            timeout=TIMEOUT_SECONDS, headers=headers, trust_env=False, verify=ssl.create_default_context()
+            timeout=TIMEOUT_SECONDS,
+            headers=headers,
+            trust_env=False,
+            verify=ssl.create_default_context() if tls.verifies(url) else False,
         ) as client:
             response = await client.request(method, f"{url.rstrip('/')}{path}", json=body)
     except (httpx.HTTPError, httpx.InvalidURL) as error:

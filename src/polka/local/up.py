@@ -18,7 +18,7 @@ from pathlib import Path
 
 import httpx
 
-from polka.edge import server
+from polka.edge import server, tls
 from polka.local import control, postgres, private
 from polka.local.drilling import Driller, Ground
 from polka.local.processes import PYTHON, Process
@@ -273,7 +273,7 @@ def service(
 
 async def answers(url: str) -> bool:
     try:
-        async with httpx.AsyncClient(timeout=1, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=1, trust_env=False, verify=tls.verifies(url)) as client:
             return (await client.get(url)).is_success
     except httpx.HTTPError:
         return False
