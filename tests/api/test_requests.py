@@ -127,16 +127,16 @@ def test_a_header_that_has_one_value_is_given_once(polka: Running, path: str, na
     known = [("Authorization", f"Bearer {KEY}")] if name != "Authorization" else []
     headers = [*known, (name, value), (name.lower(), value)]
     for method in ("POST", "GET", "PATCH"):
-        answer = httpx.request(method, polka.url + path, json=payment(), headers=headers, trust_env=False)
+        answer = httpx.request(method, polka.url + path, json=payment(), headers=headers, trust_env=False, verify=False)
         problem = refused(answer, 400, "invalid")
         assert problem["field"].lower() == name.lower()
-    once = httpx.get(f"{polka.url}/banks", headers=[*known, (name, value)], trust_env=False)
+    once = httpx.get(f"{polka.url}/banks", headers=[*known, (name, value)], trust_env=False, verify=False)
     assert once.status_code == 200
 
 
 def test_the_cache_takes_one_token(polka: Running) -> None:
     headers = [("Authorization", f"Bearer {CACHE_TOKEN}")] * 2
-    assert httpx.get(f"{polka.cache.url}/balance", headers=headers, trust_env=False).status_code == 400
+    assert httpx.get(f"{polka.cache.url}/balance", headers=headers, trust_env=False, verify=False).status_code == 400
 
 
 @pytest.mark.parametrize("path", READ)
@@ -154,7 +154,7 @@ def test_head_is_get_without_a_body(polka: Running, path: str) -> None:
 def test_head_of_what_is_not_there_or_not_allowed(polka: Running) -> None:
     for path in ("/transaction/x", "/nothing"):
         assert client.head(polka.url + path).status_code == 404
-    assert httpx.head(f"{polka.url}/banks", trust_env=False).status_code == 401
+    assert httpx.head(f"{polka.url}/banks", trust_env=False, verify=False).status_code == 401
     allowed = client.head(f"{polka.url}/clearing/1/settle")
     assert (allowed.status_code, allowed.headers["allow"]) == (405, "OPTIONS, POST")
 
@@ -223,7 +223,7 @@ def test_no_query_makes_an_open_page_remember_more(polka: Running) -> None:
         with open(status) as lines:
             return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
-    with httpx.Client(trust_env=False) as stranger:
+    with httpx.Client(trust_env=False, verify=False) as stranger:
         for number in range(20):
             stranger.get(f"{polka.url}/schema/scalar.js?timeout={number + 200}s").raise_for_status()
         before = resident()

@@ -87,12 +87,19 @@ def test_a_page_of_another_site_is_told_apart(headers: dict[str, str], expected:
 def test_without_keys_it_opens_under_names_that_are_this_machines_alone(services: Services) -> None:
     url = services.api(POLKA_NO_AUTH="true").ready().url
     for host, status in ((httpx.URL(url).netloc.decode(), 204), ("localhost", 204), ("rebound.example", 403)):
-        opened = httpx.post(f"{url}/console/session", headers={"Host": host}, trust_env=False, timeout=WAIT_SECONDS)
+        opened = httpx.post(
+            f"{url}/console/session", headers={"Host": host}, trust_env=False, verify=False, timeout=WAIT_SECONDS
+        )
         assert opened.status_code == status, opened.text
         assert "set-cookie" not in opened.headers
-    with httpx.stream("GET", f"{url}/console/events", trust_env=False, timeout=WAIT_SECONDS) as response:
+    with httpx.stream("GET", f"{url}/console/events", trust_env=False, verify=False, timeout=WAIT_SECONDS) as response:
         assert response.status_code == 200
     with httpx.stream(
-        "GET", f"{url}/console/events", headers={"Host": "rebound.example"}, trust_env=False, timeout=WAIT_SECONDS
+        "GET",
+        f"{url}/console/events",
+        headers={"Host": "rebound.example"},
+        trust_env=False,
+        verify=False,
+        timeout=WAIT_SECONDS,
     ) as response:
         assert response.status_code == 403

@@ -541,15 +541,18 @@ async def test_it_answers_only_with_its_token_but_names_the_port_of_health_and_m
     for headers in ({}, bearer(KEY), {"Authorization": CACHE_TOKEN}):
         for method, path in (("GET", "/balance"), ("POST", "/balance"), ("GET", "/balance/bank1"), ("GET", "/nothing")):
             response = httpx.request(
-                method, f"{cache.url}{path}", headers=headers, trust_env=False, timeout=WAIT_SECONDS
+                method, f"{cache.url}{path}", headers=headers, trust_env=False, verify=False, timeout=WAIT_SECONDS
             )
             assert response.status_code == 401
             assert response.headers["www-authenticate"] == 'Bearer realm="polka cache"'
     for path in ("/health/live", "/health/ready", "/metrics"):
-        response = httpx.get(f"{cache.url}{path}", trust_env=False, timeout=WAIT_SECONDS)
+        response = httpx.get(f"{cache.url}{path}", trust_env=False, verify=False, timeout=WAIT_SECONDS)
         assert response.status_code == 404
         assert "POLKA_METRICS_PORT" in response.json()["detail"]
-        assert httpx.get(f"{cache.metrics_url}{path}", trust_env=False, timeout=WAIT_SECONDS).status_code == 200
+        assert (
+            httpx.get(f"{cache.metrics_url}{path}", trust_env=False, verify=False, timeout=WAIT_SECONDS).status_code
+            == 200
+        )
     assert cache_client.get(f"{cache.url}/balance").status_code == 200
 
 

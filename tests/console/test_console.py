@@ -44,7 +44,9 @@ def polka(own_polka: Running) -> Running:
 
 def session(url: str, key: str = KEY) -> dict[str, str]:
     """The header of a browser that has traded its key."""
-    response = httpx.post(f"{url}/console/session", headers=bearer(key), trust_env=False, timeout=WAIT_SECONDS)
+    response = httpx.post(
+        f"{url}/console/session", headers=bearer(key), trust_env=False, verify=False, timeout=WAIT_SECONDS
+    )
     assert response.status_code == 204, response.text
     return {"Cookie": response.headers["set-cookie"].partition(";")[0]}
 
@@ -54,7 +56,7 @@ def snapshots(url: str, headers: dict[str, str] | None = None, **params: str) ->
     """What a console is sent, from now on, for a while."""
     headers = session(url) if headers is None else headers
     with (
-        httpx.Client(trust_env=False, timeout=WAIT_SECONDS, headers=headers) as reader,
+        httpx.Client(trust_env=False, verify=False, timeout=WAIT_SECONDS, headers=headers) as reader,
         reader.stream("GET", f"{url}/console/events", params=params) as response,
     ):
         assert response.status_code == 200, response.read()
@@ -65,22 +67,22 @@ def snapshots(url: str, headers: dict[str, str] | None = None, **params: str) ->
 def test_the_address_alone_leads_browsers_to_the_console_and_tells_programs_where_all_is(polka: Running) -> None:
     """Without a key. A program that takes anything is none of a browser."""
     browsers = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-    led = httpx.get(f"{polka.url}/", headers={"Accept": browsers}, trust_env=False)
+    led = httpx.get(f"{polka.url}/", headers={"Accept": browsers}, trust_env=False, verify=False)
     assert (led.status_code, led.headers["location"]) == (303, "/console")
     for accept in ("*/*", "application/json", "application/json, text/html;q=0.5"):
-        told = httpx.get(f"{polka.url}/", headers={"Accept": accept}, trust_env=False)
+        told = httpx.get(f"{polka.url}/", headers={"Accept": accept}, trust_env=False, verify=False)
         assert told.status_code == 200
         assert told.headers["vary"] == "Accept"
         assert told.json()["name"] == "polka"
         for path in told.json()["links"].values():
-            assert httpx.get(f"{polka.url}{path}", trust_env=False).status_code == 200
-    refused(httpx.get(f"{polka.url}/nothing", trust_env=False), 401, "unauthorized")
+            assert httpx.get(f"{polka.url}{path}", trust_env=False, verify=False).status_code == 200
+    refused(httpx.get(f"{polka.url}/nothing", trust_env=False, verify=False), 401, "unauthorized")
 
 
 def opening(url: str, headers: dict[str, str]) -> httpx.Response:
     """The answer to whoever opens a stream, which is not read."""
     with httpx.stream(
-        "GET", f"{url}/console/events", headers=headers, trust_env=False, timeout=WAIT_SECONDS
+        "GET", f"{url}/console/events", headers=headers, trust_env=False, verify=False, timeout=WAIT_SECONDS
     ) as response:
         if not response.is_success:
             response.read()

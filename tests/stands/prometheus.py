@@ -33,7 +33,7 @@ class Prometheus:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.client = httpx.Client(base_url=f"{url}/api/v1", trust_env=False, timeout=WAIT_SECONDS)
+        self.client = httpx.Client(base_url=f"{url}/api/v1", trust_env=False, verify=False, timeout=WAIT_SECONDS)
 
     def ask(self, path: str, **parameters: str) -> Any:
         """What its API answers, or its own words about what is wrong with the question."""
