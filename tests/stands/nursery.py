@@ -24,14 +24,15 @@ from pathlib import Path
 from typing import Any
 
 READ_BYTES = 65_536
-SHARED = "polka.command.serve"
+SHARED = ("polka.command.serve", "anyio._backends._asyncio", "httpcore")
+"""What the children of all nurseries need. Libraries import some of it late."""
 COMMANDS = "commands"
 IMPORTS = {
     "api": ("api.app", "uvloop"),
     "cache": ("cache.app", "uvloop"),
     COMMANDS: ("alembic.command", "polka.local.demo", "rich.console", "sqlalchemy.ext.asyncio"),
 }
-"""What the children of each nursery need beside the shared module. The modules of commands are not among it: they look
+"""What the children of each nursery need beside that. The modules of commands are not among it: they look
 at the environment while they are imported."""
 
 
@@ -116,7 +117,7 @@ class Nursery:
 
 @functools.cache
 def nurseries() -> dict[str, Nursery]:
-    """Those of this process, by name. One process imports the shared module, and forks them all."""
+    """Those of this process, by name. One process imports what they share, and forks them all."""
     ends = {name: socket.socketpair() for name in IMPORTS}
     theirs = {name: end.fileno() for name, (_, end) in ends.items()}
     words = [f"{name}={number}" for name, number in theirs.items()]
@@ -138,8 +139,9 @@ def nursery_of(word: str) -> Nursery:
 def divide(words: Sequence[str]) -> dict[str, Any] | None:
     """Fork a nursery for each `name=descriptor`. Returns in each of their children with its order."""
     ends = {name: socket.socket(fileno=int(number)) for name, _, number in (word.partition("=") for word in words)}
-    import_module(SHARED)
-    import_module("litestar").Litestar(logging_config=None)  # what it imports when it makes its first app
+    for name in SHARED:
+        import_module(name)
+    import_module("litestar").Litestar(logging_config=None)  # it imports more when it makes its first app
     for name, end in ends.items():
         if not os.fork():
             for other in ends.values():
