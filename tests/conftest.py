@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from hypothesis import settings
 from charged import charge
 from converted import convert
 from databases import make_template, new_database, numbers
+from memory import data_folder
 from polka.local import postgres
 from running import Running, run_polka
 from services import Services, client
@@ -20,6 +20,8 @@ from wire import Wire
 
 settings.register_profile("polka", deadline=None)  # what an example takes is the machine's affair
 settings.load_profile("polka")
+
+WAL_SIZE_MAX = "512MB"
 
 
 @pytest.fixture(scope="session")
@@ -30,14 +32,14 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 def server() -> Iterator[postgres.Server]:
     """Polka's own Postgres, in a folder that its user may enter."""
-    with tempfile.TemporaryDirectory(prefix="polka-tests-") as name, asyncio.Runner() as runner:
-        folder = Path(name)
-        folder.chmod(0o755)
+    with data_folder() as folder, asyncio.Runner() as runner:
         server = postgres.Server(postgres.locate(), folder)
         server.stop_signal = signal.SIGQUIT  # "immediate": nothing of it is to be kept
+        server.command = [*server.command, f"-cmax_wal_size={WAL_SIZE_MAX}"]
         server.initialise()
         with (server.data / "postgresql.auto.conf").open("a") as settings:
             settings.write("track_commit_timestamp = on\n")  # by it a test replays commits in their order
+            settings.write("autovacuum = off\n")  # it looks into each database once a minute, and there are hundreds
         runner.run(server.start())
         runner.run(make_template(server.url))
         yield server

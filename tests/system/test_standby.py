@@ -20,6 +20,7 @@ import pytest
 from click.testing import CliRunner
 
 from api.routes.banks import insert_bank
+from memory import data_folder
 from polka.audit import snapshot
 from polka.command.main import main
 from polka.local.demo import free_port
@@ -53,9 +54,7 @@ def runner() -> Iterator[asyncio.Runner]:
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
     """One that the user of Postgres may enter."""
-    with tempfile.TemporaryDirectory(prefix="polka-standby-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
+    with data_folder() as folder:
         yield folder
 
 
