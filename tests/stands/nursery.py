@@ -22,18 +22,22 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 READ_BYTES = 65_536
 SHARED = ("polka.command.serve", "anyio._backends._asyncio", "httpcore")
 """What the children of all nurseries need. Libraries import some of it late."""
-COMMANDS = "commands"
+SPAM, COMMANDS = "spam", "commands"
 IMPORTS = {
+    SPAM: ("locust.main", "geventhttpclient.client", "polka.edge.server", "polka.local.spam", "rich.console"),
     "api": ("api.app", "uvloop"),
     "cache": ("cache.app", "uvloop"),
     COMMANDS: ("alembic.command", "polka.local.demo", "rich.console", "sqlalchemy.ext.asyncio"),
 }
-"""What the children of each nursery need beside that. The modules of commands are not among it: they look
-at the environment while they are imported."""
+"""What the children of each nursery need beside that. The modules of commands and of the spammer are not among it: some
+look at the environment while they are imported. The spammer's nursery is first: Locust patches what comes after it."""
+fork, waitpid, on_signal = os.fork, os.waitpid, signal.signal
+"""As they are before Locust is imported."""
 
 
 class Child:
@@ -139,11 +143,10 @@ def nursery_of(word: str) -> Nursery:
 def divide(words: Sequence[str]) -> dict[str, Any] | None:
     """Fork a nursery for each `name=descriptor`. Returns in each of their children with its order."""
     ends = {name: socket.socket(fileno=int(number)) for name, _, number in (word.partition("=") for word in words)}
-    for name in SHARED:
-        import_module(name)
-    import_module("litestar").Litestar(logging_config=None)  # it imports more when it makes its first app
     for name, end in ends.items():
-        if not os.fork():
+        if name != SPAM:
+            share()
+        if not fork():
             for other in ends.values():
                 if other is not end:
                     other.close()
@@ -155,6 +158,13 @@ def divide(words: Sequence[str]) -> dict[str, Any] | None:
     return None
 
 
+@functools.cache
+def share() -> None:
+    for name in SHARED:
+        import_module(name)
+    import_module("litestar").Litestar(logging_config=None)  # it imports more when it makes its first app
+
+
 def serve(tests: socket.socket, imports: Sequence[str]) -> dict[str, Any] | None:
     """Fork as ordered until the tests end. Returns in each child too, there with the order that it is for."""
     children: set[int] = set()
@@ -162,8 +172,8 @@ def serve(tests: socket.socket, imports: Sequence[str]) -> dict[str, Any] | None
     for end in (wakes, wakened):
         end.setblocking(False)
     signal.set_wakeup_fd(wakened.fileno())
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    on_signal(signal.SIGCHLD, lambda *_: None)
+    on_signal(signal.SIGINT, signal.SIG_IGN)
     selector = selectors.DefaultSelector()
     selector.register(tests, selectors.EVENT_READ)
     selector.register(wakes, selectors.EVENT_READ)
@@ -187,10 +197,10 @@ def serve(tests: socket.socket, imports: Sequence[str]) -> dict[str, Any] | None
             is_ready = True
         *lines, unread = (unread + data).split(b"\n")
         for order in map(json.loads, lines):
-            if not (pid := os.fork()):
+            if not (pid := fork()):
                 signal.set_wakeup_fd(-1)
                 for number in (signal.SIGCHLD, signal.SIGINT):
-                    signal.signal(number, signal.SIG_DFL if number is signal.SIGCHLD else signal.default_int_handler)
+                    on_signal(number, signal.SIG_DFL if number is signal.SIGCHLD else signal.default_int_handler)
                 for open_file in (selector, wakes, wakened, tests):
                     open_file.close()
                 return dict(order)
@@ -200,7 +210,7 @@ def serve(tests: socket.socket, imports: Sequence[str]) -> dict[str, Any] | None
 
 def say_who_ended(children: set[int], tests: socket.socket) -> None:
     for pid in tuple(children):
-        ended, status = os.waitpid(pid, os.WNOHANG)
+        ended, status = waitpid(pid, os.WNOHANG)
         if ended:
             children.discard(pid)
             said = {"ended": pid, "code": os.waitstatus_to_exitcode(status)}
@@ -219,7 +229,16 @@ def become(order: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(order["environ"])
     sys.argv = ["polka", *order["words"]]
-    main()
+    with patch("os.execve", become_locust) if order["words"][0] == SPAM else contextlib.nullcontext():
+        main()
+
+
+def become_locust(_: str, command: Sequence[str], environ: Mapping[str, str]) -> None:
+    """What `polka spam` does by `python -m locust`."""
+    os.environ.clear()
+    os.environ.update(environ)
+    sys.argv = list(command[command.index("locust") :])
+    import_module("locust.main").main()
 
 
 if __name__ == "__main__":
