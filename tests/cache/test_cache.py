@@ -431,6 +431,11 @@ WITH b AS (
 INSERT INTO transactions (id, batch, sender_bank, sender_account, receiver_bank, receiver_account, amount, currency)
 SELECT gen_random_uuid(), b.id, 'bank1', 'A' || i, 'bank2', 'B' || i, 1, 'USD' FROM b, generate_series(1, 100) i
 """
+UNUSED = """
+DROP INDEX ix_transactions_sender_bank_id, ix_transactions_receiver_bank_id,
+    ix_transactions_sender_account_id, ix_transactions_receiver_account_id
+"""
+"""Nobody searches here, and to keep these takes two thirds of the time in which a million payments are stored."""
 UUIDV = """
 CREATE FUNCTION uuidv(n int) RETURNS uuid LANGUAGE sql AS
 $$ SELECT ('01900000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid $$
@@ -442,6 +447,7 @@ async def test_an_hour_of_unposted_batches_is_found_at_start_with_flat_memory(
 ) -> None:
     """100,000 payments and then a million, both by a cache that starts: the memory of both is the same."""
     await connection.execute(UUIDV)
+    await connection.execute(UNUSED)
     resident = []
     cache = services.cache(**QUICK).ready()
     posted = 0
