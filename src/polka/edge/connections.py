@@ -13,14 +13,14 @@ from urllib.parse import parse_qs
 import httptools
 import uvicorn
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from polka.edge import bounds
 from polka.edge.bounds import Reason
 from polka.edge.drain import Drain
 from polka.edge.gate import Gate
+from polka.edge.unfit import UnfitError, answer, headers_too_large, too_large, url_too_long
 from polka.rules import duration, problem
-from polka.rules.problem import Kind
 
 CONNECTION_REQUESTS_MAX = 500
 CONNECTION_SECONDS_MAX = 20.0
@@ -69,16 +69,6 @@ class Wait(Enum):
     BODY = "body"
     REQUEST = "request"
     END = "end"
-
-
-class UnfitError(Exception):
-    """A request that the app never sees."""
-
-    def __init__(self, reason: Reason, kind: Kind, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.kind = kind
-        self.detail = detail
 
 
 class Connection(HttpToolsProtocol):
@@ -341,7 +331,7 @@ class Connection(HttpToolsProtocol):
         self._gate.refused(unfit.reason)
         self._is_over = True
         self._behind = b""
-        self._last_words = self._answer(unfit)
+        self._last_words = answer(unfit, self.server_state.default_headers)
         self.flow.is_full = True
         self.flow.pause_reading()
         cycle = self.cycle
@@ -357,18 +347,6 @@ class Connection(HttpToolsProtocol):
         elif cycle is not None and not cycle.response_complete:
             return
         self._say_last_words()
-
-    def _answer(self, unfit: UnfitError) -> bytes:
-        body = problem.document(unfit.kind, unfit.detail)
-        headers = [
-            *self.server_state.default_headers,
-            (b"content-type", problem.MEDIA_TYPE.encode()),
-            (b"content-length", str(len(body)).encode()),
-            (b"connection", b"close"),
-        ]
-        if unfit.kind is problem.OVERLOADED:
-            headers.append((b"retry-after", b"1"))
-        return b"".join([STATUS_LINE[unfit.kind.status], *(b"%b: %b\r\n" % one for one in headers), b"\r\n", body])
 
     def _say_last_words(self) -> None:
         """Close for writing alone: a client that is still sending could lose the answer otherwise (RFC 9112, 9.6)."""
@@ -493,18 +471,3 @@ def own_timeout(scope: Any) -> float | None:
     texts += [value.decode("latin-1") for name, value in scope["headers"] if name == b"request-timeout"]
     seconds = duration.seconds(texts[0]) if texts else None
     return min(seconds, bounds.TIMEOUT_SECONDS_MAX) if seconds else None
-
-
-def too_large(path: str) -> UnfitError:
-    detail = f"The body of this request has at most {bounds.body_bytes_max(path)} bytes."
-    return UnfitError(Reason.BODY_TOO_LARGE, problem.TOO_LARGE, detail)
-
-
-def url_too_long() -> UnfitError:
-    detail = f"A URL has at most {bounds.URL_BYTES_MAX} bytes."
-    return UnfitError(Reason.URL_TOO_LONG, problem.URL_TOO_LONG, detail)
-
-
-def headers_too_large() -> UnfitError:
-    detail = f"A request has at most {bounds.HEADERS_MAX} headers, and {bounds.HEAD_BYTES_MAX} bytes before its body."
-    return UnfitError(Reason.HEADERS_TOO_LARGE, problem.HEADERS_TOO_LARGE, detail)

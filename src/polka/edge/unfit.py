@@ -1,0 +1,49 @@
+"""Requests that the app never sees: why they are rejected, and what the client gets."""
+
+from collections.abc import Iterable
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from polka.edge import bounds
+from polka.edge.bounds import Reason
+from polka.rules import problem
+from polka.rules.problem import Kind
+
+
+class UnfitError(Exception):
+    """A request that the app never sees."""
+
+    def __init__(self, reason: Reason, kind: Kind, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.kind = kind
+        self.detail = detail
+
+
+def answer(unfit: UnfitError, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The whole answer, with these headers before its own. The connection ends with it."""
+    body = problem.document(unfit.kind, unfit.detail)
+    own = [
+        (b"content-type", problem.MEDIA_TYPE.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
+    if unfit.kind is problem.OVERLOADED:
+        own.append((b"retry-after", b"1"))
+    lines = (b"%b: %b\r\n" % one for one in (*headers, *own))
+    return b"".join([STATUS_LINE[unfit.kind.status], *lines, b"\r\n", body])
+
+
+def too_large(path: str) -> UnfitError:
+    detail = f"The body of this request has at most {bounds.body_bytes_max(path)} bytes."
+    return UnfitError(Reason.BODY_TOO_LARGE, problem.TOO_LARGE, detail)
+
+
+def url_too_long() -> UnfitError:
+    detail = f"A URL has at most {bounds.URL_BYTES_MAX} bytes."
+    return UnfitError(Reason.URL_TOO_LONG, problem.URL_TOO_LONG, detail)
+
+
+def headers_too_large() -> UnfitError:
+    detail = f"A request has at most {bounds.HEADERS_MAX} headers, and {bounds.HEAD_BYTES_MAX} bytes before its body."
+    return UnfitError(Reason.HEADERS_TOO_LARGE, problem.HEADERS_TOO_LARGE, detail)
