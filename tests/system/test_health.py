@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import asyncpg
 import httpx
@@ -48,6 +49,37 @@ def test_the_second_port_answers_nothing_else(polka: Running) -> None:
         for path in ("/hello", "/banks", "/balance", "/console", "/schema", "/transaction"):
             assert client.get(f"{url}{path}").status_code == 404, path
         assert client.post(f"{url}/transaction", json=payment()).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "metrics.example:8001"}, 403),
+        ({"Host": "localhost.example"}, 403),
+        ({"Origin": "http://pages.example"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Host": "localhost:8001"}, 200),
+        ({"Host": "127.0.0.1"}, 200),
+        ({"Host": "[::1]:8001"}, 200),
+        ({}, 200),
+    ],
+)
+def test_metrics_are_not_for_pages_of_other_sites(polka: Running, headers: dict[str, str], status: int) -> None:
+    """A page may have its own name lead to this machine. Probes read nothing, and may use any name."""
+    for url in (polka.metrics_url, polka.cache.metrics_url):
+        assert client.get(f"{url}/metrics", headers=headers).status_code == status
+        for path in ("/health/live", "/health/ready"):
+            assert client.get(f"{url}{path}", headers=headers).status_code == 200
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("address", "status"), [("10.1.2.3", 200), ("[fd00::1]", 200), ("127.0.0.1", 403)])
+async def test_metrics_that_are_asked_for_from_elsewhere_may_have_any_name(address: str, status: int) -> None:
+    """Prometheus in a cluster connects to the address of a pod, or by a Service's name."""
+    app: Any = monitoring.app(lambda: None)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=f"http://{address}") as asking:
+        answer = await asking.get("/metrics", headers={"Host": "polka-api-metrics.polka.svc:9090"})
+        assert answer.status_code == status
 
 
 def test_a_page_of_metrics_is_rendered_at_most_once_a_second_for_all_who_ask(

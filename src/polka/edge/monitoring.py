@@ -1,6 +1,7 @@
 """A service's second port, for those who run it: its metrics, that it lives, and whether it can serve.
 
-Clients do not reach this port, because its answers need no key and rendering metrics takes time from payments.
+Clients do not reach this port, because its answers need no key and rendering metrics takes time from payments. But a
+browser on the same machine does, so pages of other sites get no metrics.
 """
 
 import logging
@@ -14,6 +15,7 @@ from litestar.di import NamedDependency, Provide
 from prometheus_client import CONTENT_TYPE_LATEST, disable_created_metrics, generate_latest
 
 from polka.edge.methods import Methods
+from polka.rules import same_site
 from polka.service.logs import log_failed_request
 
 log = logging.getLogger(__name__)
@@ -45,8 +47,16 @@ class Page:
 
 
 @get("/metrics", sync_to_thread=False)
-def metrics(page: NamedDependency[Page]) -> Response[bytes]:
+def metrics(request: Request[Any, Any, Any], page: NamedDependency[Page]) -> Response[Any]:
+    if came_over_loopback(request) and (told := same_site.refusal(request.scope["headers"])):
+        return Response({"detail": told}, status_code=403)
     return Response(page.content(), media_type=CONTENT_TYPE_LATEST)
+
+
+def came_over_loopback(request: Request[Any, Any, Any]) -> bool:
+    """Whether a browser on this machine may have sent the request. A Prometheus elsewhere may use any name."""
+    server = request.scope["server"]
+    return server is not None and same_site.is_loopback(server[0])
 
 
 @get("/health/live", sync_to_thread=False)
