@@ -21,12 +21,14 @@ from click.testing import CliRunner
 
 from api.routes.banks import insert_bank
 from memory import data_folder
-from polka.audit import snapshot
+from polka.audit import runs, snapshot
+from polka.audit.runs import Run
+from polka.audit.snapshot import Seen
 from polka.command.main import main
 from polka.local.demo import free_port
 from polka.rules.policy import NOTHING_AGREED, Policy, Terms
 from polka.store import bank_terms, database
-from polka.store.database import Connection
+from polka.store.database import Connection, UnreplicatedError
 from polka.store.writers import open_writers
 from replicas import CAP, CAPPED, SUSPENDED, Pair, ask, make_template
 from services import Service, Services, client, payment, wait_for
@@ -206,6 +208,24 @@ def test_a_bank_is_there_already_only_once_it_is_replicated(pair: Pair) -> None:
 
     shown = "SELECT count(*) > 0 FROM banks WHERE name = 'bank8'"
     assert found_once_replicated(pair, open_it, shown, open_it) is False
+
+
+def test_a_run_of_the_audit_counts_only_once_it_is_replicated(pair: Pair) -> None:
+    """Else its metric and its row would say that all is proved, and a failover would take the row back."""
+
+    async def cut_off() -> Seen:
+        await asyncio.to_thread(pair.cut_off)
+        return Seen({}, [])
+
+    async def audit() -> Run:
+        return await runs.run(await database.connect(pair.primary.url, "tests"), 1_000, cut_off)
+
+    with ThreadPoolExecutor() as threads:
+        running = threads.submit(asyncio.run, audit())
+        wait_for("the run waits for the standby", lambda: pair.waiting("INSERT INTO audit_runs") or running.done())
+        cancel(pair)
+        with pytest.raises(UnreplicatedError):
+            running.result()
 
 
 def on(pair: Pair, work: Callable[[Connection], Awaitable[T]]) -> T:

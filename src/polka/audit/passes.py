@@ -188,8 +188,9 @@ async def find_pass(connection: Connection, is_present: bool) -> Pass | None:
 
 async def begin_pass(connection: Connection) -> Pass:
     """The pass that is under way; a new one where there is none."""
-    while (found := await find_pass(connection, is_present=False)) is None:
-        await connection.execute(BEGIN)
+    with database.bounded(connection, STEP_SECONDS):
+        while (found := await find_pass(connection, is_present=False)) is None:
+            await connection.execute(BEGIN)
     return found
 
 
@@ -259,6 +260,11 @@ async def look_at(connection: Connection, checks: Mapping[str, str], given: str 
 
 async def succeed(connection: Connection, one: Pass) -> None:
     """Have the pass, which has come to the present, follow in place of the one that did."""
+    with database.bounded(connection, STEP_SECONDS):
+        await take_place(connection, one)
+
+
+async def take_place(connection: Connection, one: Pass) -> None:
     async with connection.transaction(isolation="read_committed"):
         if not await connection.fetchval(HOLD_UNDER_WAY, one.id):
             return

@@ -108,6 +108,7 @@ async def run(connection: Connection, payments_again: int, beside: Callable[[], 
 
     Raises:
         asyncpg.SerializationError: another audit does the same.
+        UnreplicatedError: the wait of a commit for a standby was cancelled.
     """
     began_at = await connection.fetchval("SELECT now()")
     proved = await follow(connection, payments_again)
@@ -120,7 +121,8 @@ async def run(connection: Connection, payments_again: int, beside: Callable[[], 
         found.append(await look_at(connection, {name: CHECKS[name] for name in CHECKS_OF_A_RUN}))
         found.append(await look_at(connection, {BANKS_ARE_KNOWN: CHECKS[BANKS_ARE_KNOWN]}, BANKS_OF_ACCOUNTS))
     seen = await beside()
-    return await record(connection, began_at, proved, merged([*found, seen.findings]), [*skipped, *seen.skipped])
+    with database.bounded(connection, STEP_SECONDS):
+        return await record(connection, began_at, proved, merged([*found, seen.findings]), [*skipped, *seen.skipped])
 
 
 async def follow(connection: Connection, payments_again: int) -> Proved:
