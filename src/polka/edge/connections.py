@@ -331,7 +331,7 @@ class Connection(HttpToolsProtocol):
         self._gate.refused(unfit.reason)
         self._is_over = True
         self._behind = b""
-        self._last_words = answer(unfit, self.server_state.default_headers)
+        self._last_words = answer(unfit, self.server_state.default_headers, self.scope)
         self.flow.is_full = True
         self.flow.pause_reading()
         cycle = self.cycle

@@ -1,6 +1,7 @@
 """Requests that the app never sees: why they are rejected, and what the client gets."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
@@ -8,6 +9,7 @@ from polka.edge import bounds
 from polka.edge.bounds import Reason
 from polka.rules import problem
 from polka.rules.problem import Kind
+from polka.service.instrumentation import HEADER, Ids
 
 
 class UnfitError(Exception):
@@ -20,18 +22,27 @@ class UnfitError(Exception):
         self.detail = detail
 
 
-def answer(unfit: UnfitError, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The whole answer, with these headers before its own. The connection ends with it."""
+def answer(unfit: UnfitError, headers: Iterable[tuple[bytes, bytes]], scope: Any) -> bytes:
+    """The whole answer, with these headers before its own. The connection ends with it.
+
+    `scope` is the request's, as far as it was read; None if no request has begun.
+    """
     body = problem.document(unfit.kind, unfit.detail)
     own = [
         (b"content-type", problem.MEDIA_TYPE.encode()),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
+        (HEADER, Ids().of(scope or {"headers": []})),
     ]
     if unfit.kind is problem.OVERLOADED:
         own.append((b"retry-after", b"1"))
     lines = (b"%b: %b\r\n" % one for one in (*headers, *own))
     return b"".join([STATUS_LINE[unfit.kind.status], *lines, b"\r\n", body])
+
+
+def not_chunked() -> UnfitError:
+    detail = "Transfer-Encoding: must be chunked and nothing else, in HTTP/1.1."
+    return UnfitError(Reason.MALFORMED, problem.MALFORMED, detail)
 
 
 def too_large(path: str) -> UnfitError:

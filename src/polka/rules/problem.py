@@ -28,4 +28,4 @@ OVERLOADED = Kind(503, "overloaded", "There is more to do than can be done")
 def document(kind: Kind, detail: str) -> bytes:
     """The document of a problem that has no other fields."""
     fields = {"type": kind.type, "title": kind.title, "status": kind.status, "code": kind.code, "detail": detail}
-    return msgspec.json.encode(fields)
+    return msgspec.json.encode(fields) + b"\n"
