@@ -17,6 +17,8 @@ FRAMING_BYTES_MAX = 64 * 1024
 """What the sizes and extensions of chunks, and trailers, may add to a body."""
 PIPELINE_MAX = 16
 """Requests of a connection that wait for the answer to an earlier one. No more are read meanwhile."""
+HELD_BYTES_MAX = 64 * 1024 * 1024
+"""What clients may make a process hold together: parts of requests, and answers that they do not read."""
 BODY_BYTES_MAX = 64 * 1024
 BODY_BYTES_MAX_BY_PATH = {
     "/transactions": 1024 * 1024,  # of the api
@@ -30,7 +32,11 @@ DESCRIPTORS_KEPT = 256
 
 class Bounds(Struct, frozen=True):
     head_timeout_seconds: Annotated[
-        Seconds, Meta(description="How long the first line and the headers of a request may take to arrive.")
+        Seconds,
+        Meta(
+            description="How long the first line and the headers of a request may take to arrive. "
+            "A TLS handshake may take as long."
+        ),
     ] = 10.0
     body_timeout_seconds: Annotated[
         Seconds,
@@ -53,6 +59,8 @@ class Bounds(Struct, frozen=True):
 class Reason(Enum):
     """Why a request was refused before the app saw it, or a connection cut off."""
 
+    HANDSHAKE = "handshake"
+    """A TLS handshake failed, or was not done in time."""
     HEAD_TIMEOUT = "head_timeout"
     BODY_TIMEOUT = "body_timeout"
     UNREAD = "unread"
@@ -63,12 +71,14 @@ class Reason(Enum):
     HOST = "host"
     """There was no Host header, or more than one."""
     MALFORMED = "malformed"
+    MEMORY = "memory"
+    """All clients together made the process hold too much. Those that held most were cut off."""
     CONNECTIONS = "connections"
     """All connections of the process were in use."""
     ADDRESS = "address"
     """All connections that one address may have were in use."""
     EVICTED = "evicted"
-    """A connection that had not sent a request yet, or sent no more, made room for a new one."""
+    """A connection that waited for its client made room for a new one."""
 
 
 REFUSED = Counts("polka_connections_refused", "Connections and requests that were cut off, by reason.", ["reason"])

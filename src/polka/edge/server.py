@@ -28,6 +28,7 @@ from polka.edge.bounds import Bounds
 from polka.edge.connections import Connection
 from polka.edge.drain import Drain
 from polka.edge.gate import Gate
+from polka.edge.handshakes import Handshake
 from polka.edge.monitoring import Obstacle
 from polka.service import logs, settings, traces
 from polka.service.failure import Failure
@@ -110,16 +111,7 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
         import uvloop
     except ImportError:  # not on Windows
         return None
-
-    class Loop(uvloop.Loop):
-        """Gives a client less time for its handshake than the minute that uvloop gives and uvicorn cannot change."""
-
-        async def create_server(self, *positional: Any, **named: Any) -> Any:
-            if named.get("ssl"):
-                named["ssl_handshake_timeout"] = tls.HANDSHAKE_SECONDS
-            return await super().create_server(*positional, **named)
-
-    return Loop
+    return uvloop.new_event_loop
 
 
 async def serve(open_app: App, sockets: Sockets) -> None:
@@ -144,11 +136,16 @@ async def serve(open_app: App, sockets: Sockets) -> None:
 
 
 def config(app: ASGIApp, drain: Drain, gate: Gate, encryption: ssl.SSLContext | None) -> uvicorn.Config:
-    """How clients of either port are served."""
+    """How clients of either port are served.
+
+    Uvicorn knows nothing of TLS: it would count a connection only after its handshake.
+    """
+    connection = partial(Connection, drain, gate)
+    protocol: Any = partial(Handshake, encryption, gate, connection) if encryption else connection
     return uvicorn.Config(
         app,
         interface="asgi3",
-        http=partial(Connection, drain, gate),  # type: ignore[arg-type]  # uvicorn only calls it
+        http=protocol,  # uvicorn only calls it
         ws="none",
         lifespan="off",  # entered above, so that what fails at the start is told as one line
         access_log=False,
@@ -158,7 +155,6 @@ def config(app: ASGIApp, drain: Drain, gate: Gate, encryption: ssl.SSLContext | 
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
         backlog=BACKLOG,
-        ssl_context_factory=(lambda *_: encryption) if encryption else None,
     )
 
 

@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0
 """From one look at the files to the next."""
-HANDSHAKE_SECONDS = 10.0
 ROUNDS = 4
 """Of a handshake in memory. Both ends have seen all of it then."""
 
@@ -135,7 +134,7 @@ def of_service(chosen: Settings, with_clients: bool = True) -> Renewed | None:
     def make() -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.num_tickets = 0  # or a client could resume a session with a certificate that is no longer accepted
-        context.options |= ssl.OP_NO_TICKET
+        context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
         load_certificate(context, "tls_cert", chosen.tls_cert, "tls_key", chosen.tls_key)
         if client_ca:
             load_authorities(context, "tls_client_ca", client_ca)

@@ -1,0 +1,111 @@
+"""A connection before its TLS handshake is done: it counts at the gate, and its client has as long as for a head.
+
+Event loops tell a protocol of a connection only once its handshake is done. So a plain protocol hears of it first, and
+has the handshake made on the same socket.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from ssl import SSLContext
+from typing import Any
+
+from uvicorn.protocols.utils import get_remote_addr
+from uvicorn.server import ServerState
+
+from polka.edge.bounds import Reason
+from polka.edge.connections import Connection
+from polka.edge.gate import Gate
+
+
+class Handshake(asyncio.Protocol):
+    """Its place is taken by a connection, or it ends."""
+
+    is_idle = is_slow = False
+    held_bytes = 0
+
+    def __init__(
+        self,
+        encryption: SSLContext,
+        gate: Gate,
+        connection: Callable[..., Connection],
+        server_state: ServerState,
+        **of_uvicorn: Any,
+    ) -> None:
+        self._encryption = encryption
+        self._gate = gate
+        self._connect = partial(connection, server_state=server_state, **of_uvicorn)
+        self._connections: set[Any] = server_state.connections
+        self._host: str | None = None
+        self._began_at = 0.0
+
+    @property
+    def is_new(self) -> bool:
+        return self in self._connections
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        try:
+            self._socket = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+        finally:
+            transport.abort()  # nothing is read by it, and the copy of its socket stays open
+        remote = get_remote_addr(transport)
+        self._host = remote[0] if remote else None
+        if reason := self._gate.enter(self, self._host):
+            self._gate.refused(reason)  # in silence: the client understands no answer yet
+            self._socket.close()
+            return
+        loop = asyncio.get_running_loop()
+        self._began_at = loop.time()
+        self._connections.add(self)
+        self._task = loop.create_task(self._shake_hands(loop))
+
+    async def _shake_hands(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            await loop.connect_accepted_socket(lambda: Secured(self), self._socket, ssl=self._encryption)
+        except ConnectionResetError:
+            pass  # the client has left
+        except OSError:  # of which OpenSSL's errors are a kind
+            self._gate.refused(Reason.HANDSHAKE)
+        finally:
+            self._leave()
+
+    def succeed(self, transport: asyncio.Transport) -> None:
+        self._leave()
+        connection = self._connect()
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+
+    def _leave(self) -> None:
+        if self in self._connections:
+            self._connections.discard(self)
+            self._gate.leave(self._host)
+
+    def cut_if_late(self, now: float, stalled_seconds: float) -> None:
+        self._began_at += stalled_seconds
+        if now - self._began_at >= self._gate.bounds.head_timeout_seconds:
+            self._gate.refused(Reason.HANDSHAKE)
+            self.abort()
+
+    def end_with_next_answer(self) -> None:
+        """The connection that takes its place does."""
+
+    def abort(self) -> None:
+        self._task.cancel()
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def shutdown(self) -> None:
+        self.abort()
+
+
+class Secured(asyncio.Protocol):
+    """Told that a handshake is done, before anything else is read."""
+
+    def __init__(self, handshake: Handshake) -> None:
+        self._handshake = handshake
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._handshake.succeed(transport)
