@@ -4,121 +4,21 @@ The server runs in the test with an app that says what it saw. `tests/hostile/` 
 """
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from functools import partial
-from typing import Any
+from contextlib import suppress
 
 import pytest
-import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
 
 from polka.edge import bounds, connections
-from polka.edge.bounds import REFUSED_BY_REASON, Bounds, Reason
-from polka.edge.connections import Connection, check_uvicorn
-from polka.edge.drain import Drain
-from polka.edge.gate import Gate, neighbourhood
+from polka.edge.bounds import Reason
+from polka.edge.connections import check_uvicorn
+from polka.edge.gate import neighbourhood
 from raw import chunked, request, with_length
-from waiting import WAIT_SECONDS
+from served import client, counted, problem_in, request_id, serving, until
 
 pytestmark = pytest.mark.anyio
 SECOND = request("GET", "/second")
 OFFER = ("Connection: Upgrade", "Upgrade: h2c")
-
-
-class Served:
-    """A server, the requests that its app saw, and whether the app may answer."""
-
-    def __init__(self, gate: Gate) -> None:
-        self.gate = gate
-        self.state = ServerState()
-        self.seen: list[tuple[str, bytes, list[bytes]]] = []
-        self.reads_bodies = True
-        self.may_answer = asyncio.Event()
-        self.may_answer.set()
-        self.port = 0
-
-    async def app(self, scope: Any, receive: Any, send: Any) -> None:
-        body = b""
-        more = self.reads_bodies
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            body, more = body + message["body"], message["more_body"]
-        self.seen.append((scope["path"], body, [name for name, _ in scope["headers"]]))
-        await self.may_answer.wait()
-        await send({"type": "http.response.start", "status": 204, "headers": []})
-        await send({"type": "http.response.body"})
-
-    def sweep(self, seconds: float = 0.0, stalled_seconds: float = 0.0) -> None:
-        """As the server does, so much later."""
-        guests: list[Any] = list(self.state.connections)
-        self.gate.sweep(guests, asyncio.get_running_loop().time() + seconds, stalled_seconds)
-
-
-@asynccontextmanager
-async def serving(**chosen: Any) -> AsyncIterator[Served]:
-    served = Served(Gate(Bounds(**chosen)))
-    config = uvicorn.Config(served.app, interface="asgi3", lifespan="off", log_config=None, ws="none")
-    config.load()
-    connection = partial(Connection, Drain(0), served.gate, config=config, server_state=served.state, app_state={})
-    async with await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0) as listening:
-        served.port = listening.sockets[0].getsockname()[1]
-        yield served
-
-
-class Client:
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    async def send(self, *parts: bytes) -> None:
-        for part in parts:
-            self.writer.write(part)
-            with suppress(ConnectionError):
-                await self.writer.drain()
-
-    async def status(self) -> int:
-        async with asyncio.timeout(WAIT_SECONDS):
-            head = await self.reader.readuntil(b"\r\n\r\n")
-        return int(head.split()[1])
-
-    async def ends(self) -> bytes:
-        """All that comes until the server closes the connection."""
-        async with asyncio.timeout(WAIT_SECONDS):
-            return await self.reader.read()
-
-
-@asynccontextmanager
-async def client(served: Served) -> AsyncIterator[Client]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-    try:
-        yield Client(reader, writer)
-    finally:
-        writer.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WAIT_SECONDS):
-        while not condition():
-            await asyncio.sleep(0)
-
-
-def problem_in(answer: bytes) -> tuple[int, str]:
-    """Status and code of the problem that is all there is, after which the connection ended."""
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert b"content-type: application/problem+json" in head
-    assert b"connection: close" in head
-    document = json.loads(body)
-    assert int(head.split()[1]) == document["status"]
-    return document["status"], document["code"]
-
-
-def counted(reason: Reason) -> int:
-    return REFUSED_BY_REASON[reason].number
 
 
 @pytest.mark.parametrize(
@@ -172,6 +72,7 @@ async def test_trailers_are_no_headers(offer: tuple[str, ...]) -> None:
 
 HEAD = b"GET / HTTP/1.1\r\nHost: polka\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: polka\r\nTransfer-Encoding: chunked\r\n\r\n"
+GZIPPED = HEAD + b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
 BULK = CHUNKED.replace(b"POST / ", b"POST /transactions ")
 
 
@@ -185,6 +86,7 @@ BULK = CHUNKED.replace(b"POST / ", b"POST /transactions ")
         (b"CONNECT / HTTP/1.1\r\nHost: polka\r\n\r\n", 400, "malformed", Reason.MALFORMED),
         (HEAD + b"X: a\r\n b\r\n\r\n", 400, "malformed", Reason.MALFORMED),
         (HEAD + b"Transfer-Encoding: gzip\r\n\r\n", 400, "malformed", Reason.MALFORMED),
+        (GZIPPED + b"0\r\n\r\n", 400, "malformed", Reason.MALFORMED),
         (HEAD + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400, "malformed", Reason.MALFORMED),
         (CHUNKED + b"3\r\nabcd\r\n0\r\n\r\n", 400, "malformed", Reason.MALFORMED),
         (HEAD + b"Content-Length: 65537\r\n\r\n", 413, "too_large", Reason.BODY_TOO_LARGE),
@@ -215,6 +117,33 @@ async def test_what_cannot_be_served_is_answered_with_a_problem_and_counted(
         assert problem_in(await one.ends()) == (status, code)
         assert [path for path, _, _ in served.seen] == ["/second", "/second"]
     assert counted(reason) == before + 1
+
+
+OWN_ID = b"X-Request-ID: mine\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "is_own"),
+    [
+        (HEAD + OWN_ID + b"Content-Length: 65537\r\n\r\n", True),
+        (HEAD + OWN_ID + b"Host: polka\r\n\r\n", True),
+        (HEAD + OWN_ID + b"X: " + b"y" * 200_000, True),
+        (CHUNKED[:-2] + OWN_ID + b"\r\n3\r\nabcd", True),
+        (HEAD + b"X-Request-ID: not/sane(\r\nContent-Length: 65537\r\n\r\n", False),
+        (HEAD + b"Content-Length: 65537\r\n\r\n", False),
+        (b"BAD\r\n\r\n", False),
+    ],
+)
+async def test_what_is_refused_before_the_app_has_an_id_too(sent: bytes, is_own: bool) -> None:
+    """Its client's where the headers that came have a sane one, and never that of an earlier request."""
+    found = set()
+    for _ in range(2):
+        async with serving() as served, client(served) as one:
+            await one.send(HEAD + b"X-Request-ID: earlier\r\n\r\n")
+            assert await one.status() == 204
+            await one.send(sent)
+            found.add(request_id((await one.ends()).partition(b"\r\n\r\n")[0]))
+    assert found == {"mine"} if is_own else len(found) == 2 and not found & {"mine", "earlier"}
 
 
 async def test_heads_and_bodies_up_to_the_bounds_are_served() -> None:
@@ -350,6 +279,57 @@ async def test_a_body_that_is_late_behind_its_answer_ends_the_connection() -> No
         assert await one.ends() == b""
 
 
+async def test_a_body_that_is_owed_behind_its_answer_has_not_the_time_that_its_request_names() -> None:
+    async with serving(body_timeout_seconds=5) as served, client(served) as one:
+        served.reads_bodies = False
+        await one.send(request("POST", "/?timeout=5m", "Content-Length: 3", body=b"ab"))
+        assert await one.status() == 204
+        for seconds in (0, 6):
+            served.sweep(seconds)
+        assert await one.ends() == b""
+
+
+@pytest.mark.parametrize(
+    ("sent", "reads_bodies"),
+    [
+        (request("POST", "/?timeout=5m", "Content-Length: 3", body=b"ab"), False),
+        (request("POST", "/?timeout=5m", "Content-Length: 3", body=b"ab"), True),
+        (SECOND + b"GET / HTTP/1.1\r\nHost: po", True),
+    ],
+    ids=["half a body, answered", "half a body", "half a second head"],
+)
+async def test_a_connection_that_owes_a_part_of_a_request_makes_room_for_a_new_one(
+    sent: bytes, reads_bodies: bool
+) -> None:
+    before = counted(Reason.EVICTED)
+    async with serving(connections_max=1) as served, client(served) as slow:
+        served.reads_bodies = reads_bodies
+        await slow.send(sent)
+        await until(lambda: any(one.cycle for one in served.state.connections))  # type: ignore[union-attr]
+        async with client(served) as refused:
+            assert problem_in(await refused.ends()) == (503, "overloaded")
+        await asyncio.sleep(0.05)
+        served.sweep()
+        async with client(served) as new:
+            await new.send(SECOND)
+            assert await new.status() == 204
+    assert counted(Reason.EVICTED) == before + 1
+
+
+async def test_an_idle_connection_makes_room_before_a_slow_one() -> None:
+    async with serving(connections_max=2) as served, client(served) as slow, client(served) as idle:
+        await slow.send(request("POST", "/", "Content-Length: 3", body=b"ab"))
+        await idle.send(SECOND)
+        assert await idle.status() == 204
+        await until(lambda: all(one.cycle for one in served.state.connections))  # type: ignore[union-attr]
+        served.sweep()
+        async with client(served) as new:
+            await new.send(SECOND)
+            assert await new.status() == 204
+        await slow.send(b"c")
+        assert await slow.status() == 204
+
+
 async def test_one_address_has_so_many_connections() -> None:
     before = counted(Reason.ADDRESS)
     async with serving(connections_per_address_max=2) as served, client(served) as one, client(served) as two:
@@ -367,8 +347,11 @@ async def test_one_address_has_so_many_connections() -> None:
 
 
 async def test_all_addresses_together_have_so_many_connections() -> None:
-    chosen = {"connections_max": 2, "connections_per_address_max": 0}
-    async with serving(**chosen) as served, client(served) as one, client(served) as two:
+    async with (
+        serving(connections_max=2, connections_per_address_max=0) as served,
+        client(served) as one,
+        client(served) as two,
+    ):
         for each in (one, two):
             await each.send(SECOND)
             assert await each.status() == 204

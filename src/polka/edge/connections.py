@@ -19,7 +19,8 @@ from polka.edge import bounds
 from polka.edge.bounds import Reason
 from polka.edge.drain import Drain
 from polka.edge.gate import Gate
-from polka.edge.unfit import UnfitError, answer, headers_too_large, too_large, url_too_long
+from polka.edge.outgoing import Outgoing
+from polka.edge.unfit import UnfitError, answer, headers_too_large, not_chunked, too_large, url_too_long
 from polka.rules import duration, problem
 
 CONNECTION_REQUESTS_MAX = 500
@@ -67,8 +68,12 @@ class Wait(Enum):
 
     HEAD = "head"
     BODY = "body"
+    REST = "rest"
+    """Of a body, behind the answer to its request."""
     REQUEST = "request"
     END = "end"
+    CLOSED = "closed"
+    """The client has been sent all, and has not read it yet."""
 
 
 class Connection(HttpToolsProtocol):
@@ -104,13 +109,24 @@ class Connection(HttpToolsProtocol):
 
     @property
     def is_idle(self) -> bool:
-        awaited = self._awaited
-        return awaited is not None and awaited[0] is Wait.REQUEST and awaited == self._awaits()
+        return self._awaited is not None and self._awaited[0] is Wait.REQUEST and self.is_slow
+
+    @property
+    def held_bytes(self) -> int:
+        """What is kept of its requests, and of the answers that its client has not read."""
+        bodies = len(self.cycle.body) if self.cycle else 0
+        bodies += sum(len(cycle.body) for cycle, _ in self.pipeline)
+        unread = self._outgoing.waiting_bytes + self.transport.get_write_buffer_size()
+        return bodies + self._head_bytes + len(self._behind) + unread
+
+    @property
+    def is_slow(self) -> bool:
+        return self._awaited is not None and self._awaited == self._awaits()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = Flow(transport)
-        self._together = WrittenTogether(transport, self.loop)
+        self._outgoing = Outgoing(transport, self.loop)
         share = random.uniform(0.5, 1)  # noqa: S311  # so that connections opened together do not end together
         self._requests_left = 0 if self._drain.has_begun else int(CONNECTION_REQUESTS_MAX * share)
         now = self.loop.time()
@@ -124,6 +140,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._is_over = True
+        self._awaited = None
         self._behind = b""
         if self._unread is not None:
             self._unread.cancel()
@@ -186,8 +203,12 @@ class Connection(HttpToolsProtocol):
             raise headers_too_large()
         if len(fields) == len(headers):
             self.scope["fields"] = fields  # type: ignore[typeddict-unknown-key]
-        elif [name for name, _ in headers].count(b"host") > 1:
-            raise UnfitError(Reason.HOST, problem.MALFORMED, "Host: must be given once.")
+        else:
+            names = [name for name, _ in headers]
+            if names.count(b"host") > 1:
+                raise UnfitError(Reason.HOST, problem.MALFORMED, "Host: must be given once.")
+            if names.count(b"transfer-encoding") > 1:
+                raise not_chunked()
         if b"host" not in fields and self.parser.get_http_version() != "1.0":
             raise UnfitError(Reason.HOST, problem.MALFORMED, "Host: must be given once.")
         if len(self.url) > bounds.URL_BYTES_MAX:
@@ -202,7 +223,7 @@ class Connection(HttpToolsProtocol):
             raise UnfitError(Reason.MALFORMED, problem.MALFORMED, "CONNECT: Polka is no proxy.")
         super().on_headers_complete()
         self.headers = []  # what comes behind the body is no header of the request
-        self.cycle.transport = self._together  # type: ignore[assignment]
+        self.cycle.transport = self._outgoing  # type: ignore[assignment]
         self._body_bytes_left = length
         self._framing_bytes_left = bounds.FRAMING_BYTES_MAX
         self._requests_left -= 1
@@ -217,7 +238,7 @@ class Connection(HttpToolsProtocol):
     def _check_chunked(self, coding: bytes) -> int:
         """The most bytes that the body may have."""
         if coding.strip().lower() != b"chunked" or self.parser.get_http_version() == "1.0":
-            raise UnfitError(Reason.MALFORMED, problem.MALFORMED, "Transfer-Encoding: must be chunked, in HTTP/1.1.")
+            raise not_chunked()
         return bounds.body_bytes_max(self._path())
 
     def _check_length(self, length: int) -> None:
@@ -257,7 +278,7 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
-        if self.transport.is_closing():
+        if self._outgoing.is_closing():
             return
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
@@ -289,8 +310,8 @@ class Connection(HttpToolsProtocol):
     def _awaits(self) -> tuple[Wait, Any] | None:
         """What the client has to do next, and behind which request; None while it has to wait itself."""
         cycle = self.cycle
-        if self.transport.is_closing():
-            return None
+        if self._outgoing.is_closing():
+            return Wait.CLOSED, None
         if self._is_over:
             return (Wait.END, None) if not self.flow.is_full else None
         if self.flow.read_paused:
@@ -298,7 +319,7 @@ class Connection(HttpToolsProtocol):
         if self.scope is None or cycle is None or self.scope is not cycle.scope:
             return Wait.HEAD, cycle
         if cycle.more_body:
-            return Wait.BODY, cycle
+            return Wait.REST if cycle.response_complete else Wait.BODY, cycle
         return (Wait.REQUEST, cycle) if cycle.response_complete else None
 
     def _patience(self, wait: Wait) -> float:
@@ -307,10 +328,14 @@ class Connection(HttpToolsProtocol):
                 return self._gate.bounds.head_timeout_seconds
             case Wait.BODY:
                 return own_timeout(self.scope) or self._gate.bounds.body_timeout_seconds
+            case Wait.REST:
+                return self._gate.bounds.body_timeout_seconds
             case Wait.REQUEST:
                 return DRAINING_SECONDS if self._drain.has_begun else KEEP_ALIVE_SECONDS
             case Wait.END:
                 return LINGER_SECONDS
+            case Wait.CLOSED:
+                return UNREAD_SECONDS
 
     def _cut(self, wait: Wait) -> None:
         match wait:
@@ -319,12 +344,14 @@ class Connection(HttpToolsProtocol):
                 self.transport.close()
             case Wait.HEAD:
                 self._refuse(UnfitError(Reason.HEAD_TIMEOUT, problem.SLOW, "The headers did not arrive in time."))
-            case Wait.BODY:
+            case Wait.BODY | Wait.REST:
                 self._refuse(UnfitError(Reason.BODY_TIMEOUT, problem.SLOW, "The body did not arrive in time."))
             case Wait.REQUEST:
-                self.transport.close()
+                self._outgoing.close()
             case Wait.END:
                 self.transport.abort()
+            case Wait.CLOSED:
+                self._cut_unread()
 
     def _refuse(self, unfit: UnfitError) -> None:
         """Answer the request that is being read with a problem, behind the answers to earlier ones; then close."""
@@ -340,7 +367,7 @@ class Connection(HttpToolsProtocol):
                 self.pipeline.popleft()
                 return
             if cycle.response_started:  # it is answered already, or is being answered
-                self.transport.close()
+                self._outgoing.close()
                 return
             cycle.disconnected = True
             cycle.message_event.set()
@@ -352,23 +379,27 @@ class Connection(HttpToolsProtocol):
         """Close for writing alone: a client that is still sending could lose the answer otherwise (RFC 9112, 9.6)."""
         if self.transport.is_closing():
             return
-        self._together.write(self._last_words)
-        if not self._has_entered or not self.transport.can_write_eof():
-            self._together.close()
+        self._outgoing.write(self._last_words)
+        self._outgoing.flush()
+        if not self._has_entered or not self.transport.can_write_eof() or self._outgoing.waiting_bytes:
+            self._outgoing.close()
             return
-        self._together.flush()
         self.transport.write_eof()
         self.flow.is_full = False
         self.flow.resume_reading()
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        self._outgoing.is_paused = True
         self._unread = self.loop.call_later(UNREAD_SECONDS, self._cut_unread)
 
     def resume_writing(self) -> None:
-        super().resume_writing()
         if self._unread is not None:
             self._unread.cancel()
+        self._outgoing.is_paused = False
+        self._outgoing.flush()
+        if not self._outgoing.is_paused:
+            super().resume_writing()
 
     def _cut_unread(self) -> None:
         self._gate.refused(Reason.UNREAD)
@@ -385,8 +416,10 @@ class Connection(HttpToolsProtocol):
         self._awaited = None  # from now on it is waited for less long
 
     def shutdown(self) -> None:
-        self._together.flush()
-        super().shutdown()
+        if self.cycle is None or self.cycle.response_complete:
+            self._outgoing.close()
+        else:
+            self.cycle.keep_alive = False
 
 
 class Behind:
@@ -428,35 +461,6 @@ class Flow(FlowControl):
     def resume_reading(self) -> None:
         if not self.is_full:
             super().resume_reading()
-
-
-class WrittenTogether:
-    """What uvicorn needs of a transport to answer. Head and body, which it writes apart, go out in one system call.
-
-    Nothing waits for more to come: what is written is sent in the event loop's next round.
-    """
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._parts: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        if not self._parts:
-            self._loop.call_soon(self.flush)
-        self._parts.append(data)
-
-    def flush(self) -> None:
-        if self._parts and not self._transport.is_closing():
-            self._transport.write(b"".join(self._parts))
-        self._parts.clear()
-
-    def close(self) -> None:
-        self.flush()
-        self._transport.close()
-
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
 
 
 def new_parser(protocol: object) -> httptools.HttpRequestParser:

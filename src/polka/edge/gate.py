@@ -1,7 +1,8 @@
 """The gate of a server: how many connections it has and from where, and what was refused.
 
-When all connections are in use, the oldest one that has not sent a request yet makes room for a new one; if there is
-none, one that sends no more requests does.
+When all connections are in use, the oldest one that has not sent a request yet makes room for a new one. If there is
+none, one that sends no more requests does. After those come connections whose clients owe a part of a request, or have
+not read their answers.
 """
 
 import ipaddress
@@ -10,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Collection
 from typing import Protocol
 
-from polka.edge.bounds import REFUSED_BY_REASON, Bounds, Reason
+from polka.edge.bounds import HELD_BYTES_MAX, REFUSED_BY_REASON, Bounds, Reason
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,14 @@ class Guest(Protocol):
     def is_idle(self) -> bool:
         """Whether it has its answers, and asked nothing since the sweep before."""
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether it has waited for its client since the sweep before, whatever for."""
+
+    @property
+    def held_bytes(self) -> int:
+        """How much memory its client makes this process hold."""
+
     def abort(self) -> None: ...
 
     def cut_if_late(self, now: float, stalled_seconds: float) -> None: ...
@@ -42,7 +51,7 @@ class Gate:
         self._count = 0
         self._by_address: Counter[str] = Counter()
         self._newcomers: deque[Guest] = deque()
-        self._idle: list[Guest] = []
+        self._slow: list[Guest] = []
         self._unreported: Counter[str] = Counter()
         self._reports_at = 0.0
 
@@ -78,13 +87,28 @@ class Gate:
             guest.cut_if_late(now, stalled_seconds)
         while self._newcomers and not self._newcomers[0].is_new:
             self._newcomers.popleft()
+        self._bound_memory(guests)
         is_half_full = 2 * self._count >= self._connections_max
-        self._idle = [guest for guest in guests if guest.is_idle] if is_half_full else []
+        slow = [guest for guest in guests if guest.is_slow] if is_half_full else []
+        self._slow = sorted(slow, key=lambda guest: guest.is_idle)  # they make room from the end
         if self._unreported and now >= self._reports_at:
             self._reports_at = now + REPORT_SECONDS
             counts = ", ".join(f"{count} {reason}" for reason, count in self._unreported.most_common())
             log.warning("connections or requests were cut off: %s", counts)
             self._unreported.clear()
+
+    def _bound_memory(self, guests: Collection[Guest]) -> None:
+        """End the connections that hold most, until all together hold no more than they may."""
+        held = {guest: guest.held_bytes for guest in guests}
+        excess = sum(held.values()) - HELD_BYTES_MAX
+        if excess <= 0:
+            return
+        for guest in sorted(held, key=held.__getitem__, reverse=True):
+            self.refused(Reason.MEMORY)
+            guest.abort()
+            excess -= held[guest]
+            if excess <= 0:
+                return
 
     def _evict(self) -> bool:
         while self._newcomers:
@@ -92,9 +116,9 @@ class Gate:
             if oldest.is_new:
                 self._end(oldest)
                 return True
-        while self._idle:
-            guest = self._idle.pop()
-            if guest.is_idle:
+        while self._slow:
+            guest = self._slow.pop()
+            if guest.is_slow:
                 self._end(guest)
                 return True
         return False

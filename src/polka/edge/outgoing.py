@@ -1,0 +1,58 @@
+"""What a connection sends: small parts together, and a large answer in pieces."""
+
+import asyncio
+
+PIECE_BYTES = 64 * 1024
+"""The transport keeps little more than this for a client that does not read."""
+
+
+class Outgoing:
+    """What uvicorn needs of a transport to answer. Head and body, which it writes apart, go out in one system call.
+
+    Nothing waits for more to come: what is written is sent in the event loop's next round. Of a large body the
+    transport gets only the next piece. The rest is no copy, so all who are sent the same page share it.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self.is_paused = False
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[bytes | memoryview] = []
+        self.waiting_bytes = 0
+        self._closes = False
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            self._loop.call_soon(self.flush)
+        self._parts.append(data)
+        self.waiting_bytes += len(data)
+
+    def flush(self) -> None:
+        """Give the transport what it takes at the moment."""
+        if self._transport.is_closing():
+            self._parts.clear()
+            self.waiting_bytes = 0
+        while self._parts and not self.is_paused:
+            self._transport.write(self._take())
+        if self._closes and not self._parts:
+            self._transport.close()
+
+    def close(self) -> None:
+        """Close the connection once all is given to the transport."""
+        self._closes = True
+        self.flush()
+
+    def is_closing(self) -> bool:
+        return self._closes or self._transport.is_closing()
+
+    def _take(self) -> bytes:
+        """All parts, or as much of them as a piece may have."""
+        if self.waiting_bytes <= PIECE_BYTES:
+            taken, self._parts = self._parts, []
+            self.waiting_bytes = 0
+            return b"".join(taken)
+        first = memoryview(self._parts[0])
+        piece, rest = first[:PIECE_BYTES], first[PIECE_BYTES:]
+        self._parts[:1] = [rest] if rest else []
+        self.waiting_bytes -= len(piece)
+        return bytes(piece)

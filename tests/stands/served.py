@@ -1,0 +1,147 @@
+"""A server in the test's process, with an app that says what it saw, and clients that send bytes."""
+
+import asyncio
+import json
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
+from typing import Any
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from polka.edge.bounds import REFUSED_BY_REASON, Bounds, Reason
+from polka.edge.connections import Connection
+from polka.edge.drain import Drain
+from polka.edge.gate import Gate
+from polka.edge.handshakes import Handshake
+from waiting import WAIT_SECONDS
+
+SOCKET_BYTES = 4096
+"""What the kernel takes on each side, so that little is enough to be left unread."""
+
+
+class Served:
+    """A server, the requests that its app saw, and whether the app may answer."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        self.state = ServerState()
+        self.seen: list[tuple[str, bytes, list[bytes]]] = []
+        self.body = b""
+        self.reads_bodies = True
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.port = 0
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        body = b""
+        more = self.reads_bodies
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body, more = body + message["body"], message["more_body"]
+        self.seen.append((scope["path"], body, [name for name, _ in scope["headers"]]))
+        await self.may_answer.wait()
+        await send({"type": "http.response.start", "status": 200 if self.body else 204, "headers": []})
+        await send({"type": "http.response.body", "body": self.body})
+
+    def sweep(self, seconds: float = 0.0, stalled_seconds: float = 0.0) -> None:
+        """As the server does, so much later."""
+        guests: list[Any] = list(self.state.connections)
+        self.gate.sweep(guests, asyncio.get_running_loop().time() + seconds, stalled_seconds)
+
+
+@asynccontextmanager
+async def serving(encryption: ssl.SSLContext | None = None, **chosen: Any) -> AsyncIterator[Served]:
+    """A server with these bounds."""
+    served = Served(Gate(Bounds(**chosen)))
+    config = uvicorn.Config(served.app, interface="asgi3", lifespan="off", log_config=None, ws="none")
+    config.load()
+    connection: Any = partial(Connection, Drain(0), served.gate)
+    if encryption:
+        connection = partial(Handshake, encryption, served.gate, connection)
+    of_uvicorn = {"config": config, "server_state": served.state, "app_state": {}}
+    listens = asyncio.get_running_loop().create_server(partial(connection, **of_uvicorn), "127.0.0.1", 0)
+    async with await listens as listening:
+        served.port = listening.sockets[0].getsockname()[1]
+        listening.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
+        yield served
+
+
+class Client:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, *parts: bytes) -> None:
+        for part in parts:
+            self.writer.write(part)
+            with suppress(ConnectionError):
+                await self.writer.drain()
+
+    async def status(self) -> int:
+        async with asyncio.timeout(WAIT_SECONDS):
+            head = await self.reader.readuntil(b"\r\n\r\n")
+        return int(head.split()[1])
+
+    async def ends(self) -> bytes:
+        """All that comes until the server closes the connection."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            return await self.reader.read()
+
+
+@asynccontextmanager
+async def client(served: Served, encryption: ssl.SSLContext | None = None) -> AsyncIterator[Client]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port, ssl=encryption)
+    try:
+        yield Client(reader, writer)
+    finally:
+        writer.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+@contextmanager
+def deaf_client(served: Served) -> Iterator[socket.socket]:
+    """A client that reads nothing."""
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BYTES)
+        deaf.connect(("127.0.0.1", served.port))
+        yield deaf
+
+
+def unread(served: Served) -> bool:
+    """Whether some of a whole answer waits in the server, so that the client can read it."""
+    return any(
+        one.cycle and one.cycle.response_complete and one.transport.get_write_buffer_size()  # type: ignore[union-attr]
+        for one in served.state.connections
+    )
+
+
+def problem_in(answer: bytes) -> tuple[int, str]:
+    """Status and code of the problem that is all there is, after which the connection ended."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in head
+    assert b"connection: close" in head
+    assert request_id(head)
+    assert body.endswith(b"\n")
+    document = json.loads(body)
+    assert int(head.split()[1]) == document["status"]
+    return document["status"], document["code"]
+
+
+def request_id(head: bytes) -> str:
+    [line] = [line for line in head.decode().split("\r\n") if line.startswith("x-request-id: ")]
+    return line.removeprefix("x-request-id: ")
+
+
+def counted(reason: Reason) -> int:
+    return REFUSED_BY_REASON[reason].number
