@@ -193,10 +193,12 @@ def client_pair(files: Files, ca: str) -> ssl.SSLContext:
     return context
 
 
-def ends_of(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[ssl.SSLObject, ssl.SSLObject]:
+def ends_of(
+    server: ssl.SSLContext, client: ssl.SSLContext, session: ssl.SSLSession | None = None
+) -> tuple[ssl.SSLObject, ssl.SSLObject]:
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = (
-        client.wrap_bio(to_client, to_server, server_hostname=HOST),
+        client.wrap_bio(to_client, to_server, server_hostname=HOST, session=session),
         server.wrap_bio(to_server, to_client, server_side=True),
     )
     for end in ends * 4:
@@ -205,6 +207,19 @@ def ends_of(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[ssl.SSLObje
         except ssl.SSLWantReadError:
             continue
     return ends
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_no_session_is_resumed_because_a_certificate_expires(files: Files, version: ssl.TLSVersion) -> None:
+    context = tls.of_service(settings_of(files.issued("service"), tls_client_ca=files.ca))
+    assert context
+    own = client_pair(files, files.ca)
+    own.maximum_version = version
+    first, _ = ends_of(context, own)
+    with pytest.raises(ssl.SSLWantReadError):
+        first.read(1)  # a ticket would arrive behind the handshake
+    again, _ = ends_of(context, own, first.session)
+    assert not again.session_reused
 
 
 def handshake(server: ssl.SSLContext, client: ssl.SSLContext) -> str:
