@@ -58,9 +58,18 @@ async def test_a_client_that_offers_and_closes_is_answered_once() -> None:
         assert [(path, body) for path, body, _ in served.seen] == [("/", b"abc")]
 
 
+TRAILERS = (
+    b"Authorization: Bearer x\r\nIdempotency-Key: y\r\nExpect: 100-continue\r\n",
+    b"Connection: close\r\n",
+    b"Connection: Upgrade\r\nUpgrade: h2c\r\n",
+    b"Host: other\r\n",
+)
+
+
 @pytest.mark.parametrize("offer", [(), OFFER])
-async def test_trailers_are_no_headers(offer: tuple[str, ...]) -> None:
-    trailers = b"Authorization: Bearer x\r\nIdempotency-Key: y\r\nExpect: 100-continue\r\n"
+@pytest.mark.parametrize("trailers", TRAILERS)
+async def test_trailers_are_no_headers(offer: tuple[str, ...], trailers: bytes) -> None:
+    """The next request is another client's, perhaps, behind a proxy that sends trailers on."""
     async with serving() as served, client(served) as one:
         await one.send(
             request("POST", "/", *offer, "Transfer-Encoding: chunked") + chunked([b"abc"], trailers=trailers)
@@ -144,6 +153,19 @@ async def test_what_is_refused_before_the_app_has_an_id_too(sent: bytes, is_own:
             await one.send(sent)
             found.add(request_id((await one.ends()).partition(b"\r\n\r\n")[0]))
     assert found == {"mine"} if is_own else len(found) == 2 and not found & {"mine", "earlier"}
+
+
+async def test_an_old_client_gets_no_interim_answer() -> None:
+    async with serving() as served, client(served) as one:
+        await one.send(b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc")
+        assert await one.status() == 204
+
+
+async def test_nothing_behind_a_last_request_is_served() -> None:
+    async with serving() as served, client(served) as one:
+        await one.send(request("GET", "/", "Connection: close") + SECOND * 3 + b"BAD\r\n")
+        assert (await one.ends()).count(b"HTTP/1.1") == 1
+        assert [path for path, _, _ in served.seen] == ["/"]
 
 
 async def test_heads_and_bodies_up_to_the_bounds_are_served() -> None:

@@ -51,6 +51,7 @@ def attacks() -> Iterator[bytes]:
     yield request(
         "POST", "/banks", plain, body=chunked([SMUGGLED], trailers=b"upgrade: h2c\r\nconnection: upgrade\r\n")
     )
+    yield request("POST", "/banks", plain, body=chunked([SMUGGLED], trailers=b"connection: close\r\n"))
     yield request("POST", "/banks", plain, body=chunked([SMUGGLED], extension=b";upgrade: h2c"))
 
 

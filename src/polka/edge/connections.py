@@ -86,6 +86,7 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, drain: Drain, gate: Gate, **of_uvicorn: Any) -> None:
         super().__init__(**of_uvicorn)
+        self.parser = new_parser(self)
         self._drain = drain
         self._gate = gate
         self._has_entered = False
@@ -219,6 +220,8 @@ class Connection(HttpToolsProtocol):
         elif length > bounds.BODY_BYTES_MAX:
             self._check_length(length)
         is_offer = self.parser.should_upgrade()
+        if self.expect_100_continue and self.parser.get_http_version() != "1.1":
+            self.expect_100_continue = False  # an older client does not know the interim answer (RFC 9110, 10.1.1)
         if is_offer and self.parser.get_method() == b"CONNECT":
             raise UnfitError(Reason.MALFORMED, problem.MALFORMED, "CONNECT: Polka is no proxy.")
         super().on_headers_complete()
@@ -464,8 +467,13 @@ class Flow(FlowControl):
 
 
 def new_parser(protocol: object) -> httptools.HttpRequestParser:
+    """A parser that reads on behind `Connection: close`.
+
+    It takes a trailer of that name for the header, and would drop the next request. Which request is the last one is
+    decided when its head is complete.
+    """
     parser = httptools.HttpRequestParser(protocol)
-    parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does: bytes behind the last request
+    parser.set_dangerous_leniencies(lenient_keep_alive=True)
     return parser
 
 
