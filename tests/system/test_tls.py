@@ -210,7 +210,8 @@ def ends_of(
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_no_session_is_resumed_because_a_certificate_expires(files: Files, version: ssl.TLSVersion) -> None:
+def test_a_session_is_not_resumed_under_new_files_and_has_no_ticket(files: Files, version: ssl.TLSVersion) -> None:
+    """Its client would not have to show a certificate that counts by then."""
     context = tls.of_service(settings_of(files.issued("service"), tls_client_ca=files.ca))
     assert context
     own = client_pair(files, files.ca)
@@ -218,6 +219,10 @@ def test_no_session_is_resumed_because_a_certificate_expires(files: Files, versi
     first, _ = ends_of(context, own)
     with pytest.raises(ssl.SSLWantReadError):
         first.read(1)  # a ticket would arrive behind the handshake
+    assert first.session
+    assert not first.session.has_ticket
+    files.issued("service")
+    context.look()
     again, _ = ends_of(context, own, first.session)
     assert not again.session_reused
 

@@ -31,11 +31,23 @@ class Outgoing:
         """Give the transport what it takes at the moment."""
         if self._transport.is_closing():
             self._parts.clear()
+            return
+        if self.waiting_bytes > PIECE_BYTES or self.is_paused:
+            self._write_pieces()
+        elif self._parts:
+            self._transport.write(b"".join(self._parts))
+            self._parts.clear()
             self.waiting_bytes = 0
-        while self._parts and not self.is_paused:
-            self._transport.write(self._take())
         if self._closes and not self._parts:
             self._transport.close()
+
+    def _write_pieces(self) -> None:
+        while self._parts and not self.is_paused:
+            first = memoryview(self._parts[0])
+            piece, rest = first[:PIECE_BYTES], first[PIECE_BYTES:]
+            self._parts[:1] = [rest] if rest else []
+            self.waiting_bytes -= len(piece)
+            self._transport.write(bytes(piece))
 
     def close(self) -> None:
         """Close the connection once all is given to the transport."""
@@ -44,15 +56,3 @@ class Outgoing:
 
     def is_closing(self) -> bool:
         return self._closes or self._transport.is_closing()
-
-    def _take(self) -> bytes:
-        """All parts, or as much of them as a piece may have."""
-        if self.waiting_bytes <= PIECE_BYTES:
-            taken, self._parts = self._parts, []
-            self.waiting_bytes = 0
-            return b"".join(taken)
-        first = memoryview(self._parts[0])
-        piece, rest = first[:PIECE_BYTES], first[PIECE_BYTES:]
-        self._parts[:1] = [rest] if rest else []
-        self.waiting_bytes -= len(piece)
-        return bytes(piece)
