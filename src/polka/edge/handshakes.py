@@ -47,12 +47,12 @@ class Handshake(asyncio.Protocol):
         return self in self._connections
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        remote = get_remote_addr(transport)
+        self._host = remote[0] if remote else None
         try:
             self._socket = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
         finally:
             transport.abort()  # nothing is read by it, and the copy of its socket stays open
-        remote = get_remote_addr(transport)
-        self._host = remote[0] if remote else None
         if reason := self._gate.enter(self, self._host):
             self._gate.refused(reason)  # in silence: the client understands no answer yet
             self._socket.close()
