@@ -91,6 +91,8 @@ BULK = CHUNKED.replace(b"POST / ", b"POST /transactions ")
         (b"GET / HTTP/1.1\r\n\r\n", 400, "malformed", Reason.HOST),
         (HEAD + b"Host: polka\r\n\r\n", 400, "malformed", Reason.HOST),
         (b"BAD\r\n\r\n", 400, "malformed", Reason.MALFORMED),
+        (b"GET http://polka HTTP/1.1\r\nHost: polka\r\n\r\n", 400, "malformed", Reason.MALFORMED),
+        (b"GET http://polka:99999/ HTTP/1.1\r\nHost: polka\r\n\r\n", 400, "malformed", Reason.MALFORMED),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "malformed", Reason.MALFORMED),
         (b"CONNECT / HTTP/1.1\r\nHost: polka\r\n\r\n", 400, "malformed", Reason.MALFORMED),
         (HEAD + b"X: a\r\n b\r\n\r\n", 400, "malformed", Reason.MALFORMED),
@@ -153,6 +155,19 @@ async def test_what_is_refused_before_the_app_has_an_id_too(sent: bytes, is_own:
             await one.send(sent)
             found.add(request_id((await one.ends()).partition(b"\r\n\r\n")[0]))
     assert found == {"mine"} if is_own else len(found) == 2 and not found & {"mine", "earlier"}
+
+
+async def test_an_error_of_the_server_is_not_the_clients(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log has its traceback, and the client hears nothing, as from a server that died."""
+    before = counted(Reason.MALFORMED)
+    async with serving() as served, client(served) as one:
+        monkeypatch.setattr(bounds, "HEADERS_MAX", None)
+        await one.send(request("GET", "/"))
+        assert await one.ends() == b""
+    assert "TypeError" in caplog.text
+    assert counted(Reason.MALFORMED) == before
 
 
 async def test_an_old_client_gets_no_interim_answer() -> None:

@@ -20,7 +20,7 @@ from polka.edge.bounds import Reason
 from polka.edge.drain import Drain
 from polka.edge.gate import Gate
 from polka.edge.outgoing import Outgoing
-from polka.edge.unfit import UnfitError, answer, headers_too_large, not_chunked, too_large, url_too_long
+from polka.edge.unfit import UnfitError, answer, headers_too_large, malformed, not_chunked, too_large, url_too_long
 from polka.rules import duration, problem
 
 CONNECTION_REQUESTS_MAX = 500
@@ -176,11 +176,15 @@ class Connection(HttpToolsProtocol):
             self._offers_upgrade = False
             if rest := data[stopped.args[0] :]:
                 self._feed(rest)
-        except httptools.HttpParserError as error:
+        except httptools.HttpParserCallbackError as error:
             cause = error.__context__
-            if isinstance(cause, UnfitError):
-                raise cause from None
-            raise UnfitError(Reason.MALFORMED, problem.MALFORMED, f"This is not valid HTTP/1.1: {error}.") from None
+            if isinstance(cause, UnfitError) or cause is None or has_path(self.url):
+                raise (
+                    cause or error
+                ) from None  # an error of this code ends the connection, with a traceback in the log
+            raise malformed("the URL has no path") from None
+        except httptools.HttpParserError as error:
+            raise malformed(str(error)) from None
 
     def _count_unfinished(self, size: int) -> None:
         """Bound a head or a body of which a part has not come yet. Its first slice counts as nothing."""
@@ -475,6 +479,13 @@ def new_parser(protocol: object) -> httptools.HttpRequestParser:
     parser = httptools.HttpRequestParser(protocol)
     parser.set_dangerous_leniencies(lenient_keep_alive=True)
     return parser
+
+
+def has_path(url: bytes) -> bool:
+    try:
+        return httptools.parse_url(url).path is not None
+    except httptools.HttpParserInvalidURLError:
+        return False
 
 
 def own_timeout(scope: Any) -> float | None:

@@ -40,6 +40,10 @@ def answer(unfit: UnfitError, headers: Iterable[tuple[bytes, bytes]], scope: Any
     return b"".join([STATUS_LINE[unfit.kind.status], *lines, b"\r\n", body])
 
 
+def malformed(why: str) -> UnfitError:
+    return UnfitError(Reason.MALFORMED, problem.MALFORMED, f"This is not valid HTTP/1.1: {why}.")
+
+
 def not_chunked() -> UnfitError:
     detail = "Transfer-Encoding: must be chunked and nothing else, in HTTP/1.1."
     return UnfitError(Reason.MALFORMED, problem.MALFORMED, detail)
