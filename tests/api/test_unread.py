@@ -8,8 +8,8 @@ import pytest
 from polka.edge import connections, gate
 from polka.edge.bounds import Reason
 from polka.edge.outgoing import PIECE_BYTES
-from raw import request
-from served import Served, client, counted, deaf_client, serving, unread, until
+from raw import deaf, request
+from served import Served, client, counted, serving, unread, until
 
 pytestmark = pytest.mark.anyio
 LARGE = bytes(range(256)) * 4096
@@ -25,10 +25,10 @@ async def test_a_client_that_leaves_the_end_unread_does_not_keep_its_connection(
     """The app is not paused, because the rest is small. The connection is idle, or closed behind the answer."""
     async with serving() as served:
         served.body = b"x" * 16_000
-        with deaf_client(served) as deaf:
-            deaf.sendall(request("GET", "/"))
+        with deaf(served.port) as silent:
+            silent.sendall(request("GET", "/"))
             await until(lambda: unread(served))
-            deaf.sendall(last)
+            silent.sendall(last)
             await asyncio.sleep(0.05)
             now = 0.0
             while served.state.connections:
@@ -48,7 +48,7 @@ async def test_a_large_answer_is_copied_for_nobody_who_does_not_read_it() -> Non
         served.body = LARGE
         with ExitStack() as stack:
             for _ in range(20):
-                stack.enter_context(deaf_client(served)).sendall(request("GET", "/"))
+                stack.enter_context(deaf(served.port)).sendall(request("GET", "/"))
             await until(lambda: len(served.seen) == 20 and len(served.state.connections) == 20)
             await until(lambda: all(in_transports(served)))
             assert max(in_transports(served)) <= 2 * PIECE_BYTES

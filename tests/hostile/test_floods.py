@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 
+import httpx
 import pytest
 
-from raw import Raw, request
+from raw import Raw, deaf, request
 from services import Service, client
 from witness import Hostile
 
@@ -64,6 +65,16 @@ def test_a_pipeline_without_end_is_read_no_faster_than_it_is_answered(hostile: H
             raw.socket.settimeout(0.2)
             with suppress(OSError):  # nobody reads it to its end
                 raw.send(flood)
+        time.sleep(2)
+
+
+def test_large_answers_that_nobody_reads_take_little_memory(hostile: Hostile) -> None:
+    """The page is one megabyte, and needs no key."""
+    port = httpx.URL(hostile.services["api"].url).port
+    assert port
+    with hostile.attacked(), ExitStack() as stack:
+        for _ in range(60):
+            stack.enter_context(deaf(port)).sendall(request("GET", "/schema/scalar.js"))
         time.sleep(2)
 
 

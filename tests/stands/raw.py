@@ -1,7 +1,8 @@
 """Requests as bytes over plain sockets: what a client can send that no library for HTTP would."""
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from http.client import HTTPResponse
 
 import httpx
@@ -64,6 +65,15 @@ class Unbuffered:
 
     def makefile(self, _: str) -> object:
         return self._socket.makefile("rb", buffering=0)
+
+
+@contextmanager
+def deaf(port: int) -> Iterator[socket.socket]:
+    """A connection that reads nothing, and for which the kernel takes little."""
+    with socket.socket() as opened:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        opened.connect(("127.0.0.1", port))
+        yield opened
 
 
 def request(method: str, path: str, *headers: str, body: bytes = b"", host: str | None = "polka") -> bytes:

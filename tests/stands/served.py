@@ -4,8 +4,8 @@ import asyncio
 import json
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from polka.edge.handshakes import Handshake
 from waiting import WAIT_SECONDS
 
 SOCKET_BYTES = 4096
-"""What the kernel takes on each side, so that little is enough to be left unread."""
+"""What the kernel takes of an answer, so that little is enough to be left unread."""
 
 
 class Served:
@@ -107,15 +107,6 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(WAIT_SECONDS):
         while not condition():
             await asyncio.sleep(0)
-
-
-@contextmanager
-def deaf_client(served: Served) -> Iterator[socket.socket]:
-    """A client that reads nothing."""
-    with socket.socket() as deaf:
-        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BYTES)
-        deaf.connect(("127.0.0.1", served.port))
-        yield deaf
 
 
 def unread(served: Served) -> bool:
