@@ -22,7 +22,7 @@ from polka.local import postgres, private
 from polka.local.demo import free_port
 from polka.service.failure import Failure
 from services import client
-from strangers import as_stranger, needs_root
+from strangers import STRANGER, as_stranger, needs_root
 
 NAME = "a folder+%20&#, with a very long name " + "x" * 60
 SECRET = re.compile(r"polka_[0-9a-f]{40}")
@@ -154,11 +154,16 @@ def opened(folder: Path) -> None:
     (folder / "sockets").chmod(0o755)
 
 
+def of_another_user(folder: Path) -> None:
+    (folder / "sockets").mkdir(mode=0o700)
+    os.chown(folder / "sockets", STRANGER, -1)
+
+
 def file(folder: Path) -> None:
     (folder / "sockets").write_text("")
 
 
-@pytest.mark.parametrize("prepare", [opened, file])
+@pytest.mark.parametrize("prepare", [opened, file, pytest.param(of_another_user, marks=needs_root)])
 def test_a_folder_of_sockets_that_is_not_private_is_refused(prepare: Callable[[Path], None], folder: Path) -> None:
     prepare(folder)
     with pytest.raises((Failure, FileExistsError)):
