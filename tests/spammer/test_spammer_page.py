@@ -13,6 +13,7 @@ import pytest
 
 from polka.local.demo import free_port
 from services import KEY, client, wait_for
+from spammer import key
 from spammers import Answers, spam, spamming, start_a_run, status
 
 BANKS = '{"banks": [{"name": "bank1"}, {"name": "bank2"}], "next": null}'
@@ -135,6 +136,15 @@ def test_a_slash_behind_the_url_is_taken(api: StandIn) -> None:
         ("GET/banks", f"Bearer {KEY}"): 1,
         ("POST/transaction", f"Bearer {KEY}"): 20,
     }
+
+
+def test_an_address_with_a_slash_is_the_same_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLKA_KEY", KEY)
+    monkeypatch.setattr(key, "key_address", "")
+    key.bind("http://127.0.0.1:8000/")
+    for host in ("http://127.0.0.1:8000", "http://127.0.0.1:8000/"):
+        key.check_host(host)
+        assert key.authorization(key.address(host))
 
 
 def test_an_exception_of_the_spammer_ends_its_payment() -> None:
