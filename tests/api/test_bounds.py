@@ -157,15 +157,19 @@ async def test_what_is_refused_before_the_app_has_an_id_too(sent: bytes, is_own:
     assert found == {"mine"} if is_own else len(found) == 2 and not found & {"mine", "earlier"}
 
 
-async def test_an_error_of_the_server_is_not_the_clients(
+def test_an_error_of_the_server_is_not_the_clients(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log has its traceback, and the client hears nothing, as from a server that died."""
     before = counted(Reason.MALFORMED)
-    async with serving() as served, client(served) as one:
-        monkeypatch.setattr(bounds, "HEADERS_MAX", None)
-        await one.send(request("GET", "/"))
-        assert await one.ends() == b""
+    monkeypatch.setattr(bounds, "HEADERS_MAX", None)
+
+    async def answer() -> bytes:
+        async with serving() as served, client(served) as one:
+            await one.send(request("GET", "/"))
+            return await one.ends()
+
+    assert asyncio.run(answer()) == b""
     assert "TypeError" in caplog.text
     assert counted(Reason.MALFORMED) == before
 
