@@ -62,6 +62,15 @@ bench: .venv/installed ## Measure, write bench/RESULTS.md; BENCH="posting --quic
 docs: .venv/installed ## Write the generated parts of the documentation
 	$(BIN)/python docs/generate.py
 
+site: .venv/installed dist/site-installed ## Build the documents as a site in dist/site, and check its links
+	$(BIN)/python docs/gather.py
+	dist/site-venv/bin/zensical build --strict
+
+dist/site-installed: requirements-docs.txt | .venv/installed
+	$(BIN)/uv venv --quiet --allow-existing dist/site-venv
+	$(BIN)/uv pip install --quiet --python dist/site-venv --require-hashes --requirement requirements-docs.txt
+	touch $@
+
 screenshots: .venv/installed ## Take the pictures of the console that the documents show
 	PYTHONPATH=tests/stands $(BIN)/python docs/screenshots.py
 
@@ -72,6 +81,9 @@ lock: .venv/installed ## Choose the versions of all dependencies anew
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --no-emit-package polka --quiet \
 		--constraint requirements-dev.txt --extra spammer --extra traces -o requirements.txt pyproject.toml
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --quiet \
+		--constraint requirements-dev.txt --group docs -o requirements-docs.txt
 
 .venv/installed: requirements-dev.txt pyproject.toml
 	"$$(.ci/python)" -m venv .venv
@@ -79,4 +91,4 @@ lock: .venv/installed ## Choose the versions of all dependencies anew
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-.PHONY: help demo up test test-rules hostile cluster-test lint format crash fuzz bench docs screenshots lock
+.PHONY: help demo up test test-rules hostile cluster-test lint format crash fuzz bench docs site screenshots lock
