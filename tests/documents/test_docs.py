@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = (".", "docs", "docs/decisions", "docs/runbooks", "bench", "charts/polka")
 DOCUMENTS = sorted(path for folder in FOLDERS for path in (ROOT / folder).glob("*.md"))
 MAKEFILE = (ROOT / "Makefile").read_text()
+SITE = (ROOT / "mkdocs.yml").read_text()
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`]+)`")
@@ -51,6 +53,24 @@ def test_what_is_generated_is_up_to_date(document: Path) -> None:
 def test_every_link_leads_to_a_file(document: Path) -> None:
     targets = [link.partition("#")[0] for link in LINK.findall(prose(document)) if "://" not in link]
     assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_every_link_into_a_page_leads_to_a_heading(document: Path) -> None:
+    links = [link.partition("#") for link in LINK.findall(prose(document)) if "://" not in link]
+    targets = [(document.parent / page if page else document, anchor) for page, _, anchor in links if anchor]
+    assert [f"{page}#{anchor}" for page, anchor in targets if anchor not in anchors(page)] == []
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors of the headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", prose(document), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_every_document_is_on_the_site(document: Path) -> None:
+    assert re.search(rf"^ +- (\w[\w ]*: )?{re.escape(named(document))}$", SITE, re.MULTILINE)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)
@@ -96,10 +116,12 @@ def typed(document: Path) -> Iterator[list[str]]:
 
 
 def words(command: str) -> list[str]:
+    """The words of a command, up to a pipe."""
     try:
-        return shlex.split(command)
+        found = shlex.split(command)
     except ValueError:  # a quotation that goes on in the next line
-        return command.split()
+        found = command.split()
+    return list(itertools.takewhile(lambda word: word != "|", found))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)

@@ -1,4 +1,4 @@
-"""The README's examples, run as they stand there."""
+"""The examples of docs/payments.md, run as they stand there."""
 
 import os
 import shutil
@@ -43,5 +43,5 @@ def test_pythons_example(polka: Running) -> None:
 
 
 @pytest.mark.parametrize("name", ["pay.sh", "pay.py"])
-def test_the_readme_shows_them(name: str) -> None:
-    assert (EXAMPLES / name).read_text() in (ROOT / "README.md").read_text()
+def test_the_page_about_payments_shows_them(name: str) -> None:
+    assert (EXAMPLES / name).read_text() in (ROOT / "docs" / "payments.md").read_text()
