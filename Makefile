@@ -13,6 +13,8 @@ EXAMPLES ?= 500
 SEED ?= 1
 TESTS ?=
 BENCH ?=
+# Pure rules, and payments through an api and a cache, which are forked processes.
+COVERED = tests/rules tests/api/test_fees.py
 # All tests at once: each process has a Postgres and services of its own, and a file's tests stay together. Tests wait for
 # much: one process more than there are processors takes a sixth less time.
 # The hostile tests come after them, alone: they measure how long good clients wait.
@@ -30,6 +32,12 @@ up: .venv/installed ## Start everything and keep it running (Ctrl-C stops it)
 test: .venv/installed ## Run the tests; TESTS="tests/cache/test_cache.py -k epoch" picks some
 	$(BIN)/pytest $(or $(TESTS),$(SPREAD) --ignore=tests/hostile)
 	$(if $(TESTS),,$(BIN)/pytest tests/hostile)
+
+coverage: .venv/installed ## Tell which share of the code some fast tests run; TESTS picks others
+	$(BIN)/coverage erase
+	$(BIN)/coverage run $(BIN)/pytest --quiet $(or $(TESTS),$(COVERED))
+	$(BIN)/coverage combine --quiet
+	echo "Coverage: $$($(BIN)/coverage report --format=total) %"
 
 test-rules: .venv/installed ## Run the tests of rules alone, without Postgres
 	$(BIN)/pytest tests/rules
@@ -91,4 +99,4 @@ lock: .venv/installed ## Choose the versions of all dependencies anew
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-.PHONY: help demo up test test-rules hostile cluster-test lint format crash fuzz bench docs site screenshots lock
+.PHONY: help demo up test coverage test-rules hostile cluster-test lint format crash fuzz bench docs site screenshots lock
