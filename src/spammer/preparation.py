@@ -100,11 +100,11 @@ def open_banks(environment: Environment, count: int) -> list[str]:
 def bank_names(environment: Environment) -> list[str]:
     """Of all that are there."""
     names: list[str] = []
-    after: str | None = ""
-    while after is not None:
-        page = ask(environment, "GET", "/banks", params={"after": after, "limit": PAGE}).json()
+    cursor: str | None = ""
+    while cursor is not None:
+        page = ask(environment, "GET", "/banks", params={"cursor": cursor, "limit": PAGE}).json()
         names += [bank["name"] for bank in page["banks"]]
-        after = page["next"]
+        cursor = page["cursor"]
     return names
 
 

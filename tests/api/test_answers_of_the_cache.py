@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from api.cache_client import CacheClient, Silence
+from api.routes.banks import with_cursor
 from capped import Cache, Start
 from polka.rules.messages import Asking
 from polka.rules.windows import Conflict, Window
@@ -50,6 +51,12 @@ async def test_an_answer_that_is_no_object_is_passed_on_to_nobody() -> None:
         assert await answering(200, content).overview(None, with_lines=True) is None
     assert await answering(200, b'{"banks": []}').ask("/balance") == b'{"banks": []}'
     assert await answering(409, b'{"detail": "It is open."}').order("/clearing", Window) == Conflict("It is open.")
+
+
+def test_a_page_of_an_older_cache_gets_its_cursor() -> None:
+    assert with_cursor(b'{"banks":[],"next":"bank2"}') == b'{"banks":[],"next":"bank2","cursor":"bank2"}'
+    for whole in (b'{"banks":[],"cursor":"bank2","next":"bank2"}', b'{"banks":[],"cursor":null}'):
+        assert with_cursor(whole) == whole
 
 
 async def test_the_cache_is_told_how_long_its_caller_waits() -> None:

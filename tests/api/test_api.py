@@ -218,7 +218,9 @@ def test_two_keys_are_refused(polka: Running) -> None:
 
 
 def test_a_nul_in_a_parameter_is_the_clients_fault(polka: Running) -> None:
-    for path in ("/transaction?idempotency_key=%00", "/banks?after=%00", "/banks/bank1/accounts?after=%00"):
+    names = ("cursor", "after")
+    pages = [f"{path}?{name}=%00" for path in ("/banks", "/banks/bank1/accounts") for name in names]
+    for path in ("/transaction?idempotency_key=%00", *pages):
         refused(client.get(polka.url + path), 400, "invalid")
 
 
@@ -236,12 +238,14 @@ def test_an_unknown_parameter_is_refused(polka: Running) -> None:
 @pytest.mark.parametrize(
     ("path", "field"),
     [
-        ("/clearing?cursor=2", "cursor"),
+        ("/clearing?after=2", "after"),
         ("/clearing?before=2&before=3", "before"),
+        ("/clearing?cursor=2&cursor=3", "cursor"),
         ("/rates?day=2026-10-30", "day"),
         ("/convert?from=USD&to=JPY&amount=5&date=2026-10-30", "date"),
         ("/convert?from_=USD&to=JPY&amount=5", "from_"),
-        ("/banks?cursor=bank1", "cursor"),
+        ("/banks?before=bank1", "before"),
+        ("/liquidity/history?currency=USD&before=2026-10-30T12:00:00Z", "before"),
         ("/banks/bank1?currency=USD", "currency"),
         ("/transaction?idempotency-key=x", "idempotency-key"),
         ("/liquidity?currency=USD", "currency"),
@@ -347,16 +351,44 @@ def test_an_answer_in_json_ends_with_one_newline(polka: Running, path: str) -> N
 
 def test_banks_come_in_pages(polka: Running) -> None:
     names: list[str] = []
-    after: str | None = ""
-    while after is not None:
-        page = client.get(f"{polka.url}/banks", params={"after": after, "limit": 7}).json()
+    cursor: str | None = ""
+    while cursor is not None:
+        page = client.get(f"{polka.url}/banks", params={"cursor": cursor, "limit": 7}).json()
         assert len(page["banks"]) <= 7
         names += [bank["name"] for bank in page["banks"]]
-        after = page["next"]
+        cursor = page["cursor"]
     assert names == sorted(names)
     assert {f"bank{n}" for n in range(1, 21)} <= set(names)
     assert refused(client.get(f"{polka.url}/banks", params={"limit": 0}), 400, "invalid")["field"] == "limit"
     assert refused(client.get(f"{polka.url}/banks", params={"limit": "x"}), 400, "invalid")["field"] == "limit"
+
+
+PAGES = [
+    ("/banks", "after", "bank2"),
+    ("/banks/bank1/accounts", "after", "A"),
+    ("/clearing", "before", "2"),
+    ("/keys", "after", "00000000-0000-0000-0000-000000000001"),
+]
+
+
+@pytest.mark.parametrize(("path", "older", "value"), PAGES)
+def test_the_older_name_of_a_cursor_means_the_same(polka: Running, path: str, older: str, value: str) -> None:
+    def cursors(**params: str) -> tuple[Any, Any]:
+        page = client.get(polka.url + path, params={"limit": "1"} | params).raise_for_status().json()
+        return page["cursor"], page["next"]
+
+    expected = cursors(cursor=value)
+    assert expected[0] == expected[1]
+    assert cursors(**{older: value}) == cursors(**{"cursor": value, older: value}) == expected
+
+
+@pytest.mark.parametrize(("path", "older", "value"), PAGES)
+def test_a_cursor_and_its_older_name_that_differ_are_refused(polka: Running, path: str, older: str, value: str) -> None:
+    other = value.replace("2", "3").replace("A", "B").replace("1", "3")
+    for params in ({"cursor": value, older: other}, {"cursor": other, older: value}):
+        problem = refused(client.get(f"{polka.url}{path}", params=params), 400, "invalid")
+        assert problem["field"] == "cursor"
+        assert problem["detail"] == f"cursor: differs from {older}, its older name. Send cursor alone."
 
 
 def test_an_account_that_cannot_be_is_refused(polka: Running) -> None:
@@ -380,6 +412,8 @@ def test_without_the_cache_payments_go_on_and_balances_come_from_the_database(se
     assert bank["balances"] == [{"currency": "USD", "posted": -5, "pending": None}]
     assert bank["as_of"]["flush"] == 1
     assert client.get(f"{api.url}/banks").json()["banks"][0]["name"] == "bank1"
+    page = client.get(f"{api.url}/banks?cursor=bank1&limit=1").json()
+    assert (page["banks"][0]["name"], page["cursor"], page["next"]) == ("bank10", "bank10", "bank10")
     accounts = client.get(f"{api.url}/banks/bank1/accounts").json()
     assert accounts["accounts"] == [{"account": "A1", "balances": bank["balances"]}]
     cache.restart()

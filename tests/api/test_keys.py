@@ -184,9 +184,9 @@ def all_keys(url: str) -> list[dict[str, Any]]:
         page = client.get(f"{url}/keys", params=params).json()
         assert len(page["keys"]) <= 3
         found += page["keys"]
-        if page["next"] is None:
+        if page["cursor"] is None:
             return found
-        params["after"] = page["next"]
+        params["cursor"] = page["cursor"]
 
 
 @pytest.mark.parametrize(
@@ -440,12 +440,14 @@ def test_a_bank_has_itself_for_the_list_of_banks(polka: Running) -> None:
     def is_itself() -> bool:
         page = send("GET", f"{polka.url}/banks", headers).json()
         own = send("GET", f"{polka.url}/banks/bank5", headers).json()
-        assert page["next"] is None
+        assert page["cursor"] is page["next"] is None
         assert [bank["name"] for bank in page["banks"]] == ["bank5"]
         return bool(page["banks"][0].items() <= own.items())
 
     wait_for("no flush comes between the two", is_itself)
-    assert send("GET", f"{polka.url}/banks?after=bank5", headers).json() == {"banks": [], "next": None}
+    for name in ("cursor", "after"):
+        page = send("GET", f"{polka.url}/banks?{name}=bank5", headers).json()
+        assert page == {"banks": [], "cursor": None, "next": None}
 
 
 def test_a_key_has_a_limit_and_is_told_when_to_come_back(services: Services) -> None:

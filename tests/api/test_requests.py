@@ -90,6 +90,7 @@ def test_the_cache_reads_no_body_that_is_nested_deeply(polka: Running, path: str
         ("/convert?from=USD&to=JPY", "amount"),
         ("/banks", "limit"),
         ("/banks/bank1/accounts", "limit"),
+        ("/clearing", "cursor"),
         ("/clearing", "before"),
         ("/liquidity", "caps"),
         ("/liquidity/history?currency=USD", "limit"),

@@ -128,11 +128,12 @@ def pages(url: str, parameters: Row, limit: int) -> Iterator[list[str]]:
         assert response.status_code == 200, response.text
         body = response.json()
         yield [transaction["id"] for transaction in body["transactions"]]
-        if body["next"] is None:
+        assert body["next"] == body["cursor"]
+        if body["cursor"] is None:
             assert "link" not in response.headers
             return
         link = response.links["next"]["url"]
-        assert parse_qs(urlsplit(link).query)["cursor"] == [body["next"]]
+        assert parse_qs(urlsplit(link).query)["cursor"] == [body["cursor"]]
         response = client.get(urljoin(url, link))
 
 
@@ -263,9 +264,9 @@ async def all_found(pool: Pool, wanted: Search, visible_to: str | None = None) -
     for number in itertools.count(1):
         page = await search.find(pool, wanted, visible_to)
         found += [transaction.id for transaction in page.transactions]
-        if page.next is None:
+        if page.cursor is None:
             return found, number
-        wanted = replace(wanted, cursor=page.next)
+        wanted = replace(wanted, cursor=page.cursor)
     raise AssertionError
 
 
@@ -430,7 +431,7 @@ async def test_a_bank_learns_nothing_of_what_others_have(million: str, wanted: R
     """The bank `rare` has one payment. Half a million of others match."""
     async with searching(million) as pool:
         page = await search.find(pool, Search(**wanted, amount_min=6_000), "rare")
-        assert page == search.Page([], None)
+        assert page == search.Page([], None, None)
         rows, _ = await reads(pool, Search(**wanted, amount_min=6_000), "rare")
         assert rows <= 10, "it reads the bank's own payments"
 

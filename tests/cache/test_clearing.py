@@ -117,9 +117,10 @@ def test_pages_and_csv(cleared: Cleared) -> None:
     for number in (1, 2, 3):
         cleared.close(number)
     page = cleared.get(limit=2)
-    assert ([window["id"] for window in page["windows"]], page["next"]) == ([4, 3], 3)
-    page = cleared.get(limit=2, before=page["next"])
-    assert [window["id"] for window in page["windows"]] == [2, 1]
+    assert ([window["id"] for window in page["windows"]], page["cursor"], page["next"]) == ([4, 3], 3, 3)
+    for name in ("cursor", "before"):
+        other = cleared.get(limit=2, **{name: page["cursor"]})
+        assert [window["id"] for window in other["windows"]] == [2, 1]
     url = f"{cleared.api.url}/clearing"
     told = client.get(f"{url}/1", params={"format": "csv"})
     assert told.headers["content-type"].startswith("text/csv")

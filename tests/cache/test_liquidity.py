@@ -491,13 +491,19 @@ def test_the_history_comes_in_pages_from_the_newest(told: Told) -> None:
         told.posted()
     told.pay(25, "bank2", "bank1")
     told.posted()
-    pages, to = [], None
-    while True:
-        page = told.get("/history", currency="USD", resolution="flush", limit=3, **({"to": to} if to else {}))
-        pages.append([(one["last"]["owed"], one["flush"]) for one in page["samples"]])
-        if (to := page["next"]) is None:
-            break
-    assert pages == [[(35, 4), (60, 3), (50, 2)], [(30, 1)]]
+    for name in ("cursor", "to"):  # `to` was the only way before
+        pages, end = [], None
+        while True:
+            page = told.get("/history", currency="USD", resolution="flush", limit=3, **({name: end} if end else {}))
+            pages.append([(one["last"]["owed"], one["flush"]) for one in page["samples"]])
+            assert page["next"] == page["cursor"]
+            if (end := page["cursor"]) is None:
+                break
+        assert pages == [[(35, 4), (60, 3), (50, 2)], [(30, 1)]]
+    newest, older = (one["start"] for one in told.get("/history", currency="USD", resolution="flush")["samples"][:2])
+    for params in ({"cursor": newest, "to": older}, {"cursor": older, "to": newest}):
+        page = told.get("/history", currency="USD", resolution="flush", **params)
+        assert [one["flush"] for one in page["samples"]] == [2, 1]
     day = told.get("/history", currency="USD", resolution="day")["samples"][0]
     assert (day["last"]["owed"], day["highest"]["owed"], day["highest"]["flush"]) == (35, 60, 3)
     assert told.get("/history", currency="USD", **{"from": day["at"], "to": day["at"]})["samples"] == []
@@ -505,6 +511,7 @@ def test_the_history_comes_in_pages_from_the_newest(told: Told) -> None:
         "currency": "EUR",
         "resolution": "minute",
         "samples": [],
+        "cursor": None,
         "next": None,
     }
 

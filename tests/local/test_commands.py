@@ -416,7 +416,7 @@ def test_a_second_up_in_the_same_folder_or_on_the_same_port(tmp_path: Path) -> N
 def test_up_over_a_given_database(tmp_path: Path, empty_database_url: str) -> None:
     with up(tmp_path, POLKA_DATABASE_URL=empty_database_url) as running:
         assert "PostgreSQL as given" in running.said()
-        assert client.get(f"{running.url}/banks", headers=running.key()).json() == {"banks": [], "next": None}
+        assert client.get(f"{running.url}/banks", headers=running.key()).json()["banks"] == []
 
 
 def test_up_without_keys_warns(tmp_path: Path, empty_database_url: str) -> None:

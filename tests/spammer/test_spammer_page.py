@@ -16,7 +16,7 @@ from services import KEY, client, wait_for
 from spammer import key
 from spammers import Answers, spam, spamming, start_a_run, status
 
-BANKS = '{"banks": [{"name": "bank1"}, {"name": "bank2"}], "next": null}'
+BANKS = '{"banks": [{"name": "bank1"}, {"name": "bank2"}], "cursor": null}'
 
 
 class StandIn:
@@ -156,7 +156,7 @@ def test_an_exception_of_the_spammer_ends_its_payment() -> None:
     assert "warning: exception: JSONDecodeError" in done.stderr
 
 
-@pytest.mark.parametrize("answer", ['{"banks": 1}', "[]", "no JSON", '{"banks": [1], "next": null}'])
+@pytest.mark.parametrize("answer", ['{"banks": 1}', "[]", "no JSON", '{"banks": [1], "cursor": null}'])
 def test_an_api_that_is_none_is_one_clear_line(answer: str) -> None:
     api = StandIn("", 500, banks=answer)
     done = spam(api.url, "--banks=3", transactions=5)

@@ -18,18 +18,18 @@ from api.http.problems import refuse
 from api.http.refusals import Refusal
 from api.posting.policies import Policies
 from api.routes.answers import Json, as_json
+from api.routes.pages import CURSOR, OLDER_NAME, Limit, place
 from api.routes.requests import read_json
 from polka.rules.keys import Caller, Scope
 from polka.rules.policy import Fee, Interest, MinorUnits, Suspended, TermsPatch
 from polka.rules.transactions import POLKA, BankName, is_bank_name
 from polka.store import barrier, database, positions
 from polka.store.database import Connection, Pool
-from polka.store.positions import PAGE_MAX, AsOf, Position
+from polka.store.positions import AsOf, Position
 from polka.store.writers import Writers
 
-After = Annotated[str, QueryParameter(description="Answer what comes behind this name.", max_length=64)]
-Limit = Annotated[int, QueryParameter(description="The most to answer.", ge=1, le=PAGE_MAX)]
-
+Cursor = Annotated[str | None, QueryParameter(description=CURSOR, max_length=64)]
+After = Annotated[str | None, QueryParameter(max_length=64, **OLDER_NAME)]
 
 TERMS_SECONDS = 1.0
 
@@ -91,15 +91,18 @@ async def list_banks(
     caller: NamedDependency[Caller],
     cache: NamedDependency[CacheClient],
     pool: NamedDependency[Pool],
-    after: After = "",
+    cursor: Cursor = None,
+    after: After = None,
     limit: Limit = 100,
 ) -> Response[bytes]:
     """All banks by name, with what each is owed (> 0) or owes (< 0); for a bank's key that bank alone."""
+    begin = place(cursor, after, "after") or ""
     if caller.bank is not None:
-        own = [await position(cache, pool, caller.bank)] if after < caller.bank else []
-        return as_json(msgspec.json.encode({"banks": [msgspec.Raw(bank) for bank in own], "next": None}))
-    page = await cache.ask("/balance", {"after": after, "limit": limit})
-    return as_json(page or positions.encode(await positions.banks(pool, after, limit)))
+        own = [await position(cache, pool, caller.bank)] if begin < caller.bank else []
+        page = {"banks": [msgspec.Raw(bank) for bank in own], "cursor": None, "next": None}
+        return as_json(msgspec.json.encode(page))
+    known = await cache.ask("/balance", {"after": begin, "limit": limit})
+    return as_json(with_cursor(known) if known else positions.encode(await positions.banks(pool, begin, limit)))
 
 
 @post("/banks", guards=[Needs(Scope.BANKS_WRITE)])
@@ -145,16 +148,25 @@ async def list_accounts(
     account: Annotated[
         str | None, QueryParameter(description="This one alone.", pattern=r"^[A-Za-z0-9]{1,34}\Z")
     ] = None,
-    after: After = "",
+    cursor: Cursor = None,
+    after: After = None,
     limit: Limit = 100,
 ) -> Response[bytes]:
     """The bank's accounts by id, or the one that `account` names."""
     await need(caller, known_banks, name)
-    params: dict[str, str | int] = {"after": after, "limit": limit}
+    begin = place(cursor, after, "after") or ""
+    params: dict[str, str | int] = {"after": begin, "limit": limit}
     if account:
         params["account"] = account
-    page = await cache.ask(f"/balance/{quote(name)}/accounts", params)
-    return as_json(page or positions.encode(await positions.accounts(pool, name, account, after, limit)))
+    if known := await cache.ask(f"/balance/{quote(name)}/accounts", params):
+        return as_json(with_cursor(known))
+    return as_json(positions.encode(await positions.accounts(pool, name, account, begin, limit)))
+
+
+def with_cursor(page: bytes) -> bytes:
+    """The cache's page with `cursor`, which a cache of an older version leaves out."""
+    known = msgspec.json.decode(page, type=dict[str, msgspec.Raw])
+    return msgspec.json.encode(known | {"cursor": known.get("cursor", known.get("next"))})
 
 
 async def need(caller: Caller, known_banks: KnownBanks, name: str) -> None:

@@ -19,12 +19,12 @@ from api.http.access import Needs
 from api.http.problems import RefusedError, refuse
 from api.http.refusals import Refusal, Refused
 from api.routes.answers import as_json
+from api.routes.pages import CURSOR, OLDER_NAME, Limit, place
 from api.routes.requests import read_json
 from polka.rules.keys import Caller, Scope
 from polka.rules.windows import Conflict, Report, Total, Window, Windows, WindowToClose
 from polka.store import clearing
 from polka.store.database import Pool
-from polka.store.positions import PAGE_MAX
 
 CSV = "text/csv"
 
@@ -58,17 +58,17 @@ async def settle_window(
 async def list_windows(
     request: Request[Any, Any, Any],
     pool: NamedDependency[Pool],
-    before: Annotated[
-        int | None, QueryParameter(description="Answer what came before this window.", ge=1, le=2**63 - 1)
-    ] = None,
-    limit: Annotated[int, QueryParameter(description="The most to answer.", ge=1, le=PAGE_MAX)] = 100,
+    cursor: Annotated[int | None, QueryParameter(description=CURSOR, ge=1, le=2**63 - 1)] = None,
+    before: Annotated[int | None, QueryParameter(ge=1, le=2**63 - 1, **OLDER_NAME)] = None,
+    limit: Limit = 100,
     format: Format = None,
 ) -> Response[bytes]:
     """Clearing windows, the newest first: the first of them is the open one."""
-    page = await clearing.windows(pool, before, limit)
+    page = await clearing.windows(pool, place(cursor, before, "before"), limit)
     if wants_csv(request, format):
         return as_csv(Window.__struct_fields__, (msgspec.structs.astuple(window) for window in page))
-    return as_json(Windows(page, page[-1].id if len(page) == limit else None))
+    last = page[-1].id if len(page) == limit else None
+    return as_json(Windows(page, last, last))
 
 
 @get("/clearing/{window:int}", guards=[Needs(Scope.TRANSACTIONS_READ)])

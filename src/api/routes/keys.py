@@ -13,13 +13,14 @@ from api.http.access import EVERYBODY, UNKNOWN_KEY, Needs
 from api.http.problems import RefusedError, refuse
 from api.http.refusals import Refusal
 from api.routes.answers import Json
+from api.routes.pages import CURSOR, OLDER_NAME, Limit, place
 from api.routes.requests import read_json
 from api.routes.transactions import read_id
 from polka.rules.keys import Caller, NewKey, Scope
+from polka.rules.pages import OLDER_CURSOR
 from polka.store import api_keys
 from polka.store.api_keys import ApiKey, NotMade
 from polka.store.database import Pool
-from polka.store.positions import PAGE_MAX
 from polka.store.writers import Writers
 
 
@@ -36,10 +37,11 @@ class MadeKey(msgspec.Struct, frozen=True):
 
 
 class ApiKeys(msgspec.Struct, frozen=True):
-    """A page of keys in the order in which they were made; `next` is the `after` of the page behind it."""
+    """A page of keys in the order in which they were made. `cursor` is null on the last page."""
 
     keys: list[ApiKey]
-    next: str | None
+    cursor: str | None
+    next: Annotated[str | None, OLDER_CURSOR]
 
 
 @post("/keys", guards=[Needs(Scope.KEYS_WRITE)])
@@ -76,14 +78,14 @@ async def create_key(
 @get("/keys", guards=[Needs(Scope.OPERATE)])
 async def list_keys(
     pool: NamedDependency[Pool],
-    after: Annotated[UUID, QueryParameter(description="Answer what was made after the key with this id.")] = (
-        api_keys.FIRST_ID
-    ),
-    limit: Annotated[int, QueryParameter(description="The most to answer.", ge=1, le=PAGE_MAX)] = 100,
+    cursor: Annotated[UUID | None, QueryParameter(description=CURSOR)] = None,
+    after: Annotated[UUID | None, QueryParameter(**OLDER_NAME)] = None,
+    limit: Limit = 100,
 ) -> ApiKeys:
     """All keys, the revoked ones too."""
-    page = await api_keys.listed(pool, after, limit)
-    return ApiKeys(page, page[-1].id if len(page) == limit else None)
+    page = await api_keys.listed(pool, place(cursor, after, "after") or api_keys.FIRST_ID, limit)
+    last = page[-1].id if len(page) == limit else None
+    return ApiKeys(page, last, last)
 
 
 @delete("/keys/{key_id:str}", status_code=200, guards=[Needs(Scope.KEYS_WRITE)])

@@ -11,6 +11,7 @@ from api.http.access import Needs
 from api.http.problems import refuse
 from api.http.refusals import Refusal
 from api.routes.answers import as_json
+from api.routes.pages import CURSOR, Limit
 from api.routes.search import read_time
 from polka.rules.keys import Scope
 from polka.rules.liquidity import Resolution
@@ -51,7 +52,8 @@ async def get_liquidity_history(
         str | None, QueryParameter(name="from", description="Spans that began at this RFC 3339 time or later.")
     ] = None,
     to: Annotated[str | None, QueryParameter(description="Spans that began before this RFC 3339 time.")] = None,
-    limit: Annotated[int, QueryParameter(description="The most to answer.", ge=1, le=PAGE_MAX)] = 100,
+    cursor: Annotated[str | None, QueryParameter(description=CURSOR)] = None,
+    limit: Limit = 100,
 ) -> Response[bytes]:
     """What the figures of one currency were over time, the newest first.
 
@@ -60,5 +62,6 @@ async def get_liquidity_history(
     """
     if not is_currency(currency):
         refuse(Refusal.UNKNOWN_CURRENCY, f"currency: ISO 4217 has no currency {currency} with minor units.", "currency")
-    since, until = read_time(from_, "from"), read_time(to, "to")
+    ends = [time for time in (read_time(to, "to"), read_time(cursor, "cursor")) if time]
+    since, until = read_time(from_, "from"), min(ends, default=None)
     return as_json(encode(await exposures.history(pool, currency, resolution, since, until, limit)))

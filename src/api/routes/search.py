@@ -18,8 +18,10 @@ from api.http.problems import refuse
 from api.http.refusals import Refusal
 from api.posting.rows import transaction_of
 from api.routes.answers import Json
+from api.routes.pages import CURSOR
 from polka.rules.keys import Caller, Scope
 from polka.rules.money import AMOUNT_MAX
+from polka.rules.pages import OLDER_CURSOR
 from polka.rules.transactions import BANK_NAME, Transaction
 from polka.store.database import Pool
 
@@ -68,14 +70,15 @@ class Search:
         str | None, QueryParameter(description="The whole reference.", pattern=r"^[^\x00-\x1f\x7f]{1,140}\Z")
     ] = None
     limit: Annotated[int, QueryParameter(description="The most to answer.", ge=1, le=LIMIT_MAX)] = 50
-    cursor: Annotated[str | None, QueryParameter(description="The `next` of the page before.")] = None
+    cursor: Annotated[str | None, QueryParameter(description=CURSOR)] = None
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Some of what was found, newest first; `next` is the `cursor` of the page behind it, if there may be more."""
+    """Some of the transactions found, the newest first. `cursor` is null on the last page."""
 
     transactions: list[Transaction]
-    next: str | None
+    cursor: str | None
+    next: Annotated[str | None, OLDER_CURSOR]
 
 
 @get("/transactions", guards=[Needs(Scope.TRANSACTIONS_READ)])
@@ -87,14 +90,14 @@ async def list_transactions(
 ) -> Response[Page]:
     """Find transactions, the newest first; a bank's key finds those that the bank took part in.
 
-    A page looks at 10,000 transactions at most. If few of them match, it is short, or even empty: as long as there
-    is a `next`, going on may find more. What is committed meanwhile neither hides nor doubles what was there.
+    A page looks at 10,000 transactions at most. If few of them match, it is short, or even empty. As long as there
+    is a `cursor`, the next page may have more. Payments that are committed meanwhile neither hide nor repeat others.
     """
     page = await find(search_pool, search, caller.bank)
-    if page.next is None:
+    if page.cursor is None:
         return Json(page)
     query = request.query_params.multi_items()
-    following = urlencode([*((name, value) for name, value in query if name != "cursor"), ("cursor", page.next)])
+    following = urlencode([*((name, value) for name, value in query if name != "cursor"), ("cursor", page.cursor)])
     return Json(page, headers={"Link": f'<{request.url.path}?{following}>; rel="next"'})
 
 
@@ -131,7 +134,8 @@ async def find(pool: Pool, search: Search, visible_to: str | None = None) -> Pag
         last = found[-1]
     elif rows and rows[-1]["place"] == ROWS_READ_MAX:
         last = rows[-1]
-    return Page([transaction_of(row) for row in found], cursor_of(last["id"]) if last else None)
+    cursor = cursor_of(last["id"]) if last else None
+    return Page([transaction_of(row) for row in found], cursor, cursor)
 
 
 def read_time(text: str | None, field: str) -> datetime | None:
@@ -164,7 +168,7 @@ def read_cursor(text: str | None) -> UUID:
     try:
         return UUID(bytes=b64decode(f"{text}==", b"-_", validate=True))
     except (binascii.Error, ValueError):
-        refuse(Refusal.INVALID, "cursor: must be the `next` of another page.", "cursor")
+        refuse(Refusal.INVALID, "cursor: must be the `cursor` of another page.", "cursor")
 
 
 def statement_for(search: Search, visible_to: str | None) -> str:
@@ -173,7 +177,7 @@ def statement_for(search: Search, visible_to: str | None) -> str:
     For a bank it walks that bank's own payments, whatever is searched for.
     """
     if visible_to is not None:
-        return BY_VISIBLE  # neither `next` nor the time that it takes depends on other banks' payments
+        return BY_VISIBLE  # neither `cursor` nor the time that it takes depends on other banks' payments
     if search.reference is not None:
         return BY_REFERENCE
     if search.account is not None:

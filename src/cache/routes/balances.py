@@ -62,7 +62,8 @@ async def list_banks(
     names = [row["name"] for row in await pool.fetch(BANK_NAMES, after, limit)]
     service = serving(keeper)
     page = [bank_of(service, name) for name in names]
-    return as_json(Banks(page, names[-1] if len(names) == limit else None))
+    last = names[-1] if len(names) == limit else None
+    return as_json(Banks(page, last, last))
 
 
 @get("/balance/{bank:str}")
@@ -112,7 +113,7 @@ def bank_of(service: Service, name: str) -> Bank:
 def with_memory(service: Service, page: Accounts, account: str | None, after: str) -> Accounts:
     """The page with what is pending on its accounts, and with accounts that have nothing posted yet."""
     pending = service.ledger.accounts_pending(page.bank)
-    last = page.next
+    last = page.cursor
     here = {found.account: found.balances for found in page.accounts}
     opening: dict[str, list[Position]] = {
         name: []
@@ -123,7 +124,7 @@ def with_memory(service: Service, page: Accounts, account: str | None, after: st
         Account(name, with_pending(balances, pending.get(name, {})))
         for name, balances in sorted((opening | here).items())
     ]
-    return Accounts(page.bank, accounts, as_of(service), last)
+    return Accounts(page.bank, accounts, as_of(service), last, last)
 
 
 def as_json(answer: Bank | Banks | Accounts | Reserved) -> Response[bytes]:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from polka.rules.netting import Netting
+from polka.rules.pages import OLDER_CURSOR
 from polka.rules.transactions import POLKA, Entry
 
 SETTLEMENT = "settlement"
@@ -40,10 +41,11 @@ class Window(msgspec.Struct, frozen=True):
 
 
 class Windows(msgspec.Struct, frozen=True):
-    """A page of windows, the newest first; `next` is the `before` of the page behind it."""
+    """A page of windows, the newest first. `cursor` is null on the last page."""
 
     windows: list[Window]
-    next: int | None
+    cursor: int | None
+    next: Annotated[int | None, OLDER_CURSOR]
 
 
 class Total(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import asyncpg
 import msgspec
@@ -22,6 +22,7 @@ from polka.rules.liquidity import (
     sampled,
     start_of,
 )
+from polka.rules.pages import OLDER_CURSOR
 from polka.rules.policy import BASIS_POINTS
 from polka.rules.transactions import POLKA
 from polka.rules.windows import SETTLED_BY_POLKA, SETTLEMENT
@@ -50,12 +51,13 @@ class Exposures(msgspec.Struct, frozen=True):
 
 
 class LiquidityHistory(msgspec.Struct, frozen=True):
-    """A page of samples, the newest first; `next` is the `to` of the page behind it."""
+    """A page of samples, the newest first. `cursor` is null on the last page."""
 
     currency: str
     resolution: Resolution
     samples: list[Sample]
-    next: datetime | None
+    cursor: datetime | None
+    next: Annotated[datetime | None, OLDER_CURSOR]
 
 
 FIGURES = f"""
@@ -143,7 +145,8 @@ async def history(
     """The samples of spans that began at `from_` or later, and before `to`."""
     rows = await pool.fetch(PAGE, resolution, currency, from_, to, limit)
     page = [sample_of(row) for row in rows]
-    return LiquidityHistory(currency, resolution, page, page[-1].start if len(page) == limit else None)
+    last = page[-1].start if len(page) == limit else None
+    return LiquidityHistory(currency, resolution, page, last, last)
 
 
 async def read_figures(connection: Connection) -> dict[str, Figures]:

@@ -4,10 +4,12 @@ import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from itertools import groupby
+from typing import Annotated
 
 import asyncpg
 import msgspec
 
+from polka.rules.pages import OLDER_CURSOR
 from polka.store.database import Pool
 
 PAGE_MAX = 500
@@ -36,10 +38,11 @@ class Bank(msgspec.Struct, frozen=True):
 
 
 class Banks(msgspec.Struct, frozen=True):
-    """A page of banks in the order of their names; `next` is the `after` of the page behind it."""
+    """A page of banks in the order of their names. `cursor` is null on the last page."""
 
     banks: list[Bank]
-    next: str | None
+    cursor: str | None
+    next: Annotated[str | None, OLDER_CURSOR]
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -48,12 +51,13 @@ class Account(msgspec.Struct, frozen=True):
 
 
 class Accounts(msgspec.Struct, frozen=True):
-    """A page of a bank's accounts in the order of their ids; `next` is the `after` of the page behind it."""
+    """A page of a bank's accounts in the order of their ids. `cursor` is null on the last page."""
 
     bank: str
     accounts: list[Account]
     as_of: AsOf
-    next: str | None
+    cursor: str | None
+    next: Annotated[str | None, OLDER_CURSOR]
 
 
 def encode(answer: msgspec.Struct) -> bytes:
@@ -102,7 +106,8 @@ async def banks(pool: Pool, after: str, limit: int) -> Banks:
         Bank(name, posted(group), as_of(group[0]))
         for name, group in ((name, list(group)) for name, group in groupby(rows, lambda row: row["name"]))
     ]
-    return Banks(page, page[-1].name if len(page) == limit else None)
+    last = page[-1].name if len(page) == limit else None
+    return Banks(page, last, last)
 
 
 async def accounts(pool: Pool, bank: str, account: str | None, after: str, limit: int) -> Accounts:
@@ -113,7 +118,8 @@ async def accounts(pool: Pool, bank: str, account: str | None, after: str, limit
         for account_id, group in groupby(rows, lambda row: row["account"])
         if account_id is not None
     ]
-    return Accounts(bank, page, as_of(rows[0]), page[-1].account if page and len(rows) >= limit else None)
+    last = page[-1].account if page and len(rows) >= limit else None
+    return Accounts(bank, page, as_of(rows[0]), last, last)
 
 
 def posted(rows: Iterable[asyncpg.Record]) -> list[Position]:

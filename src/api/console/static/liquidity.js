@@ -62,12 +62,12 @@ export class Liquidity {
 async function read(currency) {
   const midnight = new Date(new Date().setUTCHours(0, 0, 0, 0)).toISOString();
   const samples = [];
-  let to = null;
+  let cursor = null;
   do {
-    const query = `currency=${currency}&resolution=minute&from=${midnight}&limit=${PAGE}` + (to ? `&to=${encodeURIComponent(to)}` : "");
+    const query = `currency=${currency}&resolution=minute&from=${midnight}&limit=${PAGE}` + (cursor ? `&cursor=${encodeURIComponent(cursor)}` : "");
     const page = await ask("GET", `/liquidity/history?${query}`);
     samples.push(...page.samples);
-    to = page.next;
-  } while (to);
+    cursor = page.cursor;
+  } while (cursor);
   return samples.reverse().map(({ at, last }) => [Date.parse(at), Number(last.owes), Number(last.owed), Number(last.held)]);
 }
