@@ -256,6 +256,24 @@ def test_an_unknown_parameter_of_what_is_read_is_refused(polka: Running, path: s
     assert refused(client.get(polka.url + path), 400, "invalid")["field"] == field
 
 
+@pytest.mark.parametrize("null", ["null", "NULL"])
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/keys", "cursor"),
+        ("/keys", "after"),
+        ("/clearing", "cursor"),
+        ("/clearing", "format"),
+        ("/rates", "date"),
+        ("/transactions", "status"),
+    ],
+)
+def test_null_is_no_value(polka: Running, path: str, field: str, null: str) -> None:
+    """A client that asks for the page after the last one would get the first one again."""
+    assert refused(client.get(f"{polka.url}{path}?{field}={null}"), 400, "invalid")["field"] == field
+    assert client.get(f"{polka.url}/transactions?account={null}").status_code == 200
+
+
 @pytest.mark.parametrize(
     ("path", "fact"),
     [

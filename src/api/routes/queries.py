@@ -39,8 +39,11 @@ def check_path(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
             refuse(Refusal.NOT_FOUND, "There is no such route.")
 
 
-def check(query: Mapping[str, list[str]], known: Mapping[str, bool]) -> None:
+def check(query: Mapping[str, list[str]], known: Mapping[str, type]) -> None:
     """See that all parameters are known and given once, and that whole numbers are whole numbers.
+
+    msgspec reads `null` as no value, where a value may be missing and is no text: a page's `cursor=null` would be the
+    first page again and again.
 
     Raises:
         RefusedError: one is not.
@@ -50,14 +53,16 @@ def check(query: Mapping[str, list[str]], known: Mapping[str, bool]) -> None:
             refuse(Refusal.INVALID, f"{name}: is not a parameter here.", name)
         if len(values) > 1:
             refuse(Refusal.INVALID, f"{name}: is given more than once.", name)
-        if known[name] and not WHOLE_NUMBER.fullmatch(values[0]):
+        if known[name] is int and not WHOLE_NUMBER.fullmatch(values[0]):
             refuse(Refusal.INVALID, f"{name}: must be a whole number.", name)
+        if known[name] is not str and values[0].lower() == "null":
+            refuse(Refusal.INVALID, f"{name}: must not be null.", name)
 
 
 @cache
-def declared(handler: BaseRouteHandler) -> Mapping[str, bool]:
-    """The names of the query parameters of the route's function, and whether each is a whole number."""
-    known = {"timeout": False}
+def declared(handler: BaseRouteHandler) -> Mapping[str, type]:
+    """The names of the query parameters of the route's function, and whether each is an int, a str, or an object."""
+    known: dict[str, type] = {"timeout": str}
     providers = handler.resolve_dependencies()
     for name, field in handler.parsed_fn_signature.parameters.items():
         known |= parameters(name, field)
@@ -67,10 +72,11 @@ def declared(handler: BaseRouteHandler) -> Mapping[str, bool]:
     return known
 
 
-def parameters(name: str, field: FieldDefinition) -> Iterator[tuple[str, bool]]:
+def parameters(name: str, field: FieldDefinition) -> Iterator[tuple[str, type]]:
     if isinstance(kind := field.kwarg_definition, QueryParameter):
-        yield kind.name or name, is_whole(field)
+        yield kind.name or name, kind_of(field)
 
 
-def is_whole(field: FieldDefinition) -> bool:
-    return any(one.is_subclass_of(int) for one in (field.inner_types if field.is_union else (field,)))
+def kind_of(field: FieldDefinition) -> type:
+    kinds = field.inner_types if field.is_union else (field,)
+    return next((kind for kind in (int, str) if any(one.is_subclass_of(kind) for one in kinds)), object)
