@@ -67,8 +67,9 @@ fuzz: .venv/installed ## Send the api all kinds of requests; EXAMPLES=500 SEED=1
 bench: .venv/installed ## Measure, write bench/RESULTS.md; BENCH="posting --quick" picks some
 	$(BIN)/python -m bench $(BENCH)
 
-docs: .venv/installed ## Write the generated parts of the documentation
+docs: .venv/installed ## Write the generated parts of the documentation, with examples that a Polka answers
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/api_examples.py
 
 site: .venv/installed dist/site-installed ## Build the documents as a site in dist/site, and check its links
 	$(BIN)/python docs/gather.py

@@ -10,15 +10,20 @@ from typing import Any
 
 import msgspec
 import pytest
+from jsonschema import Draft202012Validator, FormatChecker, ValidationError, validators
 from openapi_spec_validator import validate
+from selenium.webdriver.common.by import By
 
+import api_examples
+import browser
 from api.app import ROUTES
 from api.http.refusals import Refusal
+from api_examples import ID, TIME
 from fuzz import fuzz
 from polka.rules.transactions import Amendment, Payment
 from proof import prove
 from running import Running
-from services import KEY, client, payment
+from services import KEY, client, payment, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +35,12 @@ def polka(own_polka: Running) -> Running:
 def description(polka: Running) -> dict[str, Any]:
     found: dict[str, Any] = client.get(f"{polka.url}/schema/openapi.json").raise_for_status().json()
     return found
+
+
+def test_a_polka_answers_like_the_examples(polka: Running) -> None:
+    """This test comes first, because the numbers in the examples are those of a Polka without payments."""
+    stored = {route: one for route, one in api_examples.stored().items() if not route.endswith("drills")}
+    assert api_examples.form(api_examples.collect(polka.url, KEY)) == api_examples.form(stored), "`make docs`"
 
 
 def test_it_is_valid_openapi_3_1(description: dict[str, Any]) -> None:
@@ -46,6 +57,78 @@ def test_every_route_is_in_it(description: dict[str, Any]) -> None:
     described = {operation["operationId"] for operation in operations(description)}
     assert described == {route.fn.__name__ for route in ROUTES if route.include_in_schema is not False}
     assert all(operation["description"] for operation in operations(description))
+
+
+def test_every_operation_has_a_tag_and_a_short_title(description: dict[str, Any]) -> None:
+    tags = [tag["name"] for tag in description["tags"]]
+    titles = [operation["summary"] for operation in operations(description)]
+    assert {tag for operation in operations(description) for tag in operation["tags"]} == set(tags)
+    assert all(len(operation["tags"]) == 1 for operation in operations(description))
+    assert len(titles) == len(set(titles))
+    assert [title for title in titles if len(title) > 30] == []
+
+
+def test_every_body_has_an_example_that_fits_its_schema(description: dict[str, Any]) -> None:
+    bodies = list(bodies_of(description))
+    assert len(bodies) > 30
+    for place, body in bodies:
+        assert "example" in body, place
+        schema = body["schema"] | {"components": description["components"]}
+        errors = WithFormats(schema, format_checker=FormatChecker()).iter_errors(body["example"])
+        assert [error.message for error in errors] == [], place
+
+
+def bodies_of(description: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The bodies in JSON of requests and of answers that are no problems, each with its place."""
+    for operation in operations(description):
+        name = operation["operationId"]
+        if "requestBody" in operation:
+            yield name, operation["requestBody"]["content"]["application/json"]
+        for status, response in operation["responses"].items():
+            if status < "300":
+                yield f"{name} {status}", response["content"]["application/json"]
+
+
+def check_type(validator: Any, types: Any, value: Any, schema: dict[str, Any]) -> Iterator[ValidationError]:
+    """Its type, and that a text that looks like an id or a time has a format."""
+    yield from Draft202012Validator.VALIDATORS["type"](validator, types, value, schema)
+    if isinstance(value, str) and "format" not in schema and re.fullmatch(f"{ID.pattern}|{TIME.pattern}", value):
+        yield ValidationError(f"{value} has no format")
+
+
+WithFormats = validators.extend(Draft202012Validator, {"type": check_type})
+
+
+def test_every_id_and_time_in_a_parameter_has_its_format(description: dict[str, Any]) -> None:
+    found = {
+        (operation["operationId"], parameter["name"]): parameter["schema"]["format"]
+        for operation in operations(description)
+        for parameter in operation["parameters"]
+        if "format" in parameter["schema"] or parameter["name"].endswith("_id")
+    }
+    times = [("list_transactions", name) for name in ("from", "to")]
+    times += [("get_liquidity_history", name) for name in ("from", "to", "cursor")]
+    with_id = ("get_transaction", "get_one_of_transactions", "get_history", "amend_transaction", "delete_transaction")
+    ids = [*((name, "transaction_id") for name in with_id), ("revoke_key", "key_id")]
+    ids += [("list_keys", "cursor"), ("list_keys", "after")]
+    expected = {("get_rates", "date"): "date"} | dict.fromkeys(times, "date-time") | dict.fromkeys(ids, "uuid")
+    assert found == expected
+
+
+def test_older_names_are_deprecated(description: dict[str, Any]) -> None:
+    older = {
+        (operation["operationId"], parameter["name"])
+        for operation in operations(description)
+        for parameter in operation["parameters"]
+        if parameter.get("deprecated")
+    }
+    names = {"list_banks": "after", "list_accounts": "after", "list_windows": "before", "list_keys": "after"}
+    assert older == set(names.items())
+    pages = [
+        schema for schema in description["components"]["schemas"].values() if "cursor" in schema.get("properties", {})
+    ]
+    assert len(pages) == 6
+    assert all(page["properties"]["next"]["deprecated"] for page in pages)
 
 
 def test_every_kind_of_problem_is_in_it(description: dict[str, Any]) -> None:
@@ -89,7 +172,7 @@ def test_no_request_has_an_answer_that_is_not_described(polka: Running) -> None:
 PAY = """
 import sys
 from polka_client import AuthenticatedClient
-from polka_client.api.default import get_transaction, post_transaction
+from polka_client.api.payments import get_transaction, post_transaction
 from polka_client.models import Party, Payment, Transaction
 
 client = AuthenticatedClient(base_url=sys.argv[1], token=sys.argv[2])
@@ -116,6 +199,19 @@ def test_a_client_generated_from_it_makes_a_payment(
     found = client.get(f"{polka.url}/transaction", params={"idempotency_key": key}).json()
     assert found["id"] == done.stdout.strip()
     assert found["receiver"] == payment()["receiver"]
+
+
+@pytest.mark.skipif(not browser.is_there(), reason="Debian's chromium and chromium-driver are not installed")
+def test_its_pages_show_it_without_an_error(polka: Running) -> None:
+    with browser.opened() as chromium:
+        chromium.get(f"{polka.url}/schema")
+        titles = {"Payments", "Post transaction", "Drills"}
+        wait_for(
+            "the page shows all", lambda: titles <= set(chromium.find_element(By.TAG_NAME, "body").text.split("\n"))
+        )
+        logged = [line["message"] for line in browser.logged(chromium, "browser") if line["level"] != "INFO"]
+        assert logged == []
+        assert [url for url in browser.asked(chromium) if not url.startswith((polka.url, "data:", "blob:"))] == []
 
 
 def test_its_pages_need_no_other_address(polka: Running) -> None:

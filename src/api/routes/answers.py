@@ -33,7 +33,8 @@ class Json(Response[Any]):
         return body + b"\n" if body and media_type == MediaType.JSON else body
 
 
-def as_json(answer: msgspec.Struct | bytes, headers: Mapping[str, str] | None = None) -> Response[bytes]:
+def as_json(answer: msgspec.Struct | bytes, headers: Mapping[str, str] | None = None) -> Response[Any]:
+    """The answer as JSON. A handler's return type names the type behind the bytes, for the description."""
     body = answer if isinstance(answer, bytes) else positions.encode(answer)
     return Json(body, media_type=MediaType.JSON, headers=headers)
 
@@ -106,7 +107,7 @@ def count(operation: str, outcome: Outcome) -> None:
     metrics.operation(operation, name).inc()
 
 
-def as_response(answer: Answer) -> Response[bytes]:
+def as_response(answer: Answer) -> Response[Any]:
     """The same for a handler of Litestar's."""
     status, headers, body = answer
     fields = {name.decode(): value.decode() for name, value in headers}

@@ -13,7 +13,7 @@ from polka.rules.keys import Scope
 from polka.store.database import Pool
 
 
-@get("/audit", guards=[Needs(Scope.OPERATE)])
+@get("/audit", tags=["Audit"], guards=[Needs(Scope.OPERATE)])
 async def list_audit_runs(
     pool: NamedDependency[Pool],
     limit: Annotated[int, QueryParameter(description="The most to answer.", ge=1, le=100)] = 10,

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence, Set
-from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -18,14 +17,16 @@ from api.http.problems import refuse
 from api.http.refusals import Refusal
 from api.posting.policies import Policies
 from api.routes.answers import Json, as_json
+from api.routes.described import described
 from api.routes.pages import CURSOR, OLDER_NAME, Limit, place
 from api.routes.requests import read_json
+from polka.rules.formats import Time
 from polka.rules.keys import Caller, Scope
 from polka.rules.policy import Fee, Interest, MinorUnits, Suspended, TermsPatch
 from polka.rules.transactions import POLKA, BankName, is_bank_name
 from polka.store import barrier, database, positions
 from polka.store.database import Connection, Pool
-from polka.store.positions import AsOf, Position
+from polka.store.positions import Accounts, AsOf, Banks, Position
 from polka.store.writers import Writers
 
 Cursor = Annotated[str | None, QueryParameter(description=CURSOR, max_length=64)]
@@ -53,7 +54,7 @@ class BankWithTerms(msgspec.Struct, frozen=True):
     fees: dict[str, Fee]
     interest: dict[str, Interest]
     terms_version: int
-    terms_since: datetime | None
+    terms_since: Time | None
 
 
 class KnownBanks:
@@ -86,7 +87,7 @@ async def existing(connection: Connection, names: Sequence[str]) -> list[str]:
     return [row["name"] for row in await connection.fetch(EXIST, names)]
 
 
-@get("/banks", guards=[Needs(Scope.TRANSACTIONS_READ)])
+@get("/banks", tags=["Banks"], guards=[Needs(Scope.TRANSACTIONS_READ)])
 async def list_banks(
     caller: NamedDependency[Caller],
     cache: NamedDependency[CacheClient],
@@ -94,7 +95,7 @@ async def list_banks(
     cursor: Cursor = None,
     after: After = None,
     limit: Limit = 100,
-) -> Response[bytes]:
+) -> Response[Banks]:
     """All banks by name, with what each is owed (> 0) or owes (< 0); for a bank's key that bank alone."""
     begin = place(cursor, after, "after") or ""
     if caller.bank is not None:
@@ -105,7 +106,12 @@ async def list_banks(
     return as_json(with_cursor(known) if known else positions.encode(await positions.banks(pool, begin, limit)))
 
 
-@post("/banks", guards=[Needs(Scope.BANKS_WRITE)])
+@post(
+    "/banks",
+    tags=["Banks"],
+    guards=[Needs(Scope.BANKS_WRITE)],
+    opt=described(Refusal.CONFLICT, body=NewBank),
+)
 async def open_bank(request: Request[Any, Any, Any], writers: NamedDependency[Writers]) -> Response[NewBank]:
     """Open a bank. Its accounts open with their first payments."""
     data = await read_json(request, decode)
@@ -124,7 +130,7 @@ async def insert_bank(connection: Connection, name: str) -> bool:
     return False
 
 
-@get("/banks/{name:str}", guards=[Needs(Scope.TRANSACTIONS_READ)])
+@get("/banks/{name:str}", tags=["Banks"], guards=[Needs(Scope.TRANSACTIONS_READ)])
 async def get_bank(
     name: FromPath[str],
     caller: NamedDependency[Caller],
@@ -132,13 +138,13 @@ async def get_bank(
     pool: NamedDependency[Pool],
     known_banks: NamedDependency[KnownBanks],
     policies: NamedDependency[Policies],
-) -> Response[bytes]:
+) -> Response[BankWithTerms]:
     """One bank, with its position in each currency and its terms."""
     await need(caller, known_banks, name)
     return as_json(await bank_with_terms(cache, pool, policies, name))
 
 
-@get("/banks/{name:str}/accounts", guards=[Needs(Scope.TRANSACTIONS_READ)])
+@get("/banks/{name:str}/accounts", tags=["Banks"], guards=[Needs(Scope.TRANSACTIONS_READ)])
 async def list_accounts(
     name: FromPath[str],
     caller: NamedDependency[Caller],
@@ -151,7 +157,7 @@ async def list_accounts(
     cursor: Cursor = None,
     after: After = None,
     limit: Limit = 100,
-) -> Response[bytes]:
+) -> Response[Accounts]:
     """The bank's accounts by id, or the one that `account` names."""
     await need(caller, known_banks, name)
     begin = place(cursor, after, "after") or ""

@@ -16,7 +16,8 @@ from api.http.problems import RefusedError
 from api.http.refusals import Refusal, Refused
 from api.posting.batches import Outcome
 from api.posting.operations import Bulk, Pay, fingerprint_of, items_refused
-from api.routes.answers import as_response, certain, count, encode
+from api.routes.answers import BulkResult, as_response, certain, count, encode
+from api.routes.described import CAPPED, described
 from api.routes.payments import Payments, check
 from api.routes.requests import OWN_HEAD, Head, read_body, read_head
 from api.routes.turns import Turns
@@ -29,17 +30,30 @@ ITEMS_MAX = 1_000
 BODY_BYTES_MAX = bounds.body_bytes_max(PATH)
 PIECE = 100
 """Payments that are checked while nobody else goes on."""
+PARAMETERS = ("mode",)
 MODES = ("atomic", "each")
 MESSAGE_PACK = ("application/msgpack", "application/vnd.msgpack", "application/x-msgpack")
 
 
-@post(PATH, guards=[Needs(Scope.TRANSACTIONS_WRITE)], opt=OWN_HEAD)
+@post(
+    PATH,
+    tags=["Payments"],
+    guards=[Needs(Scope.TRANSACTIONS_WRITE)],
+    opt=OWN_HEAD
+    | described(
+        *(Refusal.KEY_REUSED, Refusal.ITEMS_REFUSED, Refusal.RATES_STALE, *CAPPED),
+        body=list[Payment],
+        parameters=["Idempotency-Key", *PARAMETERS],
+        also={207: BulkResult},
+        message_pack=True,
+    ),
+)
 async def post_transactions(
     request: Request[Any, Any, Any],
     payments: NamedDependency[Payments],
     limits: NamedDependency[Limits],
     turns: NamedDependency[Turns],
-) -> Response[bytes]:
+) -> Response[BulkResult]:
     """Make up to 1,000 payments: with `mode=atomic` all or none, with `mode=each` those that are not refused.
 
     The payments that are made are committed together. 201 if all of them are; with `mode=each` else 207, and a
@@ -51,7 +65,7 @@ async def post_transactions(
 
 
 async def pay_many(request: Request[Any, Any, Any], payments: Payments, limits: Limits, turns: Turns) -> Outcome:
-    head = read_head(request.scope, payments.request_timeout_seconds, ("mode",))
+    head = read_head(request.scope, payments.request_timeout_seconds, PARAMETERS)
     mode = head.parameters.get("mode", MODES[0])
     if mode not in MODES:
         problems.refuse(Refusal.INVALID, f"mode: must be {' or '.join(MODES)}.", "mode")

@@ -6,7 +6,6 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, delete, patch
 from litestar.di import NamedDependency
-from litestar.params import FromPath
 from msgspec import UNSET
 
 from api.http import problems
@@ -16,8 +15,9 @@ from api.http.refusals import Refusal, Refused
 from api.posting.batches import Outcome
 from api.posting.operations import Change, fingerprint_of
 from api.routes.answers import as_response, certain, count, encode
+from api.routes.described import CHANGES, PAYS, described
 from api.routes.payments import Payments, check
-from api.routes.requests import OWN_HEAD, Head, read_body, read_head
+from api.routes.requests import OWN_HEAD, Head, PaymentId, read_body, read_head
 from api.routes.transactions import no_transaction, read_transaction
 from polka.rules.keys import Scope
 from polka.rules.transactions import Amendment, Reference, Transaction, amended, is_account_id
@@ -31,15 +31,16 @@ FIXED = ("amount", "currency", "receiver_currency")
 @delete(
     "/transaction/{transaction_id:str}",
     status_code=200,
+    tags=["Payments"],
     guards=[Needs(Scope.TRANSACTIONS_WRITE)],
-    opt=OWN_HEAD,
+    opt=OWN_HEAD | described(*CHANGES, parameters=["Idempotency-Key", "If-Match", *PARAMETERS]),
 )
 async def delete_transaction(
     request: Request[Any, Any, Any],
-    transaction_id: FromPath[str],
+    transaction_id: PaymentId,
     payments: NamedDependency[Payments],
     pool: NamedDependency[Pool],
-) -> Response[bytes]:
+) -> Response[Transaction]:
     """Reverse a payment: its entries are undone, and its status is `deleted` from then on."""
 
     async def work() -> Outcome:
@@ -51,13 +52,18 @@ async def delete_transaction(
     return as_response(encode(outcome, 200, caller_of(request)))
 
 
-@patch("/transaction/{transaction_id:str}", guards=[Needs(Scope.TRANSACTIONS_WRITE)], opt=OWN_HEAD)
+@patch(
+    "/transaction/{transaction_id:str}",
+    tags=["Payments"],
+    guards=[Needs(Scope.TRANSACTIONS_WRITE)],
+    opt=OWN_HEAD | described(*CHANGES, *PAYS, body=Amendment, parameters=["Idempotency-Key", "If-Match", *PARAMETERS]),
+)
 async def amend_transaction(
     request: Request[Any, Any, Any],
-    transaction_id: FromPath[str],
+    transaction_id: PaymentId,
     payments: NamedDependency[Payments],
     pool: NamedDependency[Pool],
-) -> Response[bytes]:
+) -> Response[Transaction]:
     """Amend bank or account of a side, or the reference: the old entries are reversed, the new ones posted."""
 
     async def work() -> Outcome:

@@ -19,6 +19,7 @@ from api.http.access import Needs
 from api.http.problems import RefusedError, refuse
 from api.http.refusals import Refusal, Refused
 from api.routes.answers import as_json
+from api.routes.described import described
 from api.routes.pages import CURSOR, OLDER_NAME, Limit, place
 from api.routes.requests import read_json
 from polka.rules.keys import Caller, Scope
@@ -31,7 +32,13 @@ CSV = "text/csv"
 Format = Annotated[Literal["json", "csv"] | None, QueryParameter(description="Instead of what the Accept header says.")]
 
 
-@post("/clearing", status_code=200, guards=[Needs(Scope.OPERATE)])
+@post(
+    "/clearing",
+    status_code=200,
+    tags=["Clearing"],
+    guards=[Needs(Scope.OPERATE)],
+    opt=described(Refusal.CONFLICT, Refusal.CACHE_AWAY, body=WindowToClose),
+)
 async def close_window(request: Request[Any, Any, Any], cache: NamedDependency[CacheClient]) -> Window:
     """Close the window that the body names: everything posted until then is in it, the rest falls into the next.
 
@@ -41,7 +48,13 @@ async def close_window(request: Request[Any, Any, Any], cache: NamedDependency[C
     return await ordered(cache, "/clearing", "closed", to_close)
 
 
-@post("/clearing/{window:int}/settle", status_code=200, guards=[Needs(Scope.OPERATE)])
+@post(
+    "/clearing/{window:int}/settle",
+    status_code=200,
+    tags=["Clearing"],
+    guards=[Needs(Scope.OPERATE)],
+    opt=described(Refusal.CONFLICT, Refusal.CACHE_AWAY),
+)
 async def settle_window(
     window: FromPath[int], cache: NamedDependency[CacheClient], pool: NamedDependency[Pool]
 ) -> Window:
@@ -54,7 +67,7 @@ async def settle_window(
     return await ordered(cache, f"/clearing/{window}/settle", "settled")
 
 
-@get("/clearing", guards=[Needs(Scope.TRANSACTIONS_READ)])
+@get("/clearing", tags=["Clearing"], guards=[Needs(Scope.TRANSACTIONS_READ)], opt=described(csv=True))
 async def list_windows(
     request: Request[Any, Any, Any],
     pool: NamedDependency[Pool],
@@ -62,7 +75,7 @@ async def list_windows(
     before: Annotated[int | None, QueryParameter(ge=1, le=2**63 - 1, **OLDER_NAME)] = None,
     limit: Limit = 100,
     format: Format = None,
-) -> Response[bytes]:
+) -> Response[Windows]:
     """Clearing windows, the newest first: the first of them is the open one."""
     page = await clearing.windows(pool, place(cursor, before, "before"), limit)
     if wants_csv(request, format):
@@ -71,14 +84,14 @@ async def list_windows(
     return as_json(Windows(page, last, last))
 
 
-@get("/clearing/{window:int}", guards=[Needs(Scope.TRANSACTIONS_READ)])
+@get("/clearing/{window:int}", tags=["Clearing"], guards=[Needs(Scope.TRANSACTIONS_READ)], opt=described(csv=True))
 async def get_window(
     request: Request[Any, Any, Any],
     window: FromPath[int],
     caller: NamedDependency[Caller],
     pool: NamedDependency[Pool],
     format: Format = None,
-) -> Response[bytes]:
+) -> Response[Report]:
     """One window, with the totals of each bank in each currency; for a bank's key those of that bank alone."""
     report = await read(pool, window, caller.bank)
     if wants_csv(request, format):
@@ -114,7 +127,7 @@ def wants_csv(request: Request[Any, Any, Any], format: str | None) -> bool:
     return format == "csv" or (format is None and request.accept.best_match([MediaType.JSON, CSV]) == CSV)
 
 
-def as_csv(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response[bytes]:
+def as_csv(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response[Any]:
     """RFC 4180, with a line of names; times as in JSON."""
     text = io.StringIO()
     writer = csv.writer(text)

@@ -1,7 +1,7 @@
 """Currencies: which there are, what they are worth in each other, and what an amount comes to (`/currencies` …)."""
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from typing import Annotated
 
@@ -14,7 +14,10 @@ from api.http.access import Needs
 from api.http.problems import RefusedError, refuse
 from api.http.refusals import Refusal, Refused
 from api.posting import exchange
+from api.routes.described import CONVERTS, described
+from api.routes.payments import unknown_currency
 from api.settings import Settings
+from polka.rules.formats import Time
 from polka.rules.keys import Scope
 from polka.rules.money import AMOUNT_MAX, CURRENCIES, Currency, is_currency
 from polka.rules.rates import EURO, Source
@@ -38,7 +41,7 @@ class DayRates(msgspec.Struct, frozen=True):
     date: date
     version: int
     source: Source
-    stored_at: datetime
+    stored_at: Time
     rates: Mapping[str, Decimal]
 
 
@@ -64,13 +67,13 @@ class Conversion(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     source: Source
 
 
-@get("/currencies", guards=[Needs(Scope.TRANSACTIONS_READ)], sync_to_thread=False)
+@get("/currencies", tags=["Currencies"], guards=[Needs(Scope.TRANSACTIONS_READ)], sync_to_thread=False)
 def list_currencies() -> Currencies:
     """All currencies that a payment may have, by code: those of ISO 4217 with their minor units."""
     return Currencies(CURRENCIES)
 
 
-@get("/rates", guards=[Needs(Scope.TRANSACTIONS_READ)])
+@get("/rates", tags=["Currencies"], guards=[Needs(Scope.TRANSACTIONS_READ)], opt=described(Refusal.NOT_FOUND))
 async def get_rates(
     pool: NamedDependency[Pool],
     date: Annotated[date | None, QueryParameter(description="The day, as 2026-01-31; without one, today.")] = None,
@@ -83,7 +86,7 @@ async def get_rates(
     return DayRates(EURO, rates.date, stored.version, stored.source, stored.stored_at, rates.of_euro)
 
 
-@get("/convert", guards=[Needs(Scope.TRANSACTIONS_READ)])
+@get("/convert", tags=["Currencies"], guards=[Needs(Scope.TRANSACTIONS_READ)], opt=described(*CONVERTS))
 async def convert_amount(
     pool: NamedDependency[Pool],
     settings: NamedDependency[Settings],
@@ -94,7 +97,7 @@ async def convert_amount(
     """What an amount of one currency comes to in another today. No money moves."""
     for field, currency in (("from", from_), ("to", to)):
         if not is_currency(currency):
-            refuse(Refusal.UNKNOWN_CURRENCY, f"{field}: ISO 4217 has no currency {currency} with minor units.", field)
+            raise RefusedError(unknown_currency(field, currency))
     newest = await rate_sets.in_force(pool)
     if (stored := newest.stored) is None:
         raise RefusedError(exchange.NO_RATES)

@@ -13,6 +13,7 @@ from api.http.access import Needs
 from api.http.local import only_from_this_site
 from api.http.problems import refuse
 from api.http.refusals import Refusal
+from api.routes.described import described
 from api.routes.requests import read_json
 from api.settings import Settings
 from polka.local import control
@@ -21,13 +22,24 @@ from polka.rules.drills import Drills, DrillToStart, Target
 from polka.rules.keys import Scope
 
 
-@get("/drills", guards=[Needs(Scope.OPERATE), only_from_this_site])
+@get(
+    "/drills",
+    tags=["Drills"],
+    guards=[Needs(Scope.OPERATE), only_from_this_site],
+    opt=described(Refusal.NOT_FOUND, Refusal.CONTROL_AWAY),
+)
 async def list_drills(settings: NamedDependency[Settings]) -> Drills:
     """What may be killed, the drill that runs, and what the last ones came to: on a Polka that `polka up` runs."""
     return (await ask(settings)).drills
 
 
-@post("/drills", status_code=202, guards=[Needs(Scope.OPERATE), only_from_this_site])
+@post(
+    "/drills",
+    status_code=202,
+    tags=["Drills"],
+    guards=[Needs(Scope.OPERATE), only_from_this_site],
+    opt=described(Refusal.NOT_FOUND, Refusal.CONTROL_AWAY, Refusal.CONFLICT, body=DrillToStart),
+)
 async def start_drill(request: Request[Any, Any, Any], settings: NamedDependency[Settings]) -> Drills:
     """Kill the cache, an api or Postgres under load, and see that nothing is lost.
 

@@ -7,7 +7,7 @@ from api.http.refusals import Refusal
 from polka.edge import monitoring
 
 
-@get("/hello", sync_to_thread=False)
+@get("/hello", tags=["Service"], sync_to_thread=False)
 def hello() -> dict[str, str]:
     """Polka is here."""
     return {"hello": "polka"}

@@ -1,21 +1,22 @@
 """API keys for operators: making one, seeing which there are, revoking one (`/keys…`)."""
 
-from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, QueryParameter
+from litestar.params import PathParameter, QueryParameter
 
 from api.http.access import EVERYBODY, UNKNOWN_KEY, Needs
 from api.http.problems import RefusedError, refuse
 from api.http.refusals import Refusal
 from api.routes.answers import Json
+from api.routes.described import described
 from api.routes.pages import CURSOR, OLDER_NAME, Limit, place
 from api.routes.requests import read_json
 from api.routes.transactions import read_id
+from polka.rules.formats import Id, Time
 from polka.rules.keys import Caller, NewKey, Scope
 from polka.rules.pages import OLDER_CURSOR
 from polka.store import api_keys
@@ -28,23 +29,28 @@ class MadeKey(msgspec.Struct, frozen=True):
     """A key that was just made: the one time that `key`, which callers send, is told."""
 
     key: str
-    id: str
+    id: Id
     name: str
     bank: str | None
     scopes: list[str]
-    created_at: datetime
-    expires_at: datetime | None
+    created_at: Time
+    expires_at: Time | None
 
 
 class ApiKeys(msgspec.Struct, frozen=True):
     """A page of keys in the order in which they were made. `cursor` is null on the last page."""
 
     keys: list[ApiKey]
-    cursor: str | None
-    next: Annotated[str | None, OLDER_CURSOR]
+    cursor: Id | None
+    next: Annotated[Id | None, OLDER_CURSOR]
 
 
-@post("/keys", guards=[Needs(Scope.KEYS_WRITE)])
+@post(
+    "/keys",
+    tags=["Keys"],
+    guards=[Needs(Scope.KEYS_WRITE)],
+    opt=described(Refusal.UNKNOWN_BANK, body=NewKey),
+)
 async def create_key(
     request: Request[Any, Any, Any], caller: NamedDependency[Caller], writers: NamedDependency[Writers]
 ) -> Response[MadeKey]:
@@ -75,7 +81,7 @@ async def create_key(
     return Json(told, status_code=201, headers={"Cache-Control": "no-store"})
 
 
-@get("/keys", guards=[Needs(Scope.OPERATE)])
+@get("/keys", tags=["Keys"], guards=[Needs(Scope.OPERATE)])
 async def list_keys(
     pool: NamedDependency[Pool],
     cursor: Annotated[UUID | None, QueryParameter(description=CURSOR)] = None,
@@ -88,8 +94,11 @@ async def list_keys(
     return ApiKeys(page, last, last)
 
 
-@delete("/keys/{key_id:str}", status_code=200, guards=[Needs(Scope.KEYS_WRITE)])
-async def revoke_key(key_id: FromPath[str], writers: NamedDependency[Writers]) -> ApiKey:
+@delete("/keys/{key_id:str}", status_code=200, tags=["Keys"], guards=[Needs(Scope.KEYS_WRITE)])
+async def revoke_key(
+    key_id: Annotated[str, PathParameter(description="The `id` of the key.", format="uuid")],
+    writers: NamedDependency[Writers],
+) -> ApiKey:
     """Have a key refused, by every api within a second. One that was revoked before stays so."""
     found = read_id(key_id)
     revoked = await writers.do(api_keys.revoke, found) if found else None

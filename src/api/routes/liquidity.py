@@ -8,20 +8,23 @@ from litestar.params import QueryParameter
 
 from api.cache_client import CacheClient
 from api.http.access import Needs
-from api.http.problems import refuse
+from api.http.problems import RefusedError
 from api.http.refusals import Refusal
 from api.routes.answers import as_json
+from api.routes.described import described
 from api.routes.pages import CURSOR, Limit
+from api.routes.payments import unknown_currency
 from api.routes.search import read_time
 from polka.rules.keys import Scope
 from polka.rules.liquidity import Resolution
 from polka.rules.money import is_currency
 from polka.store import exposures
 from polka.store.database import Pool
+from polka.store.exposures import Exposures, LiquidityHistory
 from polka.store.positions import PAGE_MAX, encode
 
 
-@get("/liquidity", guards=[Needs(Scope.OPERATE)])
+@get("/liquidity", tags=["Liquidity"], guards=[Needs(Scope.OPERATE)])
 async def get_liquidity(
     cache: NamedDependency[CacheClient],
     pool: NamedDependency[Pool],
@@ -31,7 +34,7 @@ async def get_liquidity(
             description="The most banks to tell of in each currency, nearest to their caps.", ge=0, le=PAGE_MAX
         ),
     ] = 10,
-) -> Response[bytes]:
+) -> Response[Exposures]:
     """For each currency what Polka owes banks, is owed by them and holds, with the highest that it was owed today.
 
     Today began at midnight, UTC. A concentration is the share of the largest five banks, in basis points; `caps` are
@@ -40,7 +43,12 @@ async def get_liquidity(
     return as_json(await cache.ask("/liquidity", {"caps": caps}) or encode(await exposures.exposures(pool, caps)))
 
 
-@get("/liquidity/history", guards=[Needs(Scope.OPERATE)])
+@get(
+    "/liquidity/history",
+    tags=["Liquidity"],
+    guards=[Needs(Scope.OPERATE)],
+    opt=described(Refusal.UNKNOWN_CURRENCY),
+)
 async def get_liquidity_history(
     pool: NamedDependency[Pool],
     currency: Annotated[str, QueryParameter(description="ISO 4217.", pattern=r"^[A-Z]{3}\Z")],
@@ -49,19 +57,22 @@ async def get_liquidity_history(
         QueryParameter(description="Samples of each flush are kept for 1 hour, of minutes 2 days, of hours 92 days."),
     ] = "minute",
     from_: Annotated[
-        str | None, QueryParameter(name="from", description="Spans that began at this RFC 3339 time or later.")
+        str | None,
+        QueryParameter(name="from", description="Spans that began at this time or later.", format="date-time"),
     ] = None,
-    to: Annotated[str | None, QueryParameter(description="Spans that began before this RFC 3339 time.")] = None,
-    cursor: Annotated[str | None, QueryParameter(description=CURSOR)] = None,
+    to: Annotated[
+        str | None, QueryParameter(description="Spans that began before this time.", format="date-time")
+    ] = None,
+    cursor: Annotated[str | None, QueryParameter(description=CURSOR, format="date-time")] = None,
     limit: Limit = 100,
-) -> Response[bytes]:
+) -> Response[LiquidityHistory]:
     """What the figures of one currency were over time, the newest first.
 
     A sample has the figures at the end of its span, and the highest that Polka was owed in it. A span in which no
     figure changed has none: it had the figures of the span before.
     """
     if not is_currency(currency):
-        refuse(Refusal.UNKNOWN_CURRENCY, f"currency: ISO 4217 has no currency {currency} with minor units.", "currency")
+        raise RefusedError(unknown_currency("currency", currency))
     ends = [time for time in (read_time(to, "to"), read_time(cursor, "cursor")) if time]
     since, until = read_time(from_, "from"), min(ends, default=None)
     return as_json(encode(await exposures.history(pool, currency, resolution, since, until, limit)))

@@ -18,6 +18,7 @@ from api.posting.operations import Pay, fingerprint_of
 from api.posting.posting import Posting
 from api.routes.answers import Answer, as_response, certain, count, encode
 from api.routes.banks import KnownBanks
+from api.routes.described import PAYS_ACROSS, described
 from api.routes.requests import OWN_HEAD, Head, read_body, read_head
 from polka.rules.keys import Caller, Scope
 from polka.rules.money import is_currency
@@ -112,8 +113,15 @@ def unknown_currency(field: str, code: str) -> Refused:
 decode = msgspec.json.Decoder(Payment).decode
 
 
-@post("/transaction", guards=[Needs(Scope.TRANSACTIONS_WRITE)], opt=OWN_HEAD)
-async def post_transaction(request: Request[Any, Any, Any], payments: NamedDependency[Payments]) -> Response[bytes]:
+@post(
+    "/transaction",
+    tags=["Payments"],
+    guards=[Needs(Scope.TRANSACTIONS_WRITE)],
+    opt=OWN_HEAD | described(*PAYS_ACROSS, body=Payment, parameters=["Idempotency-Key"]),
+)
+async def post_transaction(
+    request: Request[Any, Any, Any], payments: NamedDependency[Payments]
+) -> Response[Transaction]:
     """Make a payment: 201 once it is durable."""
     return as_response(await payments.answer(request.scope, request.receive))
 

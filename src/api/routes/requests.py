@@ -3,11 +3,12 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
 from litestar import Request
+from litestar.params import PathParameter
 from litestar.types import Receive
 
 from api.http import problems
@@ -22,6 +23,8 @@ from polka.rules.headers import Fields
 from polka.rules.keys import Caller
 
 T = TypeVar("T")
+
+PaymentId = Annotated[str, PathParameter(description="The `id` of the payment.", format="uuid")]
 
 OWN_HEAD = {"reads_its_head": True}
 """The option of a route that calls `read_head` itself: it knows its parameters, and keeps its deadline."""

@@ -61,10 +61,11 @@ class Search:
     currency: Annotated[str | None, QueryParameter(description="What the sender pays.", pattern=r"^[A-Z]{3}\Z")] = None
     amount_min: Annotated[int, QueryParameter(description="Minor units.", ge=1, le=AMOUNT_MAX)] = 1
     amount_max: Annotated[int, QueryParameter(description="Minor units.", ge=1, le=AMOUNT_MAX)] = AMOUNT_MAX
-    from_: Annotated[str | None, QueryParameter(name="from", description="Created at this RFC 3339 time or later.")] = (
-        None
-    )
-    to: Annotated[str | None, QueryParameter(description="Created before this RFC 3339 time.")] = None
+    from_: Annotated[
+        str | None,
+        QueryParameter(name="from", description="Created at this time or later.", format="date-time"),
+    ] = None
+    to: Annotated[str | None, QueryParameter(description="Created before this time.", format="date-time")] = None
     status: Annotated[Literal["accepted", "deleted"] | None, QueryParameter(description="As it is by now.")] = None
     reference: Annotated[
         str | None, QueryParameter(description="The whole reference.", pattern=r"^[^\x00-\x1f\x7f]{1,140}\Z")
@@ -81,7 +82,7 @@ class Page(msgspec.Struct, frozen=True):
     next: Annotated[str | None, OLDER_CURSOR]
 
 
-@get("/transactions", guards=[Needs(Scope.TRANSACTIONS_READ)])
+@get("/transactions", tags=["Payments"], guards=[Needs(Scope.TRANSACTIONS_READ)])
 async def list_transactions(
     request: Request[Any, Any, Any],
     caller: NamedDependency[Caller],

@@ -17,12 +17,13 @@ from api.http.problems import RefusedError, explain_fact
 from api.http.refusals import TERMS_UNCHANGED, Refusal, Refused
 from api.posting.policies import Policies
 from api.routes.answers import as_json
-from api.routes.banks import KnownBanks, bank_with_terms, need
+from api.routes.banks import BankWithTerms, KnownBanks, bank_with_terms, need
+from api.routes.described import described
 from api.routes.requests import OWN_HEAD, read_body, read_head
 from api.settings import Settings
 from polka.rules.keys import Caller, Scope
 from polka.rules.messages import PolicyToFollow
-from polka.rules.policy import Policy, Terms, TermsError, amended
+from polka.rules.policy import Policy, Terms, TermsError, TermsPatch, amended
 from polka.store import bank_terms
 from polka.store.database import Pool
 from polka.store.writers import Writers
@@ -31,7 +32,12 @@ RETRY_SECONDS = 0.1
 FOLLOW_SECONDS = 2.0
 
 
-@patch("/banks/{name:str}", guards=[Needs(Scope.BANKS_WRITE)], opt=OWN_HEAD)
+@patch(
+    "/banks/{name:str}",
+    tags=["Banks"],
+    guards=[Needs(Scope.BANKS_WRITE)],
+    opt=OWN_HEAD | described(body=TermsPatch),
+)
 async def change_terms(
     request: Request[Any, Any, Any],
     name: FromPath[str],
@@ -42,7 +48,7 @@ async def change_terms(
     known_banks: NamedDependency[KnownBanks],
     policies: NamedDependency[Policies],
     settings: NamedDependency[Settings],
-) -> Response[bytes]:
+) -> Response[BankWithTerms]:
     """Change a bank's terms, by a JSON Merge Patch (RFC 7396).
 
     From the answer on they hold everywhere: what was decided under the old ones is committed by then, or never will be.

@@ -1,14 +1,14 @@
 """Reading what was recorded: one transaction, the latest, what became of a request, and all versions of a payment."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import asyncpg
 import msgspec
 from litestar import Response, get
 from litestar.di import NamedDependency
-from litestar.params import FromPath, QueryParameter
+from litestar.params import QueryParameter
 
 from api.http.access import Needs
 from api.http.problems import RefusedError, refuse
@@ -17,9 +17,10 @@ from api.posting.operations import Key
 from api.posting.posting import Posting
 from api.posting.rows import transaction_of
 from api.routes import answers
-from api.routes.answers import as_json
+from api.routes.answers import BulkResult, as_json
+from api.routes.described import CHANGES, PAYS_ACROSS, described
 from api.routes.payments import Payments
-from api.routes.requests import KEY_LENGTH_MAX
+from api.routes.requests import KEY_LENGTH_MAX, PaymentId
 from polka.rules.keys import Caller, Scope
 from polka.rules.transactions import OldVersion, Transaction
 from polka.store.database import Pool
@@ -54,13 +55,18 @@ class History(msgspec.Struct, frozen=True):
     old_versions: Sequence[OldVersion]
 
 
-@get("/transaction", guards=[Needs(Scope.TRANSACTIONS_READ)])
+@get(
+    "/transaction",
+    tags=["Payments"],
+    guards=[Needs(Scope.TRANSACTIONS_READ)],
+    opt=described(Refusal.NOT_FOUND, *PAYS_ACROSS, *CHANGES, Refusal.ITEMS_REFUSED),
+)
 async def find_transaction(
     caller: NamedDependency[Caller],
     pool: NamedDependency[Pool],
     payments: NamedDependency[Payments],
     idempotency_key: Annotated[str | None, QueryParameter(max_length=KEY_LENGTH_MAX)] = None,
-) -> Response[bytes]:
+) -> Response[Transaction | BulkResult]:
     """The latest transaction; with `idempotency_key`, what became of the caller's request that bore it."""
     if idempotency_key is not None:
         return await find_answer(payments.posting, pool, (caller.name, idempotency_key), caller)
@@ -70,7 +76,7 @@ async def find_transaction(
     return with_etag(transaction_of(row))
 
 
-async def find_answer(posting: Posting, pool: Pool, key: Key, caller: Caller) -> Response[bytes]:
+async def find_answer(posting: Posting, pool: Pool, key: Key, caller: Caller) -> Response[Any]:
     """The first answer of the key, with what is known by now of the batch's posting."""
     known = await posting.answer_of(key)
     if known is None:
@@ -85,25 +91,25 @@ async def find_answer(posting: Posting, pool: Pool, key: Key, caller: Caller) ->
             return as_json(answers.bulk_result(results, caller))
 
 
-@get("/transaction/{transaction_id:str}", guards=[Needs(Scope.TRANSACTIONS_READ)])
+@get("/transaction/{transaction_id:str}", tags=["Payments"], guards=[Needs(Scope.TRANSACTIONS_READ)])
 async def get_transaction(
-    transaction_id: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
-) -> Response[bytes]:
+    transaction_id: PaymentId, caller: NamedDependency[Caller], pool: NamedDependency[Pool]
+) -> Response[Transaction]:
     """One transaction in its newest version, with its batch, when that was posted, and its clearing window."""
     return await one_transaction(transaction_id, caller, pool)
 
 
-@get("/transactions/{transaction_id:str}", guards=[Needs(Scope.TRANSACTIONS_READ)])
+@get("/transactions/{transaction_id:str}", tags=["Payments"], guards=[Needs(Scope.TRANSACTIONS_READ)])
 async def get_one_of_transactions(
-    transaction_id: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
-) -> Response[bytes]:
+    transaction_id: PaymentId, caller: NamedDependency[Caller], pool: NamedDependency[Pool]
+) -> Response[Transaction]:
     """The same under the name of all transactions."""
     return await one_transaction(transaction_id, caller, pool)
 
 
-@get("/transaction/{transaction_id:str}/history", guards=[Needs(Scope.TRANSACTIONS_READ)])
+@get("/transaction/{transaction_id:str}/history", tags=["Payments"], guards=[Needs(Scope.TRANSACTIONS_READ)])
 async def get_history(
-    transaction_id: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
+    transaction_id: PaymentId, caller: NamedDependency[Caller], pool: NamedDependency[Pool]
 ) -> History:
     """All versions of a payment, who replaced each of them, when and why; a bank sees those that it took part in."""
     found = read_id(transaction_id)
@@ -113,7 +119,7 @@ async def get_history(
     return History(transaction_of(rows[0]), [old_version_of(row) for row in rows[1:]])
 
 
-async def one_transaction(transaction_id: str, caller: Caller, pool: Pool) -> Response[bytes]:
+async def one_transaction(transaction_id: str, caller: Caller, pool: Pool) -> Response[Any]:
     if (transaction := await read_transaction(pool, transaction_id, caller)) is None:
         raise RefusedError(no_transaction(transaction_id))
     return with_etag(transaction)
@@ -143,5 +149,5 @@ def old_version_of(row: asyncpg.Record) -> OldVersion:
     )
 
 
-def with_etag(transaction: Transaction) -> Response[bytes]:
+def with_etag(transaction: Transaction) -> Response[Any]:
     return as_json(transaction, {"ETag": answers.etag(transaction)})

@@ -1,31 +1,86 @@
 """The description of the API (OpenAPI 3.1) and its pages, which need no other address.
 
-Litestar finds the routes and their parameters; `description.py` adds what it cannot see; and the schemas of all bodies
-come from msgspec, which is what checks them.
+Litestar finds the routes, their parameters and the types of their answers. `routes/described.py` adds what a signature
+does not say. The schemas of all bodies come from msgspec, because msgspec checks the bodies.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from types import UnionType
+from typing import Any, get_args
 
 import msgspec
 from litestar import Request, Response, Router, get
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
+from litestar.openapi.spec import Components, SecurityScheme, Tag
 from litestar.routes import HTTPRoute
 
 from api.http.access import Needs
 from api.http.refusals import Problem, Refusal, Refused, problem
-from api.schema.description import PARAMETERS, REFUSED_ANYWHERE, REFUSED_WITH_KEY, ROUTES, WAITS, Described
+from api.routes.described import OPTION, Described
+from api.schema.parameters import EVERYWHERE, PARAMETERS
 from polka import __version__
 
 BEARER = "key"
 
+REFUSED_ANYWHERE = (
+    Refusal.INVALID,
+    Refusal.MALFORMED,
+    Refusal.TOO_LARGE,
+    Refusal.SLOW,
+    Refusal.URL_TOO_LONG,
+    Refusal.HEADERS_TOO_LARGE,
+    Refusal.UNSUPPORTED_ENCODING,
+    Refusal.OVERLOADED,
+    Refusal.TIMEOUT,
+    Refusal.INTERNAL,
+)
+REFUSED_WITH_KEY = (Refusal.UNAUTHORIZED, Refusal.FORBIDDEN, Refusal.RATE_LIMITED, Refusal.DATABASE_AWAY)
+REFUSED_TO_WRITERS = (Refusal.OUTCOME_UNKNOWN, Refusal.OUTCOME_UNKNOWN_IN_TIME)
+
+
+class Operation:
+    """A method of a path, as its handler says."""
+
+    def __init__(self, path: str, method: str, handler: HTTPRouteHandler) -> None:
+        self.title = handler.handler_name.replace("_", " ").capitalize()
+        self.added: Described = handler.opt.get(OPTION, Described())
+        self.scopes = [guard.scope.value for guard in handler.resolve_guards() if isinstance(guard, Needs)]
+        self.answers = {handler.status_code: answer_of(handler), **self.added.also}
+        self.examples = examples().get(f"{method} {path}", {})
+        self.refusals = dict.fromkeys(
+            [
+                *self.added.refusals,
+                *((Refusal.NOT_FOUND,) if "{" in path else ()),
+                *(REFUSED_TO_WRITERS if method != "GET" else ()),
+                *REFUSED_ANYWHERE,
+                *(REFUSED_WITH_KEY if self.scopes else ()),
+            ]
+        )
+
+
+def answer_of(handler: HTTPRouteHandler) -> Any:
+    """The type of the body; a union is one of several."""
+    returned = handler.parsed_fn_signature.return_type
+    return returned.inner_types[0].annotation if returned.is_subclass_of(Response) else returned.annotation
+
+
+@cache
+def examples() -> dict[str, dict[str, Any]]:
+    """By method and path: the `request` and the answers by their status. `docs/api_examples.py` writes the file."""
+    found: dict[str, dict[str, Any]] = msgspec.json.decode(files("api.schema").joinpath("examples.json").read_bytes())
+    return found
+
+
+Operations = Mapping[tuple[str, str], Operation]
+"""By path and method."""
+
 
 class Document(JsonRenderPlugin):
-    """`/schema/openapi.json`: what Litestar found, and what the table above says."""
+    """`/schema/openapi.json`: what Litestar found, and what the routes add."""
 
     def __init__(self) -> None:
         super().__init__(path="/openapi.json")
@@ -33,83 +88,115 @@ class Document(JsonRenderPlugin):
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         if self._body is None:
-            guards = {
-                (str(method), route.path_format): handler.resolve_guards()
+            operations = {
+                (route.path_format, str(method).lower()): Operation(route.path_format, str(method), handler)
                 for route in request.app.routes
                 if isinstance(route, HTTPRoute)
                 for handler in route.route_handlers
+                if handler.resolve_include_in_schema()
                 for method in handler.http_methods
             }
-            self._body = msgspec.json.encode(described(openapi_schema, guards))
+            self._body = msgspec.json.encode(described(openapi_schema, operations))
         return self._body
 
 
-def described(found: dict[str, Any], guards: Mapping[tuple[str, str], Sequence[Any]]) -> dict[str, Any]:
-    kinds, components = schemas()
+def described(found: dict[str, Any], operations: Operations) -> dict[str, Any]:
+    schemas, components = schemas_of(operations.values())
     paths = {
-        path: {
-            method: operation | describe(ROUTES[method.upper(), path], operation, kinds, guards[method.upper(), path])
-            for method, operation in operations.items()
-        }
-        for path, operations in found["paths"].items()
+        path: {method: said | describe(operations[path, method], said, schemas) for method, said in methods.items()}
+        for path, methods in found["paths"].items()
     }
     return found | {"paths": paths, "components": found["components"] | {"schemas": components}}
 
 
-def schemas() -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
-    """The schema of each type in the table, and those that they refer to."""
-    bodies = [body for route in ROUTES.values() for body in (*route.answers.values(), route.body) if body]
-    types = list(dict.fromkeys([*(kind for body, _ in bodies for kind in kinds_of(body)), Problem]))
+def schemas_of(operations: Iterable[Operation]) -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
+    """The schema of each type in the operations, and those that they refer to."""
+    bodies = [body for operation in operations for body in (*operation.answers.values(), operation.added.body) if body]
+    types = list(dict.fromkeys([*(kind for body in bodies for kind in kinds_of(body)), Problem]))
     references, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
-    return dict(zip(types, (ecma(reference) for reference in references), strict=True)), ecma(components)
+    return dict(zip(types, map(ecma, references), strict=True)), ecma(components)
+
+
+def kinds_of(body: Any) -> tuple[Any, ...]:
+    return get_args(body) if isinstance(body, UnionType) else (body,)
 
 
 def ecma(schema: Any) -> Any:
-    """With patterns as JSON Schema has them, whose `$` matches at the very end alone."""
+    """With patterns as JSON Schema has them, whose `$` matches at the very end alone, and with a type everywhere.
+
+    Scalar reports schemas without a type as errors.
+    """
     if isinstance(schema, list):
         return [ecma(part) for part in schema]
     if isinstance(schema, dict):
-        return {name: ecma(part) for name, part in schema.items()}
+        return typed({name: ecma(part) for name, part in schema.items()})
     return schema.replace(r"\Z", "$") if isinstance(schema, str) else schema
 
 
-def describe(
-    route: Described, operation: dict[str, Any], kinds: Mapping[Any, dict[str, Any]], guards: Sequence[Any]
-) -> dict[str, Any]:
-    """What is to be said of the operation instead of what Litestar made of it."""
-    needs = [guard.scope.value for guard in guards if isinstance(guard, Needs)]
+def typed(schema: dict[str, Any]) -> dict[str, Any]:
+    if "enum" in schema:
+        return {"type": "string"} | schema
+    if "anyOf" not in schema:
+        return schema
+    kinds: list[dict[str, Any]] = [kind for kind in schema["anyOf"] if kind != NULL]
+    is_nullable = len(kinds) < len(schema["anyOf"])
+    if len(kinds) > 1 or "$ref" in kinds[0]:  # objects
+        return schema | {"type": ["object", "null"] if is_nullable else "object"}
+    rest = {name: part for name, part in schema.items() if name != "anyOf"}
+    values = {"enum": [*kinds[0]["enum"], None]} if "enum" in kinds[0] else {}
+    return kinds[0] | rest | values | {"type": [kinds[0]["type"], "null"]}
+
+
+NULL = {"type": "null"}
+
+
+def describe(operation: Operation, said: dict[str, Any], schemas: Mapping[Any, dict[str, Any]]) -> dict[str, Any]:
+    """What replaces or completes what Litestar says of the operation."""
+    own = [{"name": name, "required": False} | PARAMETERS[name] for name in (*operation.added.parameters, *EVERYWHERE)]
     parts: dict[str, Any] = {
-        "parameters": ecma(operation.get("parameters", []))
-        + [{"name": name, "required": False} | PARAMETERS[name] for name in (*route.parameters, *WAITS)],
-        "responses": responses(route, kinds, is_open=not needs),
-        "security": [{BEARER: []}] if needs else [],
+        "summary": operation.title,
+        "parameters": ecma([*map(parameter_of, said.get("parameters", [])), *own]),
+        "responses": responses(operation, schemas),
+        "security": [{BEARER: []}] if operation.scopes else [],
     }
-    text = operation["description"]
-    parts["summary"] = text.partition("\n")[0].partition(":")[0].rstrip(".")
-    if needs:
-        parts["description"] = f"{text}\n\nThe key needs the scope `{needs[0]}`."
-    if route.body:
-        media = ["application/json"] + (["application/msgpack"] if route.message_pack else [])
-        parts["requestBody"] = {"required": True, "content": {form: content(route.body, kinds) for form in media}}
+    if operation.scopes:
+        parts["description"] = f"{said['description']}\n\nThe key needs the scope `{operation.scopes[0]}`."
+    if operation.added.body:
+        media = ["application/json"] + (["application/msgpack"] if operation.added.message_pack else [])
+        body = content(operation.added.body, operation.examples.get("request"), schemas)
+        parts["requestBody"] = {"required": True, "content": dict.fromkeys(media, body)}
     return parts
 
 
-def responses(route: Described, kinds: Mapping[Any, dict[str, Any]], is_open: bool) -> dict[str, Any]:
+def parameter_of(found: dict[str, Any]) -> dict[str, Any]:
+    """A parameter may be left out but is never null, and it is deprecated if its schema is."""
+    schema = dict(found["schema"])
+    for kind in schema.pop("oneOf", ()):
+        if kind != NULL:
+            schema |= kind
+    if None in schema.get("enum", ()):
+        schema |= {"type": "string", "enum": [value for value in schema["enum"] if value is not None]}
+    return found | {"schema": schema, "deprecated": schema.get("deprecated", False)}
+
+
+def responses(operation: Operation, schemas: Mapping[Any, dict[str, Any]]) -> dict[str, Any]:
     made: dict[str, dict[str, Any]] = {
-        str(status): {"description": "Done", "content": {"application/json": content(answer, kinds)}}
-        for status, answer in route.answers.items()
+        str(status): {
+            "description": "Done",
+            "content": {"application/json": content(answer, operation.examples.get(str(status)), schemas)},
+        }
+        for status, answer in operation.answers.items()
     }
-    if route.csv:
+    if operation.added.csv:
         for response in made.values():
             response["content"]["text/csv"] = {"schema": {"type": "string"}}
-    refusals = dict.fromkeys([*route.refusals, *REFUSED_ANYWHERE, *(() if is_open else REFUSED_WITH_KEY)])
     by_status: dict[int, list[Refusal]] = {}
-    for refusal in refusals:
+    for refusal in operation.refusals:
         by_status.setdefault(refusal.value.status, []).append(refusal)
     for status, same in by_status.items():
         document = {
-            "schema": kinds[Problem],
-            "examples": {refusal.value.code: {"value": example(refusal)} for refusal in same},
+            "schema": schemas[Problem],
+            "examples": {refusal.value.code: {"value": problem_of(refusal)} for refusal in same},
         }
         said = "; ".join(f"`{refusal.value.code}`: {refusal.value.title}" for refusal in same)
         response = made.setdefault(str(status), {"description": "", "content": {}})
@@ -118,18 +205,13 @@ def responses(route: Described, kinds: Mapping[Any, dict[str, Any]], is_open: bo
     return made
 
 
-def content(answer: tuple[Any, Any], kinds: Mapping[Any, dict[str, Any]]) -> dict[str, Any]:
-    body, example = answer
-    of = [kinds[kind] for kind in kinds_of(body)]
-    schema = of[0] if len(of) == 1 else {"anyOf": of}
+def content(body: Any, example: Any, schemas: Mapping[Any, dict[str, Any]]) -> dict[str, Any]:
+    kinds = [schemas[kind] for kind in kinds_of(body)]
+    schema = kinds[0] if len(kinds) == 1 else typed({"anyOf": kinds})
     return {"schema": schema} | ({} if example is None else {"example": example})
 
 
-def kinds_of(body: Any) -> tuple[Any, ...]:
-    return body if isinstance(body, tuple) else (body,)
-
-
-def example(refusal: Refusal) -> Any:
+def problem_of(refusal: Refusal) -> Any:
     return msgspec.to_builtins(problem(Refused(refusal, refusal.value.title + "."), None))
 
 
@@ -185,6 +267,17 @@ def only_from_here(response: Response[Any]) -> Response[Any]:
     return response
 
 
+TAGS = {
+    "Payments": "Making, finding, amending and deleting payments.",
+    "Banks": "Banks, their positions and accounts, and the terms that are agreed with them.",
+    "Clearing": "Windows of payments that are cleared and settled together.",
+    "Liquidity": "What Polka owes, is owed and holds.",
+    "Currencies": "Currencies, exchange rates and conversions.",
+    "Keys": "API keys for operators.",
+    "Audit": "What the audit has found.",
+    "Drills": "Killing a process of a local Polka, to see that nothing is lost.",
+    "Service": "Whether an api answers.",
+}
 CONFIG = OpenAPIConfig(
     title="Polka",
     version=__version__,
@@ -193,6 +286,7 @@ CONFIG = OpenAPIConfig(
     path="/schema",
     render_plugins=[ScalarPage(), Document()],
     openapi_router=Router("/schema", route_handlers=[scalar], after_request=only_from_here, include_in_schema=False),
+    tags=[Tag(name, description) for name, description in TAGS.items()],
     components=Components(
         security_schemes={BEARER: SecurityScheme(type="http", scheme="bearer", description="`polka_…`")}
     ),

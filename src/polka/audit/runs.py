@@ -10,6 +10,7 @@ from polka.audit import passes, scans
 from polka.audit.checks import CHECKS
 from polka.audit.passes import STEP_SECONDS, look_at
 from polka.audit.snapshot import Difference, Findings, Seen, Skipped
+from polka.rules.formats import Time
 from polka.store import database
 from polka.store.database import Connection, Pool
 
@@ -73,15 +74,15 @@ class Run(msgspec.Struct, frozen=True):
     Everything was proved from the first payment on since `verified_from`; null until that was done once.
     """
 
-    began_at: datetime
-    ended_at: datetime
+    began_at: Time
+    ended_at: Time
     flush: int
     payments_new: int
     payments_again: int
     faults: int
     findings: list[Finding]
     skipped: list[Skipped]
-    verified_from: datetime | None
+    verified_from: Time | None
 
 
 class Runs(msgspec.Struct, frozen=True):
@@ -98,7 +99,7 @@ class Proved(msgspec.Struct, frozen=True):
     payments_new: int
     payments_again: int
     findings: Findings
-    verified_from: datetime | None
+    verified_from: Time | None
 
 
 async def run(connection: Connection, payments_again: int, beside: Callable[[], Awaitable[Seen]]) -> Run:

@@ -6,10 +6,11 @@ A drill pays through the front door, kills a process meanwhile, and compares wha
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import Enum
 
 import msgspec
+
+from polka.rules.formats import Time
 
 LATE_SECONDS = 1.0
 
@@ -65,9 +66,9 @@ class Drill(msgspec.Struct, frozen=True):
     target: Target
     process: str
     step: Step
-    started_at: datetime
-    killed_at: datetime | None
-    ended_at: datetime | None
+    started_at: Time
+    killed_at: Time | None
+    ended_at: Time | None
     acknowledged_before: int
     acknowledged_after: int
     waiting: int

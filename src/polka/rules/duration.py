@@ -5,6 +5,8 @@ import re
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 TEXT_MAX = 32
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)", re.ASCII)
+PATTERN = f"^({_PART.pattern})+$"
+"""Of a whole duration, for JSON Schema."""
 
 
 def seconds(text: str) -> float | None:

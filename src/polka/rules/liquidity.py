@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 import msgspec
 
+from polka.rules.formats import Time
 from polka.rules.policy import BASIS_POINTS
 
 LARGEST = 5
@@ -38,7 +39,7 @@ class Highest(msgspec.Struct, frozen=True):
     """The highest that Polka was owed, since when, and the flush that made it so."""
 
     owed: int
-    at: datetime
+    at: Time
     flush: int
 
 
@@ -48,9 +49,9 @@ class Sample(msgspec.Struct, frozen=True):
     The span is a minute, an hour or a day of UTC from `start`, or, of resolution `flush`, the one moment.
     """
 
-    start: datetime
+    start: Time
     last: Figures
-    at: datetime
+    at: Time
     flush: int
     highest: Highest
 

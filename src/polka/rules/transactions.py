@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from polka.rules.formats import Id, Time
 from polka.rules.money import Amount
 from polka.rules.rates import Converted
 
@@ -97,7 +98,7 @@ class Transaction(msgspec.Struct, frozen=True):
     exact one.
     """
 
-    id: str
+    id: Id
     version: int
     status: Literal["accepted", "deleted"]
     sender: Party
@@ -105,10 +106,10 @@ class Transaction(msgspec.Struct, frozen=True):
     amount: int
     currency: str
     reference: str | None
-    batch: str
-    created_at: datetime
-    changed_at: datetime | None = None
-    posted_at: datetime | None = None
+    batch: Id
+    created_at: Time
+    changed_at: Time | None = None
+    posted_at: Time | None = None
     window: int | None = None
     fee: int | UnsetType = UNSET
     receiver_amount: int | UnsetType = UNSET
@@ -134,8 +135,8 @@ class OldVersion(msgspec.Struct, frozen=True):
     """A transaction as it was, the batch that reverses it, and who replaced it, when and why."""
 
     transaction: Transaction
-    reversal_batch: str
-    replaced_at: datetime
+    reversal_batch: Id
+    replaced_at: Time
     replaced_by: str
     reason: str | None
 

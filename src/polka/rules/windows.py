@@ -1,11 +1,11 @@
 """Clearing windows: open → closed → settled, once each. Pure: which step may follow, and the entries that settle."""
 
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
 
+from polka.rules.formats import Id, Time
 from polka.rules.netting import Netting
 from polka.rules.pages import OLDER_CURSOR
 from polka.rules.transactions import POLKA, Entry
@@ -31,13 +31,13 @@ class Window(msgspec.Struct, frozen=True):
 
     id: int
     state: Literal["open", "closed", "settled"]
-    opened_at: datetime
-    closed_at: datetime | None
-    settled_at: datetime | None
+    opened_at: Time
+    closed_at: Time | None
+    settled_at: Time | None
     flush: int | None
-    settlement: str | None
-    scheduled_for: datetime | None = None
-    interest_batch: str | None = None
+    settlement: Id | None
+    scheduled_for: Time | None = None
+    interest_batch: Id | None = None
 
 
 class Windows(msgspec.Struct, frozen=True):

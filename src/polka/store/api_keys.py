@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Collection
-from datetime import datetime
 from enum import Enum
 from uuid import UUID
 
@@ -11,6 +10,7 @@ import msgspec
 import uuid_utils
 
 from polka.rules import keys
+from polka.rules.formats import Id, Time
 from polka.rules.keys import Caller, NewKey, Scope
 from polka.store.database import Connection, Pool
 
@@ -71,14 +71,14 @@ UPDATE api_keys SET last_used_at = now() FROM (
 class ApiKey(msgspec.Struct, frozen=True):
     """What may be known of a key."""
 
-    id: str
+    id: Id
     name: str
     bank: str | None
     scopes: list[str]
-    created_at: datetime
-    revoked_at: datetime | None
-    expires_at: datetime | None
-    last_used_at: datetime | None
+    created_at: Time
+    revoked_at: Time | None
+    expires_at: Time | None
+    last_used_at: Time | None
 
 
 class NotMade(Enum):

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import asyncpg
 import msgspec
 
+from polka.rules.formats import Time
 from polka.rules.liquidity import (
     LARGEST,
     CapUse,
@@ -56,8 +57,8 @@ class LiquidityHistory(msgspec.Struct, frozen=True):
     currency: str
     resolution: Resolution
     samples: list[Sample]
-    cursor: datetime | None
-    next: Annotated[datetime | None, OLDER_CURSOR]
+    cursor: Time | None
+    next: Annotated[Time | None, OLDER_CURSOR]
 
 
 FIGURES = f"""

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from itertools import groupby
 from typing import Annotated
 
 import asyncpg
 import msgspec
 
+from polka.rules.formats import Time
 from polka.rules.pages import OLDER_CURSOR
 from polka.store.database import Pool
 
@@ -20,7 +20,7 @@ class AsOf(msgspec.Struct, frozen=True):
     """The latest flush that `posted` includes, and the database's time at which it was the latest."""
 
     flush: int
-    time: datetime
+    time: Time
 
 
 class Position(msgspec.Struct, frozen=True):

@@ -1,0 +1,9 @@
+"""Texts of JSON that have a format, as the description of the API names it."""
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+
+Id = Annotated[str, msgspec.Meta(extra_json_schema={"format": "uuid"})]
+Time = Annotated[datetime, msgspec.Meta(extra_json_schema={"format": "date-time"})]
