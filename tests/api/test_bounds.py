@@ -112,6 +112,7 @@ BULK = CHUNKED.replace(b"POST / ", b"POST /transactions ")
         (b"GET /" + b"x" * 200_000, 414, "url_too_long", Reason.URL_TOO_LONG),
         (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: polka\r\n\r\n", 414, "url_too_long", Reason.URL_TOO_LONG),
         (HEAD + b"X: " + b"y" * 200_000, 431, "headers_too_large", Reason.HEADERS_TOO_LARGE),
+        (HEAD + b"X: " + b"y" * 66_000 + b"\r\n\r\n", 431, "headers_too_large", Reason.HEADERS_TOO_LARGE),
         (HEAD + b"X" * 200_000, 431, "headers_too_large", Reason.HEADERS_TOO_LARGE),
         (HEAD + b"X: y\r\n" * 40_000, 431, "headers_too_large", Reason.HEADERS_TOO_LARGE),
         (HEAD + b"X: y\r\n" * 100 + b"\r\n", 431, "headers_too_large", Reason.HEADERS_TOO_LARGE),

@@ -6,6 +6,7 @@ This overrides private parts of uvicorn, whose shape `check_uvicorn` verifies at
 
 import asyncio
 import random
+from collections.abc import Iterable
 from enum import Enum
 from typing import Any
 from urllib.parse import parse_qs
@@ -218,6 +219,8 @@ class Connection(HttpToolsProtocol):
             raise UnfitError(Reason.HOST, problem.MALFORMED, "Host: must be given once.")
         if len(self.url) > bounds.URL_BYTES_MAX:
             raise url_too_long()
+        if self._in_head is self.scope and size_of(headers) > bounds.HEAD_BYTES_MAX:  # it came in several slices
+            raise headers_too_large()
         length = int(fields.get(b"content-length", b"0"))
         if b"transfer-encoding" in fields:
             length = self._check_chunked(fields[b"transfer-encoding"])
@@ -486,6 +489,11 @@ def has_path(url: bytes) -> bool:
         return httptools.parse_url(url).path is not None
     except httptools.HttpParserInvalidURLError:
         return False
+
+
+def size_of(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """The bytes of these headers, with colons, blanks and line breaks."""
+    return sum(len(name) + len(value) + 4 for name, value in headers)
 
 
 def own_timeout(scope: Any) -> float | None:
