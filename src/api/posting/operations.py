@@ -15,7 +15,7 @@ from api.posting import suspension
 from api.posting.rows import Key as Key
 from api.posting.rows import change_row, payment_row
 from polka.rules.fees import fee_of
-from polka.rules.policy import Caps, Policy, lowered
+from polka.rules.policy import Caps, Policy, capped_nets, falls
 from polka.rules.rates import Converted
 from polka.rules.transactions import POLKA, Entry, Payment, Transaction, entries_of, recorded, reversal_of
 
@@ -220,9 +220,13 @@ Operation = Pay | Change | Bulk
 
 def lowers_capped(operation: Operation, caps: Caps) -> bool:
     """Whether a unit of it lowers a balance that has a cap. A payment lowers its sender's alone."""
-    if isinstance(operation, Pay) and operation.payment.sender.bank not in caps:
-        return False
-    return any(lowered(entries, caps) for entries in operation.units())
+    if isinstance(operation, Pay):
+        sender, currency = operation.payment.sender, operation.payment.currency
+        if sender.bank not in caps:
+            return False
+        if operation.converted is None and not operation.fee:
+            return currency in caps[sender.bank] and sender.bank != operation.payment.receiver.bank
+    return any(falls(capped_nets(entries, caps)) for entries in operation.units())
 
 
 def items_refused(items: Sequence[Pay | Refused]) -> Refused:

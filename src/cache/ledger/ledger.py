@@ -12,14 +12,11 @@ import msgspec
 
 from polka.rules.liquidity import CapUse, cap_use
 from polka.rules.messages import Overdraft
-from polka.rules.policy import Policy, lowered
+from polka.rules.policy import Nets, Policy, capped_nets, falls
 from polka.rules.transactions import POLKA, Entry
 
 YOUNG_MAX = 1_000
 """Ids passed over in search of old ones: some were made by a clock that is ahead."""
-
-Falls = Mapping[tuple[str, str], int]
-"""By bank and currency, below zero: by how much balances that have a cap are lowered."""
 
 Sums = dict[str, dict[str, int]]
 """Minor units by bank and currency."""
@@ -53,7 +50,7 @@ class Ledger:
         self._aside: set[UUID] = set()  # those of them whose rows cannot be posted
         self._posted = posted
         self._pending_sums: Sums = {}
-        self._falls: dict[UUID, Falls] = {}  # of each batch that is pending and lowers what has a cap
+        self._falls: dict[UUID, Nets] = {}  # of each batch that is pending and lowers what has a cap
         self._pending_out: dict[tuple[str, str], int] = {}  # their sums
         self._reserved: dict[UUID, dict[int, Overdraft]] = {}  # what was refused of each batch that is pending
         self._done = dict(done)
@@ -90,26 +87,28 @@ class Ledger:
             return None
         refused: dict[int, Overdraft] = {}
         accepted: list[Entry] = []
-        out = dict(self._pending_out) if len(units) > 1 else self._pending_out
+        nets: Nets = {}
+        out: Nets = {}  # what the units before would take out, beside all that is pending
         for number, entries in enumerate(units):
-            falls = lowered(entries, self.policy.caps)
-            if over := self._overdraft(falls, out):
+            of_unit = capped_nets(entries, self.policy.caps)
+            lowered = falls(of_unit)
+            if over := self._overdraft(lowered, out):
                 refused[number] = over
                 continue
             accepted += entries
-            if len(units) > 1:
-                for key, fall in falls.items():
-                    out[key] = out.get(key, 0) + fall
+            increase(nets, of_unit)
+            increase(out, lowered)
         if accepted:
-            self.keep(batch, accepted)
+            self._keep(batch, accepted, falls(nets))
             self._reserved[batch] = refused
         return refused
 
-    def _overdraft(self, falls: Falls, out: Mapping[tuple[str, str], int]) -> Overdraft | None:
-        """The first cap that would be exceeded if these balances fell so, with that much pending out of them."""
-        for (bank, currency), fall in falls.items():
+    def _overdraft(self, lowered: Nets, out: Nets) -> Overdraft | None:
+        """The first cap that would be exceeded if these balances fell so, beside `out` and all that is pending."""
+        for (bank, currency), fall in lowered.items():
             cap = self.policy.caps[bank][currency]
-            posted, pending = self._posted.get(bank, {}).get(currency, 0), out.get((bank, currency), 0)
+            posted = self._posted.get(bank, {}).get(currency, 0)
+            pending = self._pending_out.get((bank, currency), 0) + out.get((bank, currency), 0)
             if posted + pending + fall < -cap:
                 return Overdraft(bank, currency, cap, posted, pending)
         return None
@@ -122,21 +121,22 @@ class Ledger:
         self.policy = policy
         self._falls, self._pending_out = {}, {}
         for batch, entries in self.pending.items():
-            self._count(batch, lowered(entries, policy.caps))
+            self._count(batch, falls(capped_nets(entries, policy.caps)))
 
-    def _count(self, batch: UUID, falls: Falls) -> None:
-        if not falls:
-            return
-        self._falls[batch] = falls
-        for key, fall in falls.items():
-            self._pending_out[key] = self._pending_out.get(key, 0) + fall
+    def _count(self, batch: UUID, lowered: Nets) -> None:
+        if lowered:
+            self._falls[batch] = lowered
+            increase(self._pending_out, lowered)
 
     def keep(self, batch: UUID, entries: Sequence[Entry]) -> None:
         """Have the batch pending with these entries, whatever was known of it."""
+        self._keep(batch, entries, falls(capped_nets(entries, self.policy.caps)))
+
+    def _keep(self, batch: UUID, entries: Sequence[Entry], lowered: Nets) -> None:
         self.drop(batch)
         self.pending[batch] = entries
         add(self._pending_sums, entries)
-        self._count(batch, lowered(entries, self.policy.caps))
+        self._count(batch, lowered)
 
     def keep_aside(self, batch: UUID, entries: Sequence[Entry]) -> None:
         """Have the batch pending, for good, as one whose row cannot be posted."""
@@ -253,6 +253,11 @@ def add(sums: Sums, entries: Iterable[Entry], sign: int = 1) -> None:
         if held is None:
             held = sums[bank] = {}
         held[currency] = held.get(currency, 0) + sign * amount
+
+
+def increase(sums: Nets, more: Nets) -> None:
+    for key, amount in more.items():
+        sums[key] = sums.get(key, 0) + amount
 
 
 def made_at_milliseconds(batch: UUID) -> int:

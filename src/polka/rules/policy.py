@@ -88,6 +88,9 @@ NOTHING_AGREED = Agreed(DEFAULT, 0, None)
 Caps = Mapping[str, Mapping[str, int]]
 """What a bank may owe at most, in minor units, by bank and currency; of banks that have a cap."""
 
+Nets = dict[tuple[str, str], int]
+"""Credits less debits, in minor units, by bank and currency."""
+
 
 class Policy(msgspec.Struct, frozen=True):
     """In this version, the terms of all banks whose terms were ever changed; `caps` are what they say of those."""
@@ -107,14 +110,18 @@ class Policy(msgspec.Struct, frozen=True):
         return self.agreed(bank).terms
 
 
-def lowered(entries: Iterable[Entry], caps: Caps) -> dict[tuple[str, str], int]:
-    """By bank and currency, below zero: by how much the entries together lower balances that have a cap."""
-    if not caps:
-        return {}
-    nets: dict[tuple[str, str], int] = {}
-    for bank, _, currency, amount in entries:
-        if bank in caps and currency in caps[bank]:
-            nets[bank, currency] = nets.get((bank, currency), 0) + amount
+def capped_nets(entries: Iterable[Entry], caps: Caps) -> Nets:
+    """By how much the entries together change each balance that has a cap."""
+    nets: Nets = {}
+    if caps:
+        for bank, _, currency, amount in entries:
+            if bank in caps and currency in caps[bank]:
+                nets[bank, currency] = nets.get((bank, currency), 0) + amount
+    return nets
+
+
+def falls(nets: Nets) -> Nets:
+    """Those of the nets that lower a balance."""
     return {key: net for key, net in nets.items() if net < 0}
 
 
