@@ -14,6 +14,7 @@ import httpx
 import msgspec
 
 from api import metrics
+from api.cache_wire import Reply, Wire
 from api.settings import Settings
 from polka.edge import tls
 from polka.rules.messages import Asking, Reserved, Telling
@@ -25,6 +26,7 @@ from polka.service.logs import request_id
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Answer = httpx.Response | Reply
 
 UNTOLD_MAX = 64
 """Batches that wait to be told: more than are made while one call to the cache is under way."""
@@ -42,24 +44,20 @@ class Silence(Enum):
 
 
 class CacheClient:
-    """One httpx client with bounded time and connections. No call of it raises for a cache that is away.
+    """Calls with bounded time and connections. None of them raises for a cache that is away.
 
-    What goes with each batch takes the client's `transport` at once: what the client does around it costs half as
-    much again as the call itself, and capped payments wait for it.
+    What goes with each batch takes the wire, and all else httpx.
     """
 
     def __init__(
         self,
         client: httpx.AsyncClient,
-        transport: httpx.AsyncBaseTransport,
+        wire: Wire,
         spacing_seconds: float,
         order_seconds: float,
     ) -> None:
         self._client = client
-        self._transport = transport
-        self._balance = Form(client, "/balance")
-        self._reservation = Form(client, "/balance/reservation")
-        self._pulse = Form(client, "/pulse")
+        self._wire = wire
         self._spacing_seconds = spacing_seconds
         self._patience = f"{(client.timeout.read or 0) * 1000:.0f}ms"
         self._order_timeout = httpx.Timeout(order_seconds, connect=client.timeout.connect)
@@ -85,7 +83,7 @@ class CacheClient:
             self._untold.clear()
             try:
                 with traces.call("POST /balance", spans):
-                    response = await self._post(self._balance, encode(batches))
+                    response = await self._post(b"/balance", encode(batches))
             except httpx.HTTPError as error:
                 metrics.TELLS.labels(type(error).__name__).inc()
                 log.warning("the cache does not answer: %r", error)
@@ -98,7 +96,7 @@ class CacheClient:
         """Have room under caps reserved; None where the cache does not answer. Asked again, it answers the same."""
         began = time.perf_counter()
         try:
-            response = await self._post(self._reservation, encode(asking))
+            response = await self._post(b"/balance/reservation", encode(asking))
         except httpx.HTTPError as error:
             metrics.ASKS.labels(type(error).__name__).inc()
             log.warning("the cache does not answer: %r", error)
@@ -107,10 +105,8 @@ class CacheClient:
         metrics.ASKS.labels(str(response.status_code)).inc()
         return said(response, Reserved)
 
-    async def _post(self, form: "Form", content: bytes) -> httpx.Response:
-        response = await self._transport.handle_async_request(form.filled(content))
-        await response.aread()
-        return response
+    async def _post(self, path: bytes, content: bytes) -> Reply:
+        return await self._wire.post(path, content, traces.raw_headers())
 
     async def ask(self, path: str, params: Mapping[str, str | int] | None = None) -> bytes | None:
         """The cache's answer, a JSON object; None where it gives none."""
@@ -125,7 +121,7 @@ class CacheClient:
     async def tell_pulse(self, pulse: Pulse) -> None:
         """Have the cache know that this process is alive; one that is lost is nothing."""
         with contextlib.suppress(httpx.HTTPError):
-            await self._post(self._pulse, encode(pulse))
+            await self._post(b"/pulse", encode(pulse))
 
     async def overview(self, currency: str | None, with_lines: bool) -> bytes | None:
         """What the cache knows of all processes and of positions in the currency, as JSON; None where it is away."""
@@ -162,44 +158,25 @@ class CacheClient:
                 return Silence.NOT_BEGUN
 
 
-class Form:
-    """What each POST to one path says besides its content."""
-
-    def __init__(self, client: httpx.AsyncClient, path: str) -> None:
-        request = client.build_request("POST", path, headers=JSON)
-        self._url = request.url
-        self._headers = [(name, value) for name, value in request.headers.raw if name.lower() != b"content-length"]
-        self._extensions = request.extensions
-
-    def filled(self, content: bytes) -> httpx.Request:
-        return httpx.Request(
-            "POST",
-            self._url,
-            headers=[*self._headers, *traces.raw_headers()],
-            content=content,
-            extensions=dict(self._extensions),
-        )
-
-
 def of_request() -> dict[str, str]:
     """The head that ties a call to the request that it is made for, in the cache's log as in ours."""
     known = request_id.get(None)
     return {"X-Request-ID": known, **traces.headers()} if known else {}
 
 
-def has_taken(response: httpx.Response) -> bool:
+def has_taken(response: Answer) -> bool:
     """Whether the cache has taken our token, which is ours to say if not."""
     if response.status_code == 401:
         log.error("the cache does not take our token: see that POLKA_CACHE_TOKEN is the same for both")
     return response.status_code != 401
 
 
-def said(response: httpx.Response, kind: type[T]) -> T | None:
+def said(response: Answer, kind: type[T]) -> T | None:
     """The answer of a cache that serves; None where it does not, and it counts as unavailable."""
     return readable(response, kind) if has_taken(response) and response.is_success else None
 
 
-def readable(response: httpx.Response, kind: type[T]) -> T | None:
+def readable(response: Answer, kind: type[T]) -> T | None:
     """The answer; None where it makes no sense, as that of another program would be."""
     try:
         return msgspec.json.decode(response.content, type=kind)
@@ -227,17 +204,25 @@ async def connect(settings: Settings, tls_settings: tls.CacheSettings) -> AsyncI
         max_connections=settings.cache_connections_max,
         max_keepalive_connections=settings.cache_connections_max,
     )
-    transport = httpx.AsyncHTTPTransport(
-        verify=encryption or tls.verifies(settings.cache_url), limits=limits, trust_env=False
-    )
     client = httpx.AsyncClient(
         base_url=settings.cache_url,
         headers={"Authorization": f"Bearer {settings.cache_token}"} if settings.cache_token else None,
         timeout=timeout,
-        transport=transport,
+        limits=limits,
+        verify=encryption or tls.verifies(settings.cache_url),
         trust_env=False,
     )
+    wire = Wire(
+        settings.cache_url,
+        settings.cache_token,
+        settings.cache_timeout_seconds,
+        settings.cache_connect_timeout_seconds,
+        encryption,
+    )
     async with client, tls.watched(encryption):
-        yield CacheClient(
-            client, transport, settings.cache_spacing_seconds, ORDER_SHARE * settings.request_timeout_seconds
-        )
+        try:
+            yield CacheClient(
+                client, wire, settings.cache_spacing_seconds, ORDER_SHARE * settings.request_timeout_seconds
+            )
+        finally:
+            wire.close()

@@ -17,6 +17,7 @@ from cache.chores.rates import Refresher
 from cache.chores.readings import read_database
 from cache.clearing import schedule
 from cache.clearing.netting import net_windows
+from cache.door import Door
 from cache.keeping.keeper import Keeper
 from cache.ledger.flush import OutdatedError
 from cache.routes import balances, clearing, liquidity, overview
@@ -102,7 +103,7 @@ async def app() -> AsyncIterator[Service]:
                     openapi_config=None,
                 )
                 async with litestar.lifespan():
-                    access = Access(Methods(litestar), chosen.cache_token)
+                    access = Access(Door(Methods(litestar), keeper), chosen.cache_token)
                     app = Instrumented(traced(access, access.knows))
                     yield Service(app, Drain(chosen.drain_seconds), partial(obstacle, keeper))
     except OutdatedError:

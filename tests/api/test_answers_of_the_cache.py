@@ -11,6 +11,7 @@ from capped import Cache, Start
 from polka.rules.messages import Asking
 from polka.rules.windows import Conflict, Window
 from posts import accepted, pay
+from wires import answered
 
 pytestmark = pytest.mark.anyio
 
@@ -31,8 +32,7 @@ def start(start_capped: Start) -> Start:
 
 
 def answering(status: int, content: bytes) -> CacheClient:
-    transport = httpx.MockTransport(lambda _: httpx.Response(status, content=content))
-    return CacheClient(httpx.AsyncClient(base_url="http://cache", transport=transport), transport, 0, 1)
+    return answered(lambda _: httpx.Response(status, content=content))
 
 
 @pytest.mark.parametrize("content", NONSENSE, ids=lambda content: content[:20])
@@ -66,9 +66,7 @@ async def test_the_cache_is_told_how_long_its_caller_waits() -> None:
         heads.append(request.headers)
         return httpx.Response(200, json={})
 
-    transport = httpx.MockTransport(answer)
-    client = httpx.AsyncClient(base_url="http://cache", transport=transport, timeout=0.25)
-    await CacheClient(client, transport, 0, 1).ask("/balance")
+    await answered(answer, timeout=0.25).ask("/balance")
     assert heads[0]["request-timeout"] == "250ms"
 
 

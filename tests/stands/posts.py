@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import asyncpg
 import httpx
 
-from api.cache_client import CacheClient
 from api.posting.batches import Accepted, Outcome
 from api.posting.operations import Pay
 from api.posting.policies import Policies
@@ -15,6 +14,7 @@ from api.posting.posting import Posting, open_posting
 from api.settings import Settings
 from polka.rules.transactions import Party, Payment, Transaction
 from polka.store.writers import open_writers
+from wires import answered
 
 Apis = Callable[..., Any]
 Cache = Callable[[httpx.Request], httpx.Response]
@@ -31,13 +31,10 @@ async def starting(database_url: str, connection: asyncpg.Connection) -> AsyncIt
 
         async def start(url: str = database_url, cache: Cache = away, **settings: Any) -> Posting:
             chosen = Settings(database_url=url, **settings)
-            transport = httpx.MockTransport(cache)
-            client = await stack.enter_async_context(httpx.AsyncClient(base_url="http://cache", transport=transport))
             writers = await stack.enter_async_context(open_writers(url, "tests", 2, chosen.commit_timeout_seconds))
             policies = Policies(writers)
             await policies.read_by(connection)
-            reaching = CacheClient(client, transport, 0, 1)
-            return await stack.enter_async_context(open_posting(chosen, writers, reaching, policies))
+            return await stack.enter_async_context(open_posting(chosen, writers, answered(cache), policies))
 
         yield start
 

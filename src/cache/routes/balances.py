@@ -30,28 +30,36 @@ BANK_NAMES = "SELECT name FROM banks WHERE name > $1 ORDER BY name LIMIT $2"
 @post("/balance", status_code=200)
 async def hold_batches(data: JSONBody[list[Told]], keeper: NamedDependency[Keeper]) -> Held:
     """Have the batches pending until they are posted, or are known never to be committed."""
+    return held(keeper, data)
+
+
+def held(keeper: Keeper, batches: list[Told]) -> Held:
     service = serving(keeper)
-    return Held(service.epoch, sum(service.announced.hold(told) for told in data))
+    return Held(service.epoch, sum(service.announced.hold(told) for told in batches))
 
 
 @post("/balance/reservation", status_code=200)
 async def reserve(data: JSONBody[Asked], keeper: NamedDependency[Keeper]) -> Response[bytes]:
     """Have room under caps reserved for a batch, until it is posted or known never to be committed."""
+    return as_json(await reserved(keeper, data))
+
+
+async def reserved(keeper: Keeper, batch: Asked) -> Reserved:
+    return (await following(keeper, batch.policy)).announced.reserve(batch)
+
+
+async def following(keeper: Keeper, policy: int) -> Service:
+    """The service once it decides under this version of the policy, or a later one."""
     try:
-        service = await keeper.follow(data.policy)
+        return await keeper.follow(policy)
     except (NotServingError, OutdatedError, *database.ERRORS):
         raise ServiceUnavailableException("The cache is starting.") from None
-    return as_json(service.announced.reserve(data))
 
 
 @post("/policy", status_code=200)
 async def follow_policy(data: JSONBody[PolicyToFollow], keeper: NamedDependency[Keeper]) -> PolicyToFollow:
     """Have the cache decide under this version of the policy, or a later one; its answer says which."""
-    try:
-        service = await keeper.follow(data.policy)
-    except (NotServingError, OutdatedError, *database.ERRORS):
-        raise ServiceUnavailableException("The cache is starting.") from None
-    return PolicyToFollow(service.ledger.policy.version)
+    return PolicyToFollow((await following(keeper, data.policy)).ledger.policy.version)
 
 
 @get("/balance")
