@@ -39,6 +39,7 @@ from api.routes import (
 from api.routes.answers import Json
 from api.routes.banks import KnownBanks
 from api.routes.deadlines import Deadlines
+from api.routes.direct import DirectLane
 from api.routes.payments import FastLane, Payments
 from api.routes.readiness import Readiness
 from api.routes.turns import Turns
@@ -48,7 +49,7 @@ from polka.edge import bounds, tls
 from polka.edge.drain import Drain
 from polka.edge.methods import Methods
 from polka.edge.server import Service
-from polka.service import settings
+from polka.service import settings, traces
 from polka.service.background import background
 from polka.service.instrumentation import Instrumented
 from polka.service.metrics import show_pool, watch_loop
@@ -174,4 +175,7 @@ async def app() -> AsyncIterator[Service]:
             background(readiness.run()),
         ):
             answering = Access(FastLane(Methods(litestar), paying), keyring, key_uses, limits, chosen.cache_token)
-            yield Service(Instrumented(traced(answering, answering.knows)), drain, readiness.obstacle)
+            instrumented = Instrumented(traced(answering, answering.knows))
+            has_lane = chosen.direct_lane and keyring is not None and not traces.spans
+            direct = DirectLane(paying, answering, instrumented) if has_lane else None
+            yield Service(instrumented, drain, readiness.obstacle, direct.take if direct else None)

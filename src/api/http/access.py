@@ -70,6 +70,22 @@ class Access:
             return
         await self._app(scope, receive, send)
 
+    def known(self, header: bytes) -> Caller | None:
+        """The caller of a request that records something, by the header `Authorization`; None if a look is needed."""
+        keyring = self._keyring
+        return None if keyring is None or keyring.is_outdated else keyring.of_header(header)
+
+    def admits(self, caller: Caller) -> bool:
+        """Count a request of a known caller; False, and nothing counted, if it is beyond its limit."""
+        if self._limits.take(caller.share, 1, time.monotonic_ns()):
+            return False
+        self._uses.note(caller.id)
+        return True
+
+    def admits_not(self, caller: Caller) -> None:
+        """Count the request that was admitted just now no longer: it comes again."""
+        self._limits.give_back(caller.share, 1)
+
     def knows(self, scope: Any) -> bool:
         """Whether the request has the key of a known caller."""
         if self._keyring is None:

@@ -34,6 +34,7 @@ LOOKS = 3
 a while takes its session for a dead one, and cuts it."""
 TRUSTED_SECONDS = 10.0
 """How long after a look its keys still serve requests that write. It is longer than the longest patience."""
+HEADERS_MAX = 10_000
 PATIENCE_SECONDS_MIN, PATIENCE_SECONDS_MAX = 0.3, 5.0
 """What an answer may take: little at first, more after each look that fails, or a slow database would never do."""
 
@@ -59,6 +60,7 @@ class Keyring:
         self._pool = pool
         self._callers: dict[bytes, Caller] = {}
         self._by_id: dict[str, Caller] = {}
+        self._by_header: dict[bytes, Caller] = {}
         self._version: tuple[int, int] | None = None
         self._looked_at = -TRUSTED_SECONDS
         self._clock_offset = 0.0  # of the database's clock, in seconds since 1970, to the monotonic one
@@ -74,6 +76,17 @@ class Keyring:
     def find(self, key: bytes) -> Caller | None:
         """The caller whom this key stands for, as far as is known here."""
         return self._unexpired(self._callers.get(keys.hash_of(key)))
+
+    def of_header(self, header: bytes) -> Caller | None:
+        """The same for a whole header `Authorization`. Those that were seen before are not hashed again."""
+        if (caller := self._by_header.get(header)) is None:
+            key = keys.bearer_token({b"authorization": header})
+            if key is None or (caller := self._callers.get(keys.hash_of(key))) is None:
+                return None
+            if len(self._by_header) >= HEADERS_MAX:
+                self._by_header.clear()
+            self._by_header[header] = caller
+        return self._unexpired(caller)
 
     def with_id(self, id: str) -> Caller | None:
         """The caller whose key has this id, as long as it is in force."""
@@ -146,6 +159,7 @@ class Keyring:
             if version != self._version:
                 self._callers, self._version = await api_keys.in_force(connection), version
                 self._by_id = {caller.id: caller for caller in self._callers.values()}
+                self._by_header = {}
             self._clock_offset = found.time - began  # if anything too far ahead: a key rather expires too early
             self._looked_at = began
             done = True

@@ -32,6 +32,9 @@ class Bucket:
         self._level -= wanted
         return 0
 
+    def give_back(self, tokens: int) -> None:
+        self._level = min(self._burst, self._level + tokens * NANO)
+
     def left(self) -> int:
         """The tokens that were there at the last taking, or after it."""
         return max(0, self._level // NANO)
@@ -60,6 +63,11 @@ class Limits:
             bucket = self._open(share, now_nanoseconds)
         wait_nanoseconds = bucket.take(requests, now_nanoseconds)
         return self._refusal(wait_nanoseconds, bucket.left()) if wait_nanoseconds else None
+
+    def give_back(self, share: str, requests: int) -> None:
+        """Take back that so many requests were counted just now."""
+        if bucket := self._buckets.get(share):
+            bucket.give_back(requests)
 
     def _open(self, share: str, now_nanoseconds: int) -> Bucket:
         if len(self._buckets) >= self._tidy_at:

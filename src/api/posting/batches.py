@@ -1,9 +1,9 @@
 """Operations on their way, and the batches that they are committed in."""
 
-import asyncio
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 from uuid_utils import UUID, uuid7
@@ -27,6 +27,14 @@ class Accepted(msgspec.Struct, frozen=True):
 Outcome = Accepted | Refused
 
 
+class Waiter(Protocol):
+    """Who waits for an outcome: a future, or what writes an answer."""
+
+    def done(self) -> bool: ...
+
+    def set_result(self, outcome: Outcome, /) -> None: ...
+
+
 class Pending:
     """An operation on its way, and the callers who wait for it (several, if one repeats himself)."""
 
@@ -45,17 +53,23 @@ class Pending:
     )
 
     def __init__(
-        self, operation: Operation, key: Key | None, fingerprint: str, decided: Operation, policy: Policy
+        self,
+        operation: Operation,
+        key: Key | None,
+        fingerprint: str,
+        decided: Operation,
+        policy: Policy,
+        request: str | None = None,
     ) -> None:
         self.arrived = time.perf_counter()
-        self.request = request_id.get("")
+        self.request = request_id.get("") if request is None else request
         self.span = traces.current()
         self.operation = operation
         self.decided = decided  # the operation as it is to be done under this policy
         self.policy = policy
         self.key = key
         self.fingerprint = fingerprint
-        self.waiters: list[asyncio.Future[Outcome]] = []
+        self.waiters: list[Waiter] = []
         self.is_committing = False  # not the batch itself: in a cycle, both would outlive their answer
         self.replaces: UUID | None = None
 

@@ -1,15 +1,19 @@
 """Who waits for which operation, and what the recent keys were answered with: all of it in memory."""
 
 import asyncio
+import math
 from collections import OrderedDict
 from collections.abc import Iterable
 from datetime import datetime
 
 from api.http.refusals import CAP_UNCHECKED, KEY_REUSED, OUTCOME_UNKNOWN_IN_TIME, TIMEOUT, Refused
-from api.posting.batches import Accepted, Batch, Outcome, Pending
+from api.posting.batches import Accepted, Batch, Outcome, Pending, Waiter
 from api.posting.commits import Answer
 from api.posting.lanes import Lanes
 from api.posting.operations import Change, Key, No
+
+LATE_SECONDS = 0.05
+"""From one look at those who wait without a timer to the next."""
 
 
 class Callers:
@@ -21,6 +25,7 @@ class Callers:
         self._in_flight: dict[Key, Pending] = {}
         self._changing: set[str] = set()
         self._recent: OrderedDict[Key, Answer] = OrderedDict()
+        self._without_timer: dict[Waiter, tuple[Pending, float]] = {}
 
     def answer_of(self, key: Key) -> Answer | None:
         return self._recent.get(key)
@@ -55,7 +60,30 @@ class Callers:
         if not waiter.done():
             waiter.set_result(self._leave(pending, waiter))
 
-    def _leave(self, pending: Pending, waiter: asyncio.Future[Outcome]) -> Refused:
+    def wait_without_timer(self, pending: Pending, waiter: Waiter, deadline: float) -> None:
+        """Have the waiter told the outcome. All of these have the same time: the first of them is late first."""
+        pending.waiters.append(waiter)
+        self._without_timer[waiter] = pending, deadline
+
+    async def tell_late(self) -> None:
+        """Tell those without a timer whose time is up, until cancelled. Then all who still wait are told."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                await asyncio.sleep(LATE_SECONDS)
+                self._tell_until(loop.time())
+        finally:
+            self._tell_until(math.inf)
+
+    def _tell_until(self, now: float) -> None:
+        while self._without_timer:
+            waiter, (pending, deadline) = next(iter(self._without_timer.items()))
+            if deadline > now:
+                return
+            del self._without_timer[waiter]
+            waiter.set_result(self._leave(pending, waiter))
+
+    def _leave(self, pending: Pending, waiter: Waiter) -> Refused:
         """What one caller is told who waits no longer. Where nobody waits, what is not in a commit never will be."""
         if waiter in pending.waiters:  # its answer may have come between a cancellation and now
             pending.waiters.remove(waiter)
@@ -71,6 +99,8 @@ class Callers:
             self._in_flight.pop(pending.key, None)
         if isinstance(pending.operation, Change):
             self._changing.discard(pending.operation.old.id)
+        for waiter in pending.waiters:
+            self._without_timer.pop(waiter, None)
 
     def answer(self, answered: Iterable[Pending], outcome: Outcome) -> None:
         for pending in answered:

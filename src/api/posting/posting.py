@@ -11,12 +11,12 @@ from contextlib import asynccontextmanager
 
 from api.cache_client import CacheClient
 from api.http.refusals import CHANGED_MEANWHILE, KEY_REUSED, OVERLOADED, TIMEOUT, Refused
-from api.posting.batches import Outcome, Pending
+from api.posting.batches import Outcome, Pending, Waiter
 from api.posting.beside import Beside
 from api.posting.callers import Callers, as_replay, replay
 from api.posting.failures import unrecorded
 from api.posting.lanes import Lanes
-from api.posting.operations import Key, Operation
+from api.posting.operations import Key, Operation, Pay
 from api.posting.policies import Policies
 from api.posting.refusing import Refuser
 from api.posting.writer import Writer
@@ -40,7 +40,7 @@ async def open_posting(
     beside = Beside(writers, lanes, callers, refuser, settings.commit_timeout_seconds)
     writer = Writer(settings, cache, policies, lanes, callers, beside)
     posting = Posting(lanes, callers, refuser, policies, writer, beside)
-    async with background(writer.run()):
+    async with background(writer.run()), background(callers.tell_late()):
         yield posting
         await posting.settled()
 
@@ -83,6 +83,27 @@ class Posting:
             return await self.refuse(operation.fingerprint, key, CHANGED_MEANWHILE, timeout_seconds)
         lane.put(pending)
         return await self._callers.wait(pending, timeout_seconds)
+
+    def offer(self, operation: Pay, key: Key | None, waiter: Waiter, deadline: float, request: str) -> bool:
+        """Take a new payment that nothing speaks against; its waiter is told the outcome.
+
+        False, and nothing done, if anything speaks against it: `post` says what. All deadlines that are given here must
+        be as far away. `request` is the request's id.
+        """
+        if key and (self._callers.answer_of(key) or self._callers.under_way(key)):
+            return False
+        policy = self._policies.current
+        decided = operation.under(policy)
+        if isinstance(decided, Refused):
+            return False
+        lane = self.lanes.of(decided, policy)
+        if not lane.has_room(operation):
+            return False
+        pending = Pending(operation, key, operation.fingerprint if key else "", decided, policy, request)
+        self._callers.add(pending)
+        self._callers.wait_without_timer(pending, waiter, deadline)
+        lane.put(pending)
+        return True
 
     async def known(self, key: Key, fingerprint: str) -> Outcome | None:
         """What the key's first request was answered with, if it was: looked up ahead of a large request."""

@@ -135,15 +135,19 @@ def read_query(head: Head, query: bytes, parameters: Collection[str]) -> None:
             head.parameters = head.parameters | {parameter: values[0]}
 
 
+def is_key(value: bytes) -> bool:
+    """Whether it can be an Idempotency-Key."""
+    return 0 < len(value) <= KEY_LENGTH_MAX and value.isascii() and value.decode("ascii").isprintable()
+
+
 def read_key(value: bytes) -> str:
-    key = value.decode("latin-1")
-    if not 0 < len(key) <= KEY_LENGTH_MAX or not (key.isascii() and key.isprintable()):
+    if not is_key(value):
         refuse(
             Refusal.INVALID,
             f"Idempotency-Key: must be 1 to {KEY_LENGTH_MAX} printable ASCII characters.",
             "Idempotency-Key",
         )
-    return key
+    return value.decode("ascii")
 
 
 def read_timeout(text: str, field: str) -> float:

@@ -5,6 +5,7 @@ This overrides private parts of uvicorn, whose shape `check_uvicorn` verifies at
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import Iterable
 from enum import Enum
@@ -18,11 +19,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from polka.edge import bounds
 from polka.edge.bounds import Reason
+from polka.edge.direct import NOT_PLAIN, PATH, Direct, Take
 from polka.edge.drain import Drain
 from polka.edge.gate import Gate
 from polka.edge.outgoing import Outgoing
 from polka.edge.unfit import UnfitError, answer, headers_too_large, malformed, not_chunked, too_large, url_too_long
 from polka.rules import duration, problem
+
+log = logging.getLogger(__name__)
 
 CONNECTION_REQUESTS_MAX = 500
 CONNECTION_SECONDS_MAX = 20.0
@@ -85,11 +89,13 @@ class Connection(HttpToolsProtocol):
 
     flow: "Flow"
 
-    def __init__(self, drain: Drain, gate: Gate, **of_uvicorn: Any) -> None:
+    def __init__(self, drain: Drain, gate: Gate, take: Take | None = None, **of_uvicorn: Any) -> None:
         super().__init__(**of_uvicorn)
         self.parser = new_parser(self)
         self._drain = drain
         self._gate = gate
+        self._take = take
+        self._direct: Direct | None = None  # the plain request that is being read
         self._has_entered = False
         self._began_at = 0.0
         self._awaited: tuple[Wait, Any] | None = (Wait.HEAD, None)
@@ -165,6 +171,8 @@ class Connection(HttpToolsProtocol):
                     return
                 part = data if len(data) <= SLICE_BYTES else data[place : place + SLICE_BYTES]
                 self._feed(part)
+                if self._direct is not None:
+                    self._give_to_app(self._direct)
                 self._count_unfinished(len(part))
         except UnfitError as unfit:
             self._refuse(unfit)
@@ -231,19 +239,69 @@ class Connection(HttpToolsProtocol):
             self.expect_100_continue = False  # an older client does not know the interim answer (RFC 9110, 10.1.1)
         if is_offer and self.parser.get_method() == b"CONNECT":
             raise UnfitError(Reason.MALFORMED, problem.MALFORMED, "CONNECT: Polka is no proxy.")
-        super().on_headers_complete()
-        self.headers = []  # what comes behind the body is no header of the request
-        self.cycle.transport = self._outgoing  # type: ignore[assignment]
         self._body_bytes_left = length
         self._framing_bytes_left = bounds.FRAMING_BYTES_MAX
         self._requests_left -= 1
         self._began_at = self.loop.time()
-        if self._requests_left <= 0 or self._began_at > self._closes_at:
-            self.cycle.keep_alive = False
+        if self._take is not None and length and not is_offer and self._is_plain(fields):
+            self._direct = Direct(self, fields, self._keeps_alive())
+            self.cycle = self._direct  # type: ignore[assignment]
+            return
+        self._begin_in_app()
         if self.pipeline:
             self.flow.is_full = True
         if is_offer:
             self._ignore_upgrade()
+
+    def _is_plain(self, fields: dict[bytes, bytes]) -> bool:
+        return (
+            self.url == PATH
+            and self.parser.get_method() == b"POST"
+            and len(fields) == len(self.headers)
+            and fields.keys().isdisjoint(NOT_PLAIN)
+            and not self.expect_100_continue
+            and not self._behind
+            and (self.cycle is None or self.cycle.response_complete)
+        )
+
+    def _keeps_alive(self) -> bool:
+        """Whether another request may follow the one whose head was read last."""
+        has_time = self._requests_left > 0 and self._began_at <= self._closes_at
+        return has_time and self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+
+    def _begin_in_app(self) -> None:
+        super().on_headers_complete()
+        self.headers = []  # what comes behind the body is no header of the request
+        self.cycle.transport = self._outgoing  # type: ignore[assignment]
+        if self._requests_left <= 0 or self._began_at > self._closes_at:
+            self.cycle.keep_alive = False
+
+    def _hand_over(self, request: Direct) -> None:
+        try:
+            is_taken = self._take is not None and self._take(request)
+        except Exception:  # whether it was taken is not known: the app could do it a second time
+            log.exception("a request failed")
+            request.abort()
+        else:
+            if not is_taken:
+                self._give_to_app(request)
+
+    def _give_to_app(self, request: Direct) -> None:
+        """As if it had not been read as a plain one."""
+        self._direct = None
+        self.cycle = None  # type: ignore[assignment]
+        self._begin_in_app()
+        self.cycle.keep_alive = request.keep_alive
+        self.cycle.body += request.body
+        self.cycle.more_body = request.more_body
+        self.cycle.message_event.set()
+
+    def write(self, data: bytes) -> None:
+        self._outgoing.write(data)
+
+    def close_behind(self) -> None:
+        """Close once all that was written is sent."""
+        self._outgoing.close()
 
     def _check_chunked(self, coding: bytes) -> int:
         """The most bytes that the body may have."""
@@ -285,6 +343,9 @@ class Connection(HttpToolsProtocol):
     def complete_message(self) -> None:
         self.cycle.more_body = False
         self.cycle.message_event.set()
+        if (request := self._direct) is not None:
+            self._direct = None
+            self._hand_over(request)
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1

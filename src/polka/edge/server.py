@@ -26,6 +26,7 @@ from uvicorn.supervisors import ChangeReload
 from polka.edge import bounds, monitoring, tls
 from polka.edge.bounds import Bounds
 from polka.edge.connections import Connection
+from polka.edge.direct import Take
 from polka.edge.drain import Drain
 from polka.edge.gate import Gate
 from polka.edge.handshakes import Handshake
@@ -57,6 +58,8 @@ class Service:
     app: ASGIApp
     drain: Drain
     obstacle: Obstacle
+    take: Take | None = None
+    """Answers plain requests without the app."""
 
 
 App = Callable[[], AbstractAsyncContextManager[Service]]
@@ -128,19 +131,22 @@ async def serve(open_app: App, sockets: Sockets) -> None:
         gc.set_threshold(50_000, 20, 100)
         monitored = monitoring.app(lambda: obstacle(server, service))
         monitor = Monitor(config(monitored, service.drain, own_gate, own_encryption), own_gate)
-        server = Server(config(service.app, service.drain, gate, encryption), gate, service.drain, monitor)
+        clients = config(service.app, service.drain, gate, encryption, service.take)
+        server = Server(clients, gate, service.drain, monitor)
         again = [one.dup() for one in sockets.clients for _ in range(ACCEPTS_AT_ONCE - 1)]
         async with asyncio.TaskGroup() as both, tls.watched(encryption, own_encryption):
             both.create_task(monitor.serve([sockets.monitoring]))
             await server.serve([*sockets.clients, *again])
 
 
-def config(app: ASGIApp, drain: Drain, gate: Gate, encryption: ssl.SSLContext | None) -> uvicorn.Config:
+def config(
+    app: ASGIApp, drain: Drain, gate: Gate, encryption: ssl.SSLContext | None, take: Take | None = None
+) -> uvicorn.Config:
     """How clients of either port are served.
 
     Uvicorn knows nothing of TLS: it would count a connection only after its handshake.
     """
-    connection = partial(Connection, drain, gate)
+    connection = partial(Connection, drain, gate, take)
     protocol: Any = partial(Handshake, encryption, gate, connection) if encryption else connection
     return uvicorn.Config(
         app,

@@ -27,32 +27,33 @@ class Instrumented:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._ids = Ids()
+        self.ids = Ids()
         self._children: dict[tuple[str, str | None, int], tuple[Count, Times]] = {}
 
     def __call__(self, scope: Any, receive: Receive, send: Send) -> Awaitable[None]:
         began = time.perf_counter()
-        own = self._ids.of(scope)
+        own = self.ids.of(scope)
         request_id.set(own.decode())
 
         def send_instrumented(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (HEADER, own)]
-                requests, seconds = self._metrics(scope, message["status"])
-                requests.inc()
-                seconds.observe(time.perf_counter() - began)
+                self.count(scope["method"], scope.get("path_template"), message["status"], began)
             return send(message)
 
         return self._app(scope, receive, send_instrumented)
 
-    def _metrics(self, scope: Any, status: int) -> tuple[Count, Times]:
-        seen = scope["method"], scope.get("path_template"), status
-        if found := self._children.get(seen):
-            return found
-        method, template, _ = seen
-        labels = method, template or "none"
-        self._children[seen] = REQUESTS.labels(*labels, str(status)), SECONDS.labels(*labels)
-        return self._children[seen]
+    def count(self, method: str, template: str | None, status: int, began: float) -> None:
+        """Count an answer that starts now. `began` is of `time.perf_counter`."""
+        if (found := self._children.get((method, template, status))) is None:
+            labels = method, template or "none"
+            found = self._children[method, template, status] = (
+                REQUESTS.labels(*labels, str(status)),
+                SECONDS.labels(*labels),
+            )
+        requests, seconds = found
+        requests.inc()
+        seconds.observe(time.perf_counter() - began)
 
 
 class Ids:
@@ -71,6 +72,10 @@ class Ids:
             given = next((value for name, value in scope["headers"] if name == HEADER and SANE.fullmatch(value)), None)
         else:
             given = fields.get(HEADER)
+        return self.of_header(given)
+
+    def of_header(self, given: bytes | None) -> bytes:
+        """The id that the header X-Request-ID gives, or one of ours."""
         if given is not None and SANE.fullmatch(given):
             return bytes(given)
         return b"%b-%x" % (self._prefix, next(self._numbers))
