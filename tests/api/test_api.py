@@ -14,11 +14,20 @@ from exposed import page as shown
 from exposed import value
 from front_door import NOT_POSTED, everything, post, refused
 from polka.audit import snapshot
+from polka.local import postgres
 from proof import prove
-from running import Running
+from running import Running, run_polka
 from services import KEY, Services, client, payment, wait_for
 from waiting import WAIT_SECONDS
 from wire import Fault, Wire
+
+
+@pytest.fixture(scope="module", params=["true", "false"], ids=["directly", "by ASGI"])
+def polka(
+    request: pytest.FixtureRequest, server: postgres.Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    """One whose apis answer plain payments without ASGI, and another one whose apis do not."""
+    yield from run_polka(server, tmp_path_factory.mktemp("polka"), POLKA_DIRECT_LANE=request.param)
 
 
 def test_hello(polka: Running) -> None:
