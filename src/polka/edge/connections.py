@@ -23,6 +23,7 @@ from polka.edge.direct import NOT_PLAIN, PATH, Direct, Take
 from polka.edge.drain import Drain
 from polka.edge.gate import Gate
 from polka.edge.outgoing import Outgoing
+from polka.edge.parsers import Behind, has_path, new_parser
 from polka.edge.unfit import UnfitError, answer, headers_too_large, malformed, not_chunked, too_large, url_too_long
 from polka.rules import duration, problem
 
@@ -493,37 +494,6 @@ class Connection(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
 
-class Behind:
-    """What a parser calls that goes on behind a head which another one has read."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self.is_head_known = True
-        self.on_body = connection.on_body
-
-    def on_message_begin(self) -> None:
-        if not self.is_head_known:
-            self._connection.on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        if not self.is_head_known:
-            self._connection.on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.is_head_known:
-            self._connection.on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        if not self.is_head_known:
-            self._connection.on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        if self.is_head_known:
-            self._connection.complete_message()
-        else:
-            self._connection.on_message_complete()
-
-
 class Flow(FlowControl):
     """Reads nothing while the connection has enough to do, whoever waits for the next bytes."""
 
@@ -532,24 +502,6 @@ class Flow(FlowControl):
     def resume_reading(self) -> None:
         if not self.is_full:
             super().resume_reading()
-
-
-def new_parser(protocol: object) -> httptools.HttpRequestParser:
-    """A parser that reads on behind `Connection: close`.
-
-    It takes a trailer of that name for the header, and would drop the next request. Which request is the last one is
-    decided when its head is complete.
-    """
-    parser = httptools.HttpRequestParser(protocol)
-    parser.set_dangerous_leniencies(lenient_keep_alive=True)
-    return parser
-
-
-def has_path(url: bytes) -> bool:
-    try:
-        return httptools.parse_url(url).path is not None
-    except httptools.HttpParserInvalidURLError:
-        return False
 
 
 def size_of(headers: Iterable[tuple[bytes, bytes]]) -> int:
