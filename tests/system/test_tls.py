@@ -255,7 +255,7 @@ def test_the_spammer_pays_over_https_to_an_api_that_it_verifies_alone(
     services: Services, files: Files, connections: tuple[str, ...]
 ) -> None:
     """Another server in the api's place would get the key with the first request."""
-    api = services.api(**served(files.issued("service")))
+    api = ready(services.api(**served(files.issued("service"))), files.ca)
     words = ["spam", f"--url={secure(api.url)}", "--transactions=50", "--max-workers=5", "--banks=2", *connections]
     refused = polka(*words, POLKA_KEY=KEY, SSL_CERT_FILE=files.wrong_ca)
     assert refused.returncode == 1
@@ -268,7 +268,7 @@ def test_the_spammer_pays_over_https_to_an_api_that_it_verifies_alone(
 def test_a_user_of_the_spammer_sends_no_key_to_an_api_that_it_cannot_verify(services: Services, files: Files) -> None:
     """The api shows another certificate once the run has begun."""
     pair = files.issued("service")
-    api = services.api(**served(pair))
+    api = ready(services.api(**served(pair)), files.ca)
     with spamming_at(api, files) as (log, process):
         wait_for("it pays", lambda: " accepted" in log.read_text() or "/s " in log.read_text())
         files.issued("service", files.other)
@@ -278,7 +278,7 @@ def test_a_user_of_the_spammer_sends_no_key_to_an_api_that_it_cannot_verify(serv
 
 def test_commands_reach_an_api_over_https_if_they_can_verify_it(services: Services, files: Files) -> None:
     services.cache()
-    api = services.api(**served(files.issued("service")))
+    api = ready(services.api(**served(files.issued("service"))), files.ca)
     words = ["clearing", "show", "1", f"--url={secure(api.url)}", f"--key={KEY}"]
     assert "certificate verify failed" in one_line(polka(*words, SSL_CERT_FILE=files.wrong_ca))
     done = polka(*words, SSL_CERT_FILE=files.ca)
