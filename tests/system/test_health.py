@@ -113,8 +113,8 @@ def readers_held_up(service: Service, database_url: str) -> Iterator[None]:
         with httpx.Client(headers=bearer(KEY), trust_env=False, verify=False, timeout=WAIT_SECONDS) as reader:
             for _ in range(READS):
                 threads.submit(reader.get, f"{service.url}/clearing")
-            wait_for("all connections for reads are in use", reading)
             try:
+                wait_for("all connections for reads are in use", reading)
                 yield
             finally:
                 runner.run(connection.close())
