@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -111,12 +112,20 @@ def readers_held_up(service: Service, database_url: str) -> Iterator[None]:
             return bool(runner.run(connection.fetchval(waiting)) >= 4)
 
         with httpx.Client(headers=bearer(KEY), trust_env=False, verify=False, timeout=WAIT_SECONDS) as reader:
+            is_over = threading.Event()
+
+            def read() -> None:
+                while not is_over.is_set():
+                    with contextlib.suppress(httpx.HTTPError):
+                        reader.get(f"{service.url}/clearing")  # ends after some seconds, and is made again
+
             for _ in range(READS):
-                threads.submit(reader.get, f"{service.url}/clearing")
+                threads.submit(read)
             try:
                 wait_for("all connections for reads are in use", reading)
                 yield
             finally:
+                is_over.set()
                 runner.run(connection.close())
 
 
