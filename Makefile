@@ -76,8 +76,8 @@ site: .venv/installed dist/site-installed ## Build the documents as a site in di
 	dist/site-venv/bin/zensical build --strict
 
 dist/site-installed: requirements-docs.txt | .venv/installed
-	$(BIN)/uv venv --quiet --allow-existing dist/site-venv
-	$(BIN)/uv pip install --quiet --python dist/site-venv --require-hashes --requirement requirements-docs.txt
+	"$$(.ci/python)" -m venv dist/site-venv
+	dist/site-venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-docs.txt
 	touch $@
 
 screenshots: .venv/installed ## Take the pictures of the console that the documents show
