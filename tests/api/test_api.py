@@ -475,13 +475,20 @@ def test_a_database_that_is_away_is_told_and_comes_back(services: Services, wire
     assert "idempotency-replayed" not in response.headers
 
 
-def test_an_outcome_that_is_not_known_in_time_is_told_as_such(services: Services, wire: Wire) -> None:
+@pytest.mark.parametrize(
+    ("environ", "timeout"),
+    [({}, {"timeout": "500ms"}), ({"POLKA_REQUEST_TIMEOUT_SECONDS": "5"}, {})],
+    ids=["the request's time", "the api's time"],
+)
+def test_an_outcome_that_is_not_known_in_time_is_told_as_such(
+    services: Services, wire: Wire, environ: dict[str, str], timeout: dict[str, str]
+) -> None:
     services.database_url = wire.url
-    api = services.api().ready()
+    api = services.api(**environ).ready()
     wire.arm(Fault.DELAY, lambda message: b"cut here" in message, then_refuse=True)
     url, body, headers = f"{api.url}/transaction", payment(reference="cut here"), {"Idempotency-Key": "k"}
     assert client.post(url, json=payment()).status_code == 201
-    refused(client.post(url, json=body, headers=headers, params={"timeout": "500ms"}), 504, "outcome_unknown")
+    refused(client.post(url, json=body, headers=headers, params=timeout), 504, "outcome_unknown")
     wire.accept()
     wire.release()
     answer = client.post(url, json=body, headers=headers)
