@@ -1,6 +1,7 @@
 """What tests share: one real Postgres, a database of its own for each test that wants one, and running services."""
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from charged import charge
 from converted import convert
 from databases import make_template, new_database, numbers
 from memory import data_folder
-from polka.local import postgres
+from polka.local import demo, postgres
 from running import Running, run_polka
 from services import Services, client
 from wire import Wire
@@ -22,6 +23,12 @@ settings.register_profile("polka", deadline=None)  # what an example takes is th
 settings.load_profile("polka")
 
 WAL_SIZE_MAX = "512MB"
+
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+PORTS_EACH = len(demo.PORTS) // WORKERS
+demo.candidates = demo.in_turn(demo.PORTS[WORKER * PORTS_EACH : (WORKER + 1) * PORTS_EACH])
+"""Of its own, so that no other worker takes a port between the choice and the start."""
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 
 from commands import one_line, polka, up
 from polka.edge import server
-from polka.local.demo import free_layout, free_port
+from polka.local.demo import PORTS_OF_LAYOUT, free_layout, free_port
 from polka.local.up import HOST, Held, Layout, check_ports
 from polka.service.failure import Failure
 from services import client, wait_for
@@ -102,3 +102,9 @@ def test_another_user_cannot_take_a_port_before_a_process_listens_or_after_it_ha
         with server.listen(HOST, free.port, shared=True) as successor:
             successor.listen()
     assert as_stranger(lambda: listens(free_port(), *options)) is True
+
+
+def test_a_free_port_and_those_of_its_layout_are_not_given_again_soon() -> None:
+    given = [free_port() for _ in range(50)]
+    layouts = [set(range(port, port + PORTS_OF_LAYOUT)) for port in given]
+    assert len(set.union(*layouts)) == len(given) * PORTS_OF_LAYOUT

@@ -5,12 +5,13 @@ To be watched, it goes on until it is told to stop, and then ends in the same wa
 
 import asyncio
 import contextlib
+import itertools
 import os
 import random
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,9 @@ POSTED_SECONDS = 30.0
 NETTED_SECONDS = 30.0
 PORT_TRIES = 20
 PORTS = range(10_000, 32_000)
+"""Below those that systems give to connections."""
+PORTS_OF_LAYOUT = 16
+"""A layout needs fewer: its port and those above."""
 UNPOSTED = "SELECT count(*) FROM batches WHERE state = 'unposted'"
 
 
@@ -161,11 +165,21 @@ def free_layout(apis: int, folder: Path, database_url: str | None) -> Layout:
 
 
 def free_port() -> int:
-    """One that nobody uses, below those that systems give to connections: it stays free until it is bound."""
+    """A port that nobody uses. It and those of a layout above it are not given again soon."""
     while True:
-        port = random.choice(PORTS)  # noqa: S311
+        port = next(candidates)
         with contextlib.suppress(Failure), server.listen(HOST, port):
             return port
+
+
+def in_turn(ports: range) -> Iterator[int]:
+    """The first ports of layouts, without end, from a random one on."""
+    firsts = ports[::PORTS_OF_LAYOUT]
+    start = random.randrange(len(firsts))  # noqa: S311
+    return itertools.cycle([*firsts[start:], *firsts[:start]])
+
+
+candidates = in_turn(PORTS)
 
 
 async def posted(database_url: str) -> None:
