@@ -16,7 +16,7 @@ from api.http.key_uses import KeyUses
 from api.http.keyring import Keyring
 from api.http.limits import Limits
 from api.http.problems import RefusedError
-from api.http.refusals import Refusal, Refused
+from api.http.refusals import KEYS_UNREADABLE, NO_KEY, UNKNOWN_KEY, Refusal, Refused
 from polka.rules import keys, same_site
 from polka.rules.headers import RepeatedError, fields_of
 from polka.rules.keys import Caller, Scope
@@ -29,18 +29,6 @@ READING = ("GET", "HEAD", "OPTIONS")
 
 EVERYBODY = Caller("everybody", None, frozenset(Scope))
 """The caller where no keys are asked for (POLKA_NO_AUTH)."""
-
-NO_KEY = Refused(
-    Refusal.UNAUTHORIZED,
-    "Send a key along, as `Authorization: Bearer polka_…`.",
-    headers=(("www-authenticate", 'Bearer realm="polka"'),),
-)
-UNKNOWN_KEY = Refused(
-    Refusal.UNAUTHORIZED,
-    "The key is not valid.",
-    headers=(("www-authenticate", 'Bearer realm="polka", error="invalid_token"'),),
-)
-KEYS_UNREADABLE = Refused(Refusal.DATABASE_AWAY, "The key could not be checked: nothing was done. Try again.")
 
 
 class Access:

@@ -15,7 +15,16 @@ from litestar.exceptions import (
 )
 from litestar.types import ExceptionHandlersMap, Send
 
-from api.http.refusals import RETRY_AFTER_SECONDS, Refusal, Refused, problem
+from api.http.refusals import (
+    CONNECTION_BROKE,
+    FAILED,
+    RETRY_AFTER_SECONDS,
+    TOO_MANY_READERS,
+    UNREAD,
+    Refusal,
+    Refused,
+    problem,
+)
 from polka.edge.bounds import BODY_BYTES_MAX
 from polka.rules.keys import Caller
 from polka.rules.money import AMOUNT_MAX
@@ -26,13 +35,6 @@ from polka.store import database, positions
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-FAILED = Refused(Refusal.INTERNAL, "The request failed; the log of this api says why.")
-DATABASE_AWAY = Refused(Refusal.DATABASE_AWAY, "Nothing could be read; try again.")
-OVERLOADED = Refused(Refusal.OVERLOADED, "Too many requests wait for the database: nothing was done. Try again.")
-OUTCOME_UNKNOWN = Refused(
-    Refusal.OUTCOME_UNKNOWN, "The connection to the database broke; see what it did, or try again."
-)
 
 AMOUNT = f"must be a whole number of minor units, from 1 to {AMOUNT_MAX}: 12.50 USD is 1250"
 FORMS = {
@@ -157,13 +159,13 @@ def on_http(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
 
 
 def on_database(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    return answer(of_database(error, DATABASE_AWAY if request.method == "GET" else OUTCOME_UNKNOWN))
+    return answer(of_database(error, UNREAD if request.method == "GET" else CONNECTION_BROKE))
 
 
 def of_database(error: Exception, away: Refused) -> Refused:
     """The refusal for a failed call to the database: `away` where the same request may succeed later."""
     if isinstance(error, database.BusyError):
-        return OVERLOADED
+        return TOO_MANY_READERS
     if database.is_not_text(error):
         return Refused(Refusal.INVALID, "A value contains a NUL character, which is not allowed.")
     if not database.is_passing(error):

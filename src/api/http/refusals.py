@@ -111,6 +111,17 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     overdraft: Overdraft | None = None
 
 
+NO_KEY = Refused(
+    Refusal.UNAUTHORIZED,
+    "Send a key along, as `Authorization: Bearer polka_…`.",
+    headers=(("www-authenticate", 'Bearer realm="polka"'),),
+)
+UNKNOWN_KEY = Refused(
+    Refusal.UNAUTHORIZED,
+    "The key is not valid.",
+    headers=(("www-authenticate", 'Bearer realm="polka", error="invalid_token"'),),
+)
+KEYS_UNREADABLE = Refused(Refusal.DATABASE_AWAY, "The key could not be checked: nothing was done. Try again.")
 KEY_REUSED = Refused(Refusal.KEY_REUSED, "This Idempotency-Key was used with another body.", field="Idempotency-Key")
 UNRECORDED = Refused(Refusal.DATABASE_AWAY, "Nothing was recorded by this attempt; try again.")
 OVERLOADED = Refused(Refusal.OVERLOADED, "The queue is full: nothing was recorded by this attempt; try again.")
@@ -132,7 +143,14 @@ OUTCOME_UNKNOWN = Refused(
     Refusal.OUTCOME_UNKNOWN, "Repeat the request with the same Idempotency-Key to learn its result."
 )
 CHANGED_MEANWHILE = Refused(Refusal.CONFLICT, "Another request changed this payment at the same time, and was first.")
+NO_RATES = Refused(Refusal.RATES_STALE, "There are no rates yet.")
+UNREAD = Refused(Refusal.DATABASE_AWAY, "Nothing could be read; try again.")
+TOO_MANY_READERS = Refused(Refusal.OVERLOADED, "Too many requests wait for the database: nothing was done. Try again.")
+CONNECTION_BROKE = Refused(
+    Refusal.OUTCOME_UNKNOWN, "The connection to the database broke; see what it did, or try again."
+)
 INTERNAL = Refused(Refusal.INTERNAL, "The request could not be recorded; nothing was.")
+FAILED = Refused(Refusal.INTERNAL, "The request failed; the log of this api says why.")
 
 
 def cap_exceeded(over: Overdraft) -> Refused:

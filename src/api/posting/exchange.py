@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date
 
-from api.http.refusals import UNRECORDED, Refusal, Refused
+from api.http.refusals import NO_RATES, UNRECORDED, Refusal, Refused
 from api.settings import Settings
 from polka.rules.money import AMOUNT_MAX
 from polka.rules.rates import Converted, StoredRates, converted, is_stale
@@ -87,9 +87,6 @@ class Exchange:
             database.report(log, "the exchange rates could not be read", error)
         else:
             self._looked_at = began
-
-
-NO_RATES = Refused(Refusal.RATES_STALE, "There are no rates yet.")
 
 
 def quote(

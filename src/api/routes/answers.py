@@ -12,7 +12,7 @@ from litestar.types import Serializer
 from api import metrics
 from api.http import problems
 from api.http.problems import RefusedError
-from api.http.refusals import UNRECORDED, Problem, Refused, problem
+from api.http.refusals import FAILED, UNRECORDED, Problem, Refused, problem
 from api.posting.batches import Outcome
 from api.posting.operations import Results
 from polka.rules.keys import Caller
@@ -63,7 +63,7 @@ async def certain(work: Awaitable[Outcome]) -> Outcome:
         return problems.of_database(error, UNRECORDED)
     except Exception:
         log.exception("a request failed")
-        return problems.FAILED
+        return FAILED
 
 
 def encode(outcome: Outcome, status: int, caller: Caller) -> Answer:

@@ -12,7 +12,7 @@ from litestar.params import QueryParameter
 
 from api.http.access import Needs
 from api.http.problems import RefusedError, refuse
-from api.http.refusals import Refusal, Refused
+from api.http.refusals import NO_RATES, Refusal, Refused
 from api.posting import exchange
 from api.routes.described import CONVERTS, described
 from api.routes.payments import unknown_currency
@@ -100,7 +100,7 @@ async def convert_amount(
             raise RefusedError(unknown_currency(field, currency))
     newest = await rate_sets.in_force(pool)
     if (stored := newest.stored) is None:
-        raise RefusedError(exchange.NO_RATES)
+        raise RefusedError(NO_RATES)
     found = exchange.quote(stored, newest.today, settings, amount, ("from", from_), ("to", to))
     if isinstance(found, Refused):
         raise RefusedError(found)

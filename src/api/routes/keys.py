@@ -8,9 +8,9 @@ from litestar import Request, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 
-from api.http.access import EVERYBODY, UNKNOWN_KEY, Needs
+from api.http.access import EVERYBODY, Needs
 from api.http.problems import RefusedError, refuse
-from api.http.refusals import Refusal
+from api.http.refusals import UNKNOWN_KEY, Refusal
 from api.routes.answers import Json
 from api.routes.described import described
 from api.routes.pages import CURSOR, OLDER_NAME, Limit, place

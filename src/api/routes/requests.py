@@ -12,10 +12,9 @@ from litestar.params import PathParameter
 from litestar.types import Receive
 
 from api.http import problems
-from api.http.access import KEYS_UNREADABLE, UNKNOWN_KEY
 from api.http.keyring import Keyring
 from api.http.problems import RefusedError, refuse, too_large
-from api.http.refusals import TIMEOUT, Refusal, Refused
+from api.http.refusals import KEYS_UNREADABLE, TIMEOUT, UNKNOWN_KEY, Refusal, Refused
 from api.posting.operations import Key
 from polka.edge.bounds import BODY_BYTES_MAX, TIMEOUT_SECONDS_MAX
 from polka.rules import duration
