@@ -13,8 +13,8 @@ from bench.report import Bound, Figure, Findings, Target
 from bench.stand import database_server, new_database, prove
 from polka.local.demo import free_layout
 from polka.local.up import Held, Running, Say, services
+from polka.rules.banks import Accounts
 from polka.store import database
-from polka.store.positions import Accounts
 
 TITLE = "Start of the cache with 10,000 banks and 1M accounts"
 TARGET = Target(Bound.AT_MOST, 2, " s")

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from api.routes import search
 from api.routes.search import LIMIT_MAX, ROWS_READ_MAX, Search
+from polka.rules.payments import Page
 from polka.store import database
 from polka.store.database import Pool
 from running import Running
@@ -431,7 +432,7 @@ async def test_a_bank_learns_nothing_of_what_others_have(million: str, wanted: R
     """The bank `rare` has one payment. Half a million of others match."""
     async with searching(million) as pool:
         page = await search.find(pool, Search(**wanted, amount_min=6_000), "rare")
-        assert page == search.Page([], None, None)
+        assert page == Page([], None, None)
         rows, _ = await reads(pool, Search(**wanted, amount_min=6_000), "rare")
         assert rows <= 10, "it reads the bank's own payments"
 

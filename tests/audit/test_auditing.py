@@ -25,8 +25,8 @@ from falsehoods import (
 )
 from polka.audit import passes, runs, scans
 from polka.audit.checks import CHECKS
-from polka.audit.runs import Run
 from polka.audit.snapshot import CACHE_CHECK, Seen
+from polka.rules.audits import Run
 from proof import prove, session
 from services import Service, Services, client, payment, wait_for
 

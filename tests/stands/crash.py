@@ -34,10 +34,10 @@ import psutil
 from rich.progress import Progress
 
 from polka.audit import runs, snapshot
-from polka.audit.runs import Run
 from polka.local.demo import free_layout, posted
 from polka.local.processes import Process
 from polka.local.up import Running, up
+from polka.rules.audits import Run
 from polka.rules.policy import INTEREST_BASIS_POINTS_MAX, NOTHING_AGREED, Fee, Interest, Terms
 from polka.store import api_keys, bank_terms, database, seed
 from waiting import WAIT_SECONDS

@@ -22,10 +22,10 @@ from click.testing import CliRunner
 from api.routes.banks import insert_bank
 from memory import data_folder
 from polka.audit import runs, snapshot
-from polka.audit.runs import Run
 from polka.audit.snapshot import Seen
 from polka.command.main import main
 from polka.local.demo import free_port
+from polka.rules.audits import Run
 from polka.rules.policy import NOTHING_AGREED, Policy, Terms
 from polka.store import bank_terms, database
 from polka.store.database import Connection, UnreplicatedError

@@ -8,7 +8,7 @@ import msgspec
 from polka.rules import problem as edge
 from polka.rules.keys import Caller
 from polka.rules.messages import Overdraft
-from polka.rules.problem import Kind
+from polka.rules.problem import ItemRefused, Kind, Problem
 
 
 class Refusal(Enum):
@@ -64,15 +64,6 @@ RETRY_AFTER_SECONDS = dict.fromkeys(
 )
 
 
-class ItemRefused(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Which item of a request is refused (from 0), and why."""
-
-    index: int
-    code: str
-    detail: str
-    field: str | None = None
-
-
 class Refused(msgspec.Struct, frozen=True):
     """A no: the fact behind it, the field that it is about, its items where a request has several, the cap that would
     be exceeded, and headers."""
@@ -96,19 +87,6 @@ class Refused(msgspec.Struct, frozen=True):
         refusal = Refusal.__members__.get(stored["refusal"], Refusal.INTERNAL)  # a newer Polka may know more
         overdraft = msgspec.convert(stored.get("overdraft"), Overdraft | None)
         return cls(refusal, stored["detail"], stored["field"], items, overdraft)
-
-
-class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The document that a client gets, as `application/problem+json`."""
-
-    type: str
-    title: str
-    status: int
-    code: str
-    detail: str
-    field: str | None = None
-    items: list[ItemRefused] | None = None
-    overdraft: Overdraft | None = None
 
 
 NO_KEY = Refused(

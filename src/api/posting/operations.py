@@ -10,12 +10,13 @@ import msgspec
 from msgspec import UNSET
 from uuid_utils import uuid7
 
-from api.http.refusals import ItemRefused, Refusal, Refused
+from api.http.refusals import Refusal, Refused
 from api.posting import suspension
 from api.posting.rows import Key as Key
 from api.posting.rows import change_row, payment_row
 from polka.rules.fees import fee_of
 from polka.rules.policy import Caps, Policy, capped_nets, falls
+from polka.rules.problem import ItemRefused
 from polka.rules.rates import Converted
 from polka.rules.transactions import POLKA, Entry, Payment, Transaction, entries_of, recorded, reversal_of
 

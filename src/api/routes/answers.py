@@ -12,10 +12,11 @@ from litestar.types import Serializer
 from api import metrics
 from api.http import problems
 from api.http.problems import RefusedError
-from api.http.refusals import FAILED, UNRECORDED, Problem, Refused, problem
+from api.http.refusals import FAILED, UNRECORDED, Refused, problem
 from api.posting.batches import Outcome
 from api.posting.operations import Results
 from polka.rules.keys import Caller
+from polka.rules.payments import BulkResult, ItemResult
 from polka.rules.transactions import Transaction
 from polka.store import database, positions
 
@@ -37,20 +38,6 @@ def as_json(answer: msgspec.Struct | bytes, headers: Mapping[str, str] | None = 
     """The answer as JSON. A handler's return type names the type behind the bytes, for the description."""
     body = answer if isinstance(answer, bytes) else positions.encode(answer)
     return Json(body, media_type=MediaType.JSON, headers=headers)
-
-
-class ItemResult(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of one item of a bulk request: its status alone would have been this, with this body."""
-
-    status: int
-    transaction: Transaction | None = None
-    problem: Problem | None = None
-
-
-class BulkResult(msgspec.Struct, frozen=True):
-    """The results of all items, in their order."""
-
-    results: list[ItemResult]
 
 
 async def certain(work: Awaitable[Outcome]) -> Outcome:

@@ -8,7 +8,7 @@ from litestar.params import QueryParameter
 
 from api.http.access import Needs
 from polka.audit import runs
-from polka.audit.runs import Runs
+from polka.rules.audits import Runs
 from polka.rules.keys import Scope
 from polka.store.database import Pool
 

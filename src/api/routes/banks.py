@@ -20,13 +20,12 @@ from api.routes.answers import Json, as_json
 from api.routes.described import described
 from api.routes.pages import CURSOR, OLDER_NAME, Limit, place
 from api.routes.requests import read_json
-from polka.rules.formats import Time
+from polka.rules.banks import Accounts, Banks, BankWithTerms, NewBank
 from polka.rules.keys import Caller, Scope
-from polka.rules.policy import Fee, Interest, MinorUnits, Suspended, TermsPatch
-from polka.rules.transactions import POLKA, BankName, is_bank_name
+from polka.rules.policy import TermsPatch
+from polka.rules.transactions import POLKA, is_bank_name
 from polka.store import barrier, database, positions
 from polka.store.database import Connection, Pool
-from polka.store.positions import Accounts, AsOf, Banks, Position
 from polka.store.writers import Writers
 
 Cursor = Annotated[str | None, QueryParameter(description=CURSOR, max_length=64)]
@@ -37,24 +36,6 @@ TERMS_SECONDS = 1.0
 OPEN = "INSERT INTO banks (name) VALUES ($1) ON CONFLICT DO NOTHING RETURNING name"
 FOUND = barrier.after("SELECT name FROM banks WHERE name = $1")
 EXIST = "SELECT name FROM banks WHERE name = ANY($1)"
-
-
-class NewBank(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    name: BankName
-
-
-class BankWithTerms(msgspec.Struct, frozen=True):
-    """A bank's position and its terms: they hold since then, in version `terms_version` of the policy (0 if none)."""
-
-    name: str
-    balances: list[Position]
-    as_of: AsOf
-    caps: dict[str, MinorUnits]
-    suspended: Suspended
-    fees: dict[str, Fee]
-    interest: dict[str, Interest]
-    terms_version: int
-    terms_since: Time | None
 
 
 class KnownBanks:

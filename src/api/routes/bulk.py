@@ -16,13 +16,14 @@ from api.http.problems import RefusedError
 from api.http.refusals import Refusal, Refused
 from api.posting.batches import Outcome
 from api.posting.operations import Bulk, Pay, fingerprint_of, items_refused
-from api.routes.answers import BulkResult, as_response, certain, count, encode
+from api.routes.answers import as_response, certain, count, encode
 from api.routes.described import CAPPED, described
 from api.routes.payments import Payments, check
 from api.routes.requests import OWN_HEAD, Head, read_body, read_head
 from api.routes.turns import Turns
 from polka.edge import bounds
 from polka.rules.keys import Caller, Scope
+from polka.rules.payments import BulkResult
 from polka.rules.transactions import Payment
 
 PATH = "/transactions"

@@ -1,11 +1,8 @@
 """Currencies: which there are, what they are worth in each other, and what an amount comes to (`/currencies` …)."""
 
-from collections.abc import Mapping
 from datetime import date
-from decimal import Decimal
 from typing import Annotated
 
-import msgspec
 from litestar import get
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
@@ -17,54 +14,14 @@ from api.posting import exchange
 from api.routes.described import CONVERTS, described
 from api.routes.payments import unknown_currency
 from api.settings import Settings
-from polka.rules.formats import Time
+from polka.rules.currencies import Conversion, Currencies, DayRates, Money
 from polka.rules.keys import Scope
-from polka.rules.money import AMOUNT_MAX, CURRENCIES, Currency, is_currency
-from polka.rules.rates import EURO, Source
+from polka.rules.money import AMOUNT_MAX, CURRENCIES, is_currency
+from polka.rules.rates import EURO
 from polka.store import rate_sets
 from polka.store.database import Pool
 
 CODE = r"^[A-Z]{3}\Z"
-
-
-class Currencies(msgspec.Struct, frozen=True):
-    currencies: tuple[Currency, ...]
-
-
-class DayRates(msgspec.Struct, frozen=True):
-    """The rates in force on a day: their own date, and what one unit of `base` is in each currency, in decimals.
-
-    `source` is `recorded` for those that ship with Polka.
-    """
-
-    base: str
-    date: date
-    version: int
-    source: Source
-    stored_at: Time
-    rates: Mapping[str, Decimal]
-
-
-class Money(msgspec.Struct, frozen=True):
-    """Minor units of a currency."""
-
-    amount: int
-    currency: str
-
-
-class Conversion(msgspec.Struct, frozen=True, rename={"from_": "from"}):
-    """What an amount comes to, and by which rates.
-
-    `rate` is what one unit (not minor unit) of the one currency is in the other, in ten digits at most. `to` is
-    computed from the exact rate and rounded down.
-    """
-
-    from_: Money
-    to: Money
-    rate: str
-    date: date
-    version: int
-    source: Source
 
 
 @get("/currencies", tags=["Currencies"], guards=[Needs(Scope.TRANSACTIONS_READ)], sync_to_thread=False)

@@ -2,29 +2,14 @@
 
 from typing import Any
 
-import msgspec
 from litestar import MediaType, Request, Response, get
 from litestar.response import Redirect
 
 from api.routes.answers import Json
 from polka import __version__
+from polka.rules.front import Front, Links
 
 HEADERS = {"Vary": "Accept"}
-
-
-class Links(msgspec.Struct, frozen=True):
-    """Where to go on from here, as paths."""
-
-    console: str = "/console"
-    documentation: str = "/schema"
-    openapi: str = "/schema/openapi.json"
-    hello: str = "/hello"
-
-
-class Front(msgspec.Struct, frozen=True):
-    name: str
-    version: str
-    links: Links
 
 
 @get("/", include_in_schema=False, sync_to_thread=False)

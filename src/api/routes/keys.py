@@ -16,33 +16,11 @@ from api.routes.described import described
 from api.routes.pages import CURSOR, OLDER_NAME, Limit, place
 from api.routes.requests import read_json
 from api.routes.transactions import read_id
-from polka.rules.formats import Id, Time
-from polka.rules.keys import Caller, NewKey, Scope
-from polka.rules.pages import OLDER_CURSOR
+from polka.rules.keys import ApiKey, ApiKeys, Caller, MadeKey, NewKey, Scope
 from polka.store import api_keys
-from polka.store.api_keys import ApiKey, NotMade
+from polka.store.api_keys import NotMade
 from polka.store.database import Pool
 from polka.store.writers import Writers
-
-
-class MadeKey(msgspec.Struct, frozen=True):
-    """A key that was just made: the one time that `key`, which callers send, is told."""
-
-    key: str
-    id: Id
-    name: str
-    bank: str | None
-    scopes: list[str]
-    created_at: Time
-    expires_at: Time | None
-
-
-class ApiKeys(msgspec.Struct, frozen=True):
-    """A page of keys in the order in which they were made. `cursor` is null on the last page."""
-
-    keys: list[ApiKey]
-    cursor: Id | None
-    next: Annotated[Id | None, OLDER_CURSOR]
 
 
 @post(

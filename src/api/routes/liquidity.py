@@ -16,11 +16,10 @@ from api.routes.pages import CURSOR, Limit
 from api.routes.payments import unknown_currency
 from api.routes.search import read_time
 from polka.rules.keys import Scope
-from polka.rules.liquidity import Resolution
+from polka.rules.liquidity import Exposures, LiquidityHistory, Resolution
 from polka.rules.money import is_currency
 from polka.store import exposures
 from polka.store.database import Pool
-from polka.store.exposures import Exposures, LiquidityHistory
 from polka.store.positions import PAGE_MAX, encode
 
 

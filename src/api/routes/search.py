@@ -21,8 +21,8 @@ from api.routes.answers import Json
 from api.routes.pages import CURSOR
 from polka.rules.keys import Caller, Scope
 from polka.rules.money import AMOUNT_MAX
-from polka.rules.pages import OLDER_CURSOR
-from polka.rules.transactions import BANK_NAME, Transaction
+from polka.rules.payments import Page
+from polka.rules.transactions import BANK_NAME
 from polka.store.database import Pool
 
 ROWS_READ_MAX = 10_000
@@ -72,14 +72,6 @@ class Search:
     ] = None
     limit: Annotated[int, QueryParameter(description="The most to answer.", ge=1, le=LIMIT_MAX)] = 50
     cursor: Annotated[str | None, QueryParameter(description=CURSOR)] = None
-
-
-class Page(msgspec.Struct, frozen=True):
-    """Some of the transactions found, the newest first. `cursor` is null on the last page."""
-
-    transactions: list[Transaction]
-    cursor: str | None
-    next: Annotated[str | None, OLDER_CURSOR]
 
 
 @get("/transactions", tags=["Payments"], guards=[Needs(Scope.TRANSACTIONS_READ)])

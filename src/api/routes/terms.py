@@ -17,10 +17,11 @@ from api.http.problems import RefusedError, explain_fact
 from api.http.refusals import TERMS_UNCHANGED, Refusal, Refused
 from api.posting.policies import Policies
 from api.routes.answers import as_json
-from api.routes.banks import BankWithTerms, KnownBanks, bank_with_terms, need
+from api.routes.banks import KnownBanks, bank_with_terms, need
 from api.routes.described import described
 from api.routes.requests import OWN_HEAD, read_body, read_head
 from api.settings import Settings
+from polka.rules.banks import BankWithTerms
 from polka.rules.keys import Caller, Scope
 from polka.rules.messages import PolicyToFollow
 from polka.rules.policy import Policy, Terms, TermsError, TermsPatch, amended

@@ -1,6 +1,5 @@
 """Reading what was recorded: one transaction, the latest, what became of a request, and all versions of a payment."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -17,11 +16,12 @@ from api.posting.operations import Key
 from api.posting.posting import Posting
 from api.posting.rows import transaction_of
 from api.routes import answers
-from api.routes.answers import BulkResult, as_json
+from api.routes.answers import as_json
 from api.routes.described import CHANGES, PAYS_ACROSS, described
 from api.routes.payments import Payments
 from api.routes.requests import KEY_LENGTH_MAX, PaymentId
 from polka.rules.keys import Caller, Scope
+from polka.rules.payments import BulkResult, History
 from polka.rules.transactions import OldVersion, Transaction
 from polka.store.database import Pool
 
@@ -46,13 +46,6 @@ WHERE v.id = $1 AND ($2::text IS NULL OR $2 IN (v.sender_bank, v.receiver_bank))
 ) ORDER BY version DESC
 """
 POSTED = "SELECT posted_at, window_id FROM batches WHERE id = $1::uuid"
-
-
-class History(msgspec.Struct, frozen=True):
-    """A payment as it is, and as it was: old versions, newest first."""
-
-    transaction: Transaction
-    old_versions: Sequence[OldVersion]
 
 
 @get(

@@ -19,10 +19,11 @@ from litestar.openapi.spec import Components, SecurityScheme, Tag
 from litestar.routes import HTTPRoute
 
 from api.http.access import Needs
-from api.http.refusals import Problem, Refusal, Refused, problem
+from api.http.refusals import Refusal, Refused, problem
 from api.routes.described import OPTION, Described
 from api.schema.parameters import EVERYWHERE, PARAMETERS
 from polka import __version__
+from polka.rules.problem import Problem
 
 BEARER = "key"
 

@@ -15,9 +15,9 @@ from cache.keeping.announced import Announced
 from cache.keeping.orders import Orders
 from cache.ledger.flush import Flushed
 from cache.ledger.ledger import Ledger, Posted
+from polka.rules.banks import AsOf
 from polka.rules.liquidity import Sample
 from polka.rules.windows import Window
-from polka.store.positions import AsOf
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,11 @@ from cache.keeping.orders import NotServingError
 from cache.keeping.service import Service, as_of
 from cache.ledger.flush import OutdatedError
 from polka.rules import duration
+from polka.rules.banks import Account, Accounts, Bank, Banks, Position
 from polka.rules.messages import Asked, Held, PolicyToFollow, Reserved, Told
 from polka.store import database, positions
 from polka.store.database import Pool
-from polka.store.positions import PAGE_MAX, Account, Accounts, Bank, Banks, Position, with_pending
+from polka.store.positions import PAGE_MAX, with_pending
 
 After = Annotated[str, QueryParameter()]
 Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_MAX)]

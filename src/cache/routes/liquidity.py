@@ -13,11 +13,11 @@ from cache import metrics
 from cache.keeping.keeper import Keeper
 from cache.keeping.service import Service, as_of
 from cache.routes.balances import serving
-from polka.rules.liquidity import KEPT, concentration, nearest
+from polka.rules.liquidity import KEPT, Exposure, Exposures, concentration, nearest
 from polka.rules.policy import BASIS_POINTS
 from polka.store import database, positions
 from polka.store.database import Connection
-from polka.store.exposures import Exposure, Exposures, exposure
+from polka.store.exposures import exposure
 from polka.store.positions import PAGE_MAX
 from polka.store.writers import Writers
 

@@ -9,7 +9,8 @@ import msgspec
 from polka.audit import passes, scans
 from polka.audit.checks import CHECKS
 from polka.audit.passes import STEP_SECONDS, look_at
-from polka.audit.snapshot import Difference, Findings, Seen, Skipped
+from polka.audit.snapshot import Difference, Findings, Seen
+from polka.rules.audits import Finding, Run, Runs, Skipped
 from polka.rules.formats import Time
 from polka.store import database
 from polka.store.database import Connection, Pool
@@ -56,40 +57,6 @@ FORGET = "DELETE FROM audit_runs WHERE id < $1"
 RUNS = """
 SELECT *, extract(epoch FROM now() - ended_at)::float8 AS age_seconds FROM audit_runs ORDER BY id DESC LIMIT $1
 """
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """Something that is not as it must be, by the check that found it. Minor units, or 1 and 0 for yes and no."""
-
-    check: str
-    subject: str
-    expected: str
-    found: str
-
-
-class Run(msgspec.Struct, frozen=True):
-    """A run of the audit. It proved all that was posted up to this flush, unless it has `faults` or `skipped` checks.
-
-    Of the payments, `payments_new` are those since the run before, and `payments_again` those that were proved again.
-    Everything was proved from the first payment on since `verified_from`; null until that was done once.
-    """
-
-    began_at: Time
-    ended_at: Time
-    flush: int
-    payments_new: int
-    payments_again: int
-    faults: int
-    findings: list[Finding]
-    skipped: list[Skipped]
-    verified_from: Time | None
-
-
-class Runs(msgspec.Struct, frozen=True):
-    """The newest first, and how long ago that one ended; null where there is none."""
-
-    runs: list[Run]
-    age_seconds: float | None
 
 
 class Proved(msgspec.Struct, frozen=True):

@@ -7,7 +7,8 @@ import msgspec
 
 from polka.audit.checks import CHECKS
 from polka.audit.passes import STEP_SECONDS, look_at
-from polka.audit.snapshot import Seen, Skipped
+from polka.audit.snapshot import Seen
+from polka.rules.audits import Skipped
 from polka.store import database
 from polka.store.database import Connection
 

@@ -16,11 +16,13 @@ import msgspec
 from polka.audit.checks import CHECKS
 from polka.audit.recomputed import FROM_THE_BEGINNING
 from polka.edge import tls
+from polka.rules.audits import Skipped
+from polka.rules.banks import Bank, Banks
 from polka.rules.transactions import POLKA
 from polka.service import settings
 from polka.store import database
 from polka.store.database import Connection
-from polka.store.positions import PAGE_MAX, Bank, Banks
+from polka.store.positions import PAGE_MAX
 
 DIFFERENCES_MAX = 1_000
 CACHE_TRIES = 50
@@ -46,13 +48,6 @@ class Difference(msgspec.Struct, frozen=True):
 
 Findings = Mapping[str, list[Difference]]
 """What differs, by check; only those that have found something."""
-
-
-class Skipped(msgspec.Struct, frozen=True):
-    """A check that an audit has skipped, or a part of one, and why. It says nothing of what the check would find."""
-
-    check: str
-    reason: str
 
 
 class Seen(msgspec.Struct, frozen=True):

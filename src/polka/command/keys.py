@@ -10,11 +10,11 @@ import click
 from polka.command.on_database import on_database, with_database
 from polka.command.running import run
 from polka.command.terminal import say, show_table
-from polka.rules.keys import DEFAULT_SCOPES, NewKey, Scope, is_key
+from polka.rules.keys import DEFAULT_SCOPES, ApiKey, NewKey, Scope, is_key
 from polka.rules.transactions import is_bank_name
 from polka.service.failure import Failure
 from polka.store import api_keys
-from polka.store.api_keys import ApiKey, NotMade
+from polka.store.api_keys import NotMade
 
 
 @click.group("keys")

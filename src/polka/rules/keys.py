@@ -9,7 +9,9 @@ from typing import Annotated
 
 import msgspec
 
+from polka.rules.formats import Id, Time
 from polka.rules.headers import Fields
+from polka.rules.pages import OLDER_CURSOR
 from polka.rules.transactions import BANK_NAME, POLKA, BankName
 
 PREFIX = "polka_"
@@ -86,6 +88,39 @@ class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if maker.expires_at and not (self.expires_at and self.expires_at <= maker.expires_at):
             return "expires_at", f"must not be later than {maker.expires_at.isoformat()}, when your key expires"
         return None
+
+
+class ApiKey(msgspec.Struct, frozen=True):
+    """What may be known of a key."""
+
+    id: Id
+    name: str
+    bank: str | None
+    scopes: list[str]
+    created_at: Time
+    revoked_at: Time | None
+    expires_at: Time | None
+    last_used_at: Time | None
+
+
+class MadeKey(msgspec.Struct, frozen=True):
+    """A key that was just made: the one time that `key`, which callers send, is told."""
+
+    key: str
+    id: Id
+    name: str
+    bank: str | None
+    scopes: list[str]
+    created_at: Time
+    expires_at: Time | None
+
+
+class ApiKeys(msgspec.Struct, frozen=True):
+    """A page of keys in the order in which they were made. `cursor` is null on the last page."""
+
+    keys: list[ApiKey]
+    cursor: Id | None
+    next: Annotated[Id | None, OLDER_CURSOR]
 
 
 def key_of(random: bytes) -> str:

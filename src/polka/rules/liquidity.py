@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from heapq import nlargest, nsmallest
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
+from polka.rules.banks import AsOf
 from polka.rules.formats import Time
+from polka.rules.pages import OLDER_CURSOR
 from polka.rules.policy import BASIS_POINTS
 
 LARGEST = 5
@@ -76,6 +78,36 @@ class CapUse(msgspec.Struct, frozen=True):
     cap: int
     used: int
     basis_points: int
+
+
+class Exposure(msgspec.Struct, frozen=True):
+    """Polka's liquidity in one currency. `highest` is the highest that it was owed since midnight (UTC).
+
+    `caps` are the banks that are nearest to theirs, the nearest first.
+    """
+
+    currency: str
+    owes: int
+    owed: int
+    held: int
+    highest: Highest
+    concentration: Concentration
+    caps: list[CapUse]
+
+
+class Exposures(msgspec.Struct, frozen=True):
+    currencies: list[Exposure]
+    as_of: AsOf
+
+
+class LiquidityHistory(msgspec.Struct, frozen=True):
+    """A page of samples, the newest first. `cursor` is null on the last page."""
+
+    currency: str
+    resolution: Resolution
+    samples: list[Sample]
+    cursor: Time | None
+    next: Annotated[Time | None, OLDER_CURSOR]
 
 
 def start_of(resolution: Resolution, time: datetime) -> datetime:

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from polka.rules.messages import Overdraft
+
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -29,3 +31,25 @@ def document(kind: Kind, detail: str) -> bytes:
     """The document of a problem that has no other fields."""
     fields = {"type": kind.type, "title": kind.title, "status": kind.status, "code": kind.code, "detail": detail}
     return msgspec.json.encode(fields) + b"\n"
+
+
+class ItemRefused(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which item of a request is refused (from 0), and why."""
+
+    index: int
+    code: str
+    detail: str
+    field: str | None = None
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The document that a client gets, as `application/problem+json`."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    field: str | None = None
+    items: list[ItemRefused] | None = None
+    overdraft: Overdraft | None = None

@@ -10,8 +10,7 @@ import msgspec
 import uuid_utils
 
 from polka.rules import keys
-from polka.rules.formats import Id, Time
-from polka.rules.keys import Caller, NewKey, Scope
+from polka.rules.keys import ApiKey, Caller, NewKey, Scope
 from polka.store.database import Connection, Pool
 
 CHANNEL = "polka_api_keys"
@@ -66,19 +65,6 @@ UPDATE api_keys SET last_used_at = now() FROM (
     FOR NO KEY UPDATE SKIP LOCKED
 ) used WHERE api_keys.id = used.id
 """
-
-
-class ApiKey(msgspec.Struct, frozen=True):
-    """What may be known of a key."""
-
-    id: Id
-    name: str
-    bank: str | None
-    scopes: list[str]
-    created_at: Time
-    revoked_at: Time | None
-    expires_at: Time | None
-    last_used_at: Time | None
 
 
 class NotMade(Enum):

@@ -3,18 +3,20 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 import asyncpg
-import msgspec
 
-from polka.rules.formats import Time
+from polka.rules.banks import AsOf
 from polka.rules.liquidity import (
     LARGEST,
     CapUse,
     Concentration,
+    Exposure,
+    Exposures,
     Figures,
     Highest,
+    LiquidityHistory,
     Resolution,
     Sample,
     basis_points,
@@ -23,43 +25,10 @@ from polka.rules.liquidity import (
     sampled,
     start_of,
 )
-from polka.rules.pages import OLDER_CURSOR
 from polka.rules.policy import BASIS_POINTS
 from polka.rules.transactions import POLKA
 from polka.rules.windows import SETTLED_BY_POLKA, SETTLEMENT
 from polka.store.database import Connection, Pool
-from polka.store.positions import AsOf
-
-
-class Exposure(msgspec.Struct, frozen=True):
-    """Polka's liquidity in one currency. `highest` is the highest that it was owed since midnight (UTC).
-
-    `caps` are the banks that are nearest to theirs, the nearest first.
-    """
-
-    currency: str
-    owes: int
-    owed: int
-    held: int
-    highest: Highest
-    concentration: Concentration
-    caps: list[CapUse]
-
-
-class Exposures(msgspec.Struct, frozen=True):
-    currencies: list[Exposure]
-    as_of: AsOf
-
-
-class LiquidityHistory(msgspec.Struct, frozen=True):
-    """A page of samples, the newest first. `cursor` is null on the last page."""
-
-    currency: str
-    resolution: Resolution
-    samples: list[Sample]
-    cursor: Time | None
-    next: Annotated[Time | None, OLDER_CURSOR]
-
 
 FIGURES = f"""
 SELECT currency, coalesce(sum(balance) FILTER (WHERE balance > 0), 0) AS owes,

@@ -3,61 +3,15 @@
 import json
 from collections.abc import Iterable, Mapping
 from itertools import groupby
-from typing import Annotated
 
 import asyncpg
 import msgspec
 
-from polka.rules.formats import Time
-from polka.rules.pages import OLDER_CURSOR
+from polka.rules.banks import Account, Accounts, AsOf, Bank, Banks, Position
 from polka.store.database import Pool
 
 PAGE_MAX = 500
 """The most banks or accounts in one answer."""
-
-
-class AsOf(msgspec.Struct, frozen=True):
-    """The latest flush that `posted` includes, and the database's time at which it was the latest."""
-
-    flush: int
-    time: Time
-
-
-class Position(msgspec.Struct, frozen=True):
-    """Minor units in one currency; `pending` is None where the cache, which knows it, was not asked."""
-
-    currency: str
-    posted: int
-    pending: int | None
-
-
-class Bank(msgspec.Struct, frozen=True):
-    name: str
-    balances: list[Position]
-    as_of: AsOf
-
-
-class Banks(msgspec.Struct, frozen=True):
-    """A page of banks in the order of their names. `cursor` is null on the last page."""
-
-    banks: list[Bank]
-    cursor: str | None
-    next: Annotated[str | None, OLDER_CURSOR]
-
-
-class Account(msgspec.Struct, frozen=True):
-    account: str
-    balances: list[Position]
-
-
-class Accounts(msgspec.Struct, frozen=True):
-    """A page of a bank's accounts in the order of their ids. `cursor` is null on the last page."""
-
-    bank: str
-    accounts: list[Account]
-    as_of: AsOf
-    cursor: str | None
-    next: Annotated[str | None, OLDER_CURSOR]
 
 
 def encode(answer: msgspec.Struct) -> bytes:

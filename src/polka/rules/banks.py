@@ -1,0 +1,72 @@
+"""Banks and their accounts as the api shows them: what each holds, and a bank's terms."""
+
+from typing import Annotated
+
+import msgspec
+
+from polka.rules.formats import Time
+from polka.rules.pages import OLDER_CURSOR
+from polka.rules.policy import Fee, Interest, MinorUnits, Suspended
+from polka.rules.transactions import BankName
+
+
+class AsOf(msgspec.Struct, frozen=True):
+    """The latest flush that `posted` includes, and the database's time at which it was the latest."""
+
+    flush: int
+    time: Time
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Minor units in one currency; `pending` is None where the cache, which knows it, was not asked."""
+
+    currency: str
+    posted: int
+    pending: int | None
+
+
+class Bank(msgspec.Struct, frozen=True):
+    name: str
+    balances: list[Position]
+    as_of: AsOf
+
+
+class Banks(msgspec.Struct, frozen=True):
+    """A page of banks in the order of their names. `cursor` is null on the last page."""
+
+    banks: list[Bank]
+    cursor: str | None
+    next: Annotated[str | None, OLDER_CURSOR]
+
+
+class Account(msgspec.Struct, frozen=True):
+    account: str
+    balances: list[Position]
+
+
+class Accounts(msgspec.Struct, frozen=True):
+    """A page of a bank's accounts in the order of their ids. `cursor` is null on the last page."""
+
+    bank: str
+    accounts: list[Account]
+    as_of: AsOf
+    cursor: str | None
+    next: Annotated[str | None, OLDER_CURSOR]
+
+
+class NewBank(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: BankName
+
+
+class BankWithTerms(msgspec.Struct, frozen=True):
+    """A bank's position and its terms: they hold since then, in version `terms_version` of the policy (0 if none)."""
+
+    name: str
+    balances: list[Position]
+    as_of: AsOf
+    caps: dict[str, MinorUnits]
+    suspended: Suspended
+    fees: dict[str, Fee]
+    interest: dict[str, Interest]
+    terms_version: int
+    terms_since: Time | None

@@ -1,0 +1,51 @@
+"""What the api answers about currencies: which there are, the rates of a day, a conversion."""
+
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+
+import msgspec
+
+from polka.rules.formats import Time
+from polka.rules.money import Currency
+from polka.rules.rates import Source
+
+
+class Currencies(msgspec.Struct, frozen=True):
+    currencies: tuple[Currency, ...]
+
+
+class DayRates(msgspec.Struct, frozen=True):
+    """The rates in force on a day: their own date, and what one unit of `base` is in each currency, in decimals.
+
+    `source` is `recorded` for those that ship with Polka.
+    """
+
+    base: str
+    date: date
+    version: int
+    source: Source
+    stored_at: Time
+    rates: Mapping[str, Decimal]
+
+
+class Money(msgspec.Struct, frozen=True):
+    """Minor units of a currency."""
+
+    amount: int
+    currency: str
+
+
+class Conversion(msgspec.Struct, frozen=True, rename={"from_": "from"}):
+    """What an amount comes to, and by which rates.
+
+    `rate` is what one unit (not minor unit) of the one currency is in the other, in ten digits at most. `to` is
+    computed from the exact rate and rounded down.
+    """
+
+    from_: Money
+    to: Money
+    rate: str
+    date: date
+    version: int
+    source: Source
