@@ -1,21 +1,14 @@
 import os
 
-import httpx
+from polka.client import Amendment, Client, Party, PartyAmendment, Payment
 
-payment = {
-    "sender": {"bank": "bank1", "account": "ACC1"},
-    "receiver": {"bank": "bank2", "account": "ACC1"},
-    "amount": 1250,
-}
-headers = {"Authorization": f"Bearer {os.environ['POLKA_KEY']}"}
-with httpx.Client(base_url=os.environ["POLKA_URL"], headers=headers) as polka:
-    made = polka.post("/transaction", json=payment, headers={"Idempotency-Key": "rent-may"}).raise_for_status().json()
-    path, reason = f"/transaction/{made['id']}", {"reason": "wrong account"}
-    amended = polka.patch(path, json={"receiver": {"account": "ACC2"}}, params=reason).raise_for_status().json()
-    found = polka.get("/transactions", params={"bank": "bank1", "amount_min": 1000}).raise_for_status().json()
-    key = {"Idempotency-Key": "salaries-may"}
-    many = polka.post("/transactions", json=[payment] * 3, headers=key).raise_for_status().json()
+payment = Payment(Party("bank1", "ACC1"), Party("bank2", "ACC1"), 1250)
+with Client(os.environ["POLKA_URL"], os.environ["POLKA_KEY"]) as polka:
+    made = polka.pay(payment, idempotency_key="rent-may")
+    amended = polka.amend(made.id, Amendment(receiver=PartyAmendment(account="ACC2")), reason="wrong account")
+    found = next(polka.payments(bank="bank1", amount_min=1000))
+    many = polka.pay_many([payment] * 3, idempotency_key="salaries-may")
 
-print(amended["version"], amended["receiver"]["account"])
-print(found["transactions"][0]["id"] == made["id"])
-print([result["status"] for result in many["results"]])
+print(amended.version, amended.receiver.account)
+print(found.id == made.id)
+print([result.status for result in many.results])

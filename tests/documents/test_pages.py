@@ -18,7 +18,7 @@ PAGES = (
     DOCS / "tour.md",
     ROOT / "README.md",
     *(DOCS / f"{name}.md" for name in ("payments", "keys", "currencies", "terms", "interest")),
-    *(DOCS / f"{name}.md" for name in ("windows", "liquidity", "load", "drills", "audit")),
+    *(DOCS / f"{name}.md" for name in ("windows", "liquidity", "load", "drills", "audit", "client")),
 )
 """In this order: a new user's, and then by subject."""
 NOT_RUN = {"kubernetes.md": "needs a cluster", "dashboards.md": "needs Prometheus, which test_prometheus starts"}

@@ -5,9 +5,10 @@ import json
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -22,12 +23,12 @@ class Loss(Enum):
     HELD = "it never comes, and the connection stays open"
 
 
-Answer = tuple[int, str]
-"""A status and a body, given in the api's place."""
+Answer = tuple[int, str] | tuple[int, str, dict[str, str]]
+"""A status, a body and headers, given in the api's place."""
 
 
 class Door(ThreadingHTTPServer):
-    """`disturb` says for the nth POST, from 0, what is done to it; None where nothing is."""
+    """`disturb` says for the nth request that writes, from 0, what is done to it; None where nothing is."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -36,7 +37,7 @@ class Door(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Passing)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.api = httpx.Client(base_url=api_url, trust_env=False, verify=False, timeout=WAIT_SECONDS)
-        self.keys: Counter[str] = Counter()
+        self.keys: Counter[str | None] = Counter()
         """How often each idempotency key came."""
         self.headers: list[dict[str, str]] = []
         self.closing = threading.Event()
@@ -48,7 +49,7 @@ class Door(ThreadingHTTPServer):
         with self._lock:
             number, self._posts = self._posts, self._posts + 1
             self.headers.append(headers)
-            self.keys[headers["idempotency-key"]] += 1
+            self.keys[headers.get("idempotency-key")] += 1
         return self._disturb(number)
 
 
@@ -62,7 +63,7 @@ class Passing(BaseHTTPRequestHandler):
         self.answer(*self.passed_on(b""))
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         match self.server.disturbance({name.lower(): value for name, value in self.headers.items()}):
             case None:
                 self.answer(*self.passed_on(body))
@@ -75,14 +76,24 @@ class Passing(BaseHTTPRequestHandler):
                     self.connection.shutdown(socket.SHUT_RDWR)
             case status, text:
                 self.answer(status, text.encode())
+            case status, text, headers:
+                self.answer(status, text.encode(), headers)
+
+    def do_PATCH(self) -> None:
+        self.do_POST()
+
+    def do_DELETE(self) -> None:
+        self.do_POST()
 
     def passed_on(self, body: bytes) -> tuple[int, bytes]:
         headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
         response = self.server.api.request(self.command, self.path, content=body, headers=headers)
         return response.status_code, response.content
 
-    def answer(self, status: int, body: bytes) -> None:
+    def answer(self, status: int, body: bytes, headers: Mapping[str, str] = MappingProxyType({})) -> None:
         self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

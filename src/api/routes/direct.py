@@ -12,8 +12,8 @@ from api.posting.batches import Outcome
 from api.posting.operations import Pay
 from api.routes.answers import count, encode
 from api.routes.payments import Payments, check, decode
-from api.routes.requests import is_key
 from polka.edge.direct import Direct
+from polka.rules.headers import is_idempotency_key
 from polka.rules.keys import Caller, Scope
 from polka.service.instrumentation import HEADER, Instrumented
 
@@ -34,7 +34,7 @@ class DirectLane:
         began = perf_counter()
         fields, payments, access = request.fields, self._payments, self._access
         header, key = fields.get(b"authorization"), fields.get(b"idempotency-key")
-        if header is None or (key is not None and not is_key(key)):
+        if header is None or (key is not None and not is_idempotency_key(key)):
             return False
         caller = access.known(header)
         if caller is None or Scope.TRANSACTIONS_WRITE not in caller.scopes:

@@ -18,7 +18,7 @@ from api.http.refusals import KEYS_UNREADABLE, TIMEOUT, UNKNOWN_KEY, Refusal, Re
 from api.posting.operations import Key
 from polka.edge.bounds import BODY_BYTES_MAX, TIMEOUT_SECONDS_MAX
 from polka.rules import duration
-from polka.rules.headers import Fields
+from polka.rules.headers import KEY_LENGTH_MAX, Fields, is_idempotency_key
 from polka.rules.keys import Caller
 
 T = TypeVar("T")
@@ -27,7 +27,6 @@ PaymentId = Annotated[str, PathParameter(description="The `id` of the payment.",
 
 OWN_HEAD = {"reads_its_head": True}
 """The option of a route that calls `read_head` itself: it knows its parameters, and keeps its deadline."""
-KEY_LENGTH_MAX = 255
 ETAG = re.compile(r'"(\d{1,9})"')
 
 
@@ -134,13 +133,8 @@ def read_query(head: Head, query: bytes, parameters: Collection[str]) -> None:
             head.parameters = head.parameters | {parameter: values[0]}
 
 
-def is_key(value: bytes) -> bool:
-    """Whether it can be an Idempotency-Key."""
-    return 0 < len(value) <= KEY_LENGTH_MAX and value.isascii() and value.decode("ascii").isprintable()
-
-
 def read_key(value: bytes) -> str:
-    if not is_key(value):
+    if not is_idempotency_key(value):
         refuse(
             Refusal.INVALID,
             f"Idempotency-Key: must be 1 to {KEY_LENGTH_MAX} printable ASCII characters.",

@@ -19,7 +19,8 @@ from api.routes import answers
 from api.routes.answers import as_json
 from api.routes.described import CHANGES, PAYS_ACROSS, described
 from api.routes.payments import Payments
-from api.routes.requests import KEY_LENGTH_MAX, PaymentId
+from api.routes.requests import PaymentId
+from polka.rules.headers import KEY_LENGTH_MAX
 from polka.rules.keys import Caller, Scope
 from polka.rules.payments import BulkResult, History
 from polka.rules.transactions import OldVersion, Transaction

@@ -5,9 +5,10 @@ from typing import Any
 import msgspec
 
 from api.routes import bulk
-from api.routes.requests import ETAG, KEY_LENGTH_MAX
+from api.routes.requests import ETAG
 from polka.edge.bounds import TIMEOUT_SECONDS_MAX
 from polka.rules import duration
+from polka.rules.headers import KEY_LENGTH_MAX
 from polka.rules.transactions import Reference
 
 EVERYWHERE = ("Request-Timeout", "timeout")

@@ -21,6 +21,8 @@ SINGLE = frozenset(
 """All fields that Polka reads, but for those that are lists: `Accept` and `Cookie`."""
 
 Fields = Mapping[bytes, bytes]
+KEY_LENGTH_MAX = 255
+"""Of an idempotency key."""
 
 
 class RepeatedError(Exception):
@@ -49,3 +51,8 @@ def check_repeated(headers: Iterable[tuple[bytes, bytes]]) -> None:
         if name in seen and name in SINGLE:
             raise RepeatedError(name.decode().title())
         seen.add(name)
+
+
+def is_idempotency_key(value: bytes) -> bool:
+    """Whether the value can be one: printable ASCII characters."""
+    return 0 < len(value) <= KEY_LENGTH_MAX and value.isascii() and value.decode("ascii").isprintable()

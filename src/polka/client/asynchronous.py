@@ -1,0 +1,160 @@
+"""The asynchronous client, for asyncio."""
+
+import asyncio
+import functools
+import random
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from types import TracebackType
+from typing import Any, Generic, ParamSpec, Self, TypeVar
+
+import httpx
+
+from polka.client import calls, connection
+from polka.client.calls import Call, Listing
+from polka.client.exchange import Attempt, Outcome, exchange, has_reached
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Method(Generic[P, T]):
+    """Makes a method of a call: with the same arguments, it sends the request and returns the result."""
+
+    def __init__(self, call: Callable[P, Call[T]]) -> None:
+        self._call = call
+        self.__doc__ = call.__doc__
+
+    def __get__(self, client: "AsyncClient", owner: type["AsyncClient"]) -> Callable[P, Coroutine[Any, Any, T]]:
+        @functools.wraps(self._call)
+        async def method(*positional: P.args, **named: P.kwargs) -> T:
+            return await client.send(self._call(*positional, **named))
+
+        return method
+
+
+class Pages(Generic[P, T]):
+    """Makes a method of a list: with the same arguments, it iterates over all pages."""
+
+    def __init__(self, listing: Callable[P, Listing[T]]) -> None:
+        self._listing = listing
+        self.__doc__ = listing.__doc__
+
+    def __get__(self, client: "AsyncClient", owner: type["AsyncClient"]) -> Callable[P, AsyncIterator[T]]:
+        @functools.wraps(self._listing)
+        def method(*positional: P.args, **named: P.kwargs) -> AsyncIterator[T]:
+            return client.iterate(self._listing(*positional, **named))
+
+        return method
+
+
+class AsyncClient:
+    """A client of one Polka, for one event loop. It is closed by `async with`, or by `close()`.
+
+    An attempt waits `timeout_seconds` for each step of the exchange. A call begins no attempt later than
+    `deadline_seconds` after its start. `connections_max` bounds the open connections. `verify` is a file with the
+    authority of an https address, or a whole context; the authorities of the system count without it.
+
+    Every method raises a `ClientError` if it brings no result.
+
+    Raises:
+        ValueError: an argument is invalid.
+    """
+
+    def __init__(
+        self,
+        url: str = connection.URL,
+        key: str | None = None,
+        *,
+        timeout_seconds: float = connection.TIMEOUT_SECONDS,
+        deadline_seconds: float = connection.DEADLINE_SECONDS,
+        attempts_max: int | None = None,
+        connections_max: int = connection.CONNECTIONS_MAX,
+        verify: str | ssl.SSLContext | None = None,
+    ) -> None:
+        self._connection = connection.connection(
+            url, key, timeout_seconds, deadline_seconds, attempts_max, connections_max, verify
+        )
+        self._http = httpx.AsyncClient(**self._connection.settings)
+        self._was_reached = False
+
+    pay = Method(calls.pay)
+    pay_many = Method(calls.pay_many)
+    payment = Method(calls.payment)
+    latest_payment = Method(calls.latest_payment)
+    outcome = Method(calls.outcome)
+    history = Method(calls.history)
+    amend = Method(calls.amend)
+    delete = Method(calls.delete)
+    payments = Pages(calls.payments)
+
+    banks = Pages(calls.banks)
+    bank = Method(calls.bank)
+    open_bank = Method(calls.open_bank)
+    change_terms = Method(calls.change_terms)
+    accounts = Pages(calls.accounts)
+
+    windows = Pages(calls.windows)
+    window = Method(calls.window)
+    close_window = Method(calls.close_window)
+    settle_window = Method(calls.settle_window)
+    liquidity = Method(calls.liquidity)
+    liquidity_history = Pages(calls.liquidity_history)
+
+    currencies = Method(calls.currencies)
+    rates = Method(calls.rates)
+    convert = Method(calls.convert)
+
+    keys = Pages(calls.keys)
+    create_key = Method(calls.create_key)
+    revoke_key = Method(calls.revoke_key)
+    audits = Method(calls.audits)
+    drills = Method(calls.drills)
+    start_drill = Method(calls.start_drill)
+    hello = Method(calls.hello)
+
+    async def send(self, call: Call[T]) -> T:
+        """The result of a call, after as many attempts as it needs."""
+        link = self._connection
+        attempts = exchange(call, link.url, link.patience, self._was_reached, time.monotonic, random.random)
+        attempt = next(attempts)
+        while True:
+            await asyncio.sleep(attempt.wait_seconds)
+            try:
+                attempt = attempts.send(await self._attempt(call, attempt))
+            except StopIteration as end:
+                result: T = end.value
+                return result
+
+    async def iterate(self, listing: Listing[T]) -> AsyncIterator[T]:
+        """All items of a list. The next page is read when its first item is wanted."""
+        cursor = None
+        while True:
+            items, cursor = await self.send(listing.page(cursor))
+            for item in items:
+                yield item
+            if cursor is None:
+                return
+
+    async def _attempt(self, call: Call[Any], attempt: Attempt) -> Outcome:
+        try:
+            response = await self._http.request(**self._connection.request(call, attempt))
+        except connection.FAILURES as error:
+            outcome: Outcome = connection.silence(error)
+        else:
+            outcome = connection.answer(response)
+        self._was_reached = self._was_reached or has_reached(outcome)
+        return outcome
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self._http.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._http.__aexit__(kind, error, traceback)
