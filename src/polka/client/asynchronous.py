@@ -106,7 +106,7 @@ class AsyncClient:
     rates = Method(calls.rates)
     convert = Method(calls.convert)
 
-    keys = Pages(calls.keys)
+    api_keys = Pages(calls.api_keys)
     create_key = Method(calls.create_key)
     revoke_key = Method(calls.revoke_key)
     audits = Method(calls.audits)

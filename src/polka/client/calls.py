@@ -245,7 +245,7 @@ def convert(amount: int, source: str, target: str) -> Call[Conversion]:
 # Operation
 
 
-def keys(*, page_size: int = PAGE_SIZE) -> Listing[ApiKey]:
+def api_keys(*, page_size: int = PAGE_SIZE) -> Listing[ApiKey]:
     """All API keys in the order in which they were made, the revoked ones, too."""
     return listing(ApiKeys, lambda page: page.keys, "/keys", limit=page_size)
 

@@ -1,0 +1,69 @@
+"""The types that a user's type checker finds, in strict mode."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+USERS_CODE = """
+from collections.abc import AsyncIterator, Iterator
+from typing import assert_type
+
+from polka.client import AsyncClient, Client, Party, Payment, ProblemError, Transaction
+
+payment = Payment(Party("bank1", "ACC1"), Party("bank2", "ACC1"), 1250)
+with Client("http://127.0.0.1:8000", timeout_seconds=5) as polka:
+    assert_type(polka, Client)
+    made = polka.pay(payment, idempotency_key="rent")
+    assert_type(made, Transaction)
+    assert_type(polka.payments(bank="bank1", page_size=5), Iterator[Transaction])
+    assert_type(next(polka.banks()).balances[0].posted, int)
+    assert_type(polka.window(1).totals[0].net, int)
+    try:
+        polka.delete(made.id, reason="paid twice")
+    except ProblemError as error:
+        assert_type(error.code, str)
+        assert_type(error.field, str | None)
+
+
+async def pay() -> None:
+    async with AsyncClient() as polka:
+        assert_type(polka, AsyncClient)
+        assert_type(await polka.pay(payment), Transaction)
+        assert_type(polka.payments(), AsyncIterator[Transaction])
+        async for one in polka.payments():
+            assert_type(one.amount, int)
+"""
+MISTAKES = """
+from polka.client import AsyncClient, Client, Party, Payment
+
+payment = Payment(Party("bank1", "ACC1"), Party("bank2", "ACC1"), "12.50")
+polka = Client()
+polka.pay(payment, idempotence_key="rent")
+polka.pay("bank1")
+polka.close_window()
+polka.payments(status="paid")
+print(polka.pay(payment).total)
+
+
+async def pay() -> None:
+    print((AsyncClient().pay(payment)).amount)
+"""
+
+
+def checked(code: str, folder: Path) -> list[str]:
+    """What mypy says of a user's program, which finds Polka as an installed package."""
+    program = folder / "program.py"
+    program.write_text(code)
+    words = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--config-file=", str(program)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=folder)
+    assert not done.stderr, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_users_code_has_the_types_of_the_api(tmp_path: Path) -> None:
+    assert checked(USERS_CODE, tmp_path) == []
+
+
+def test_a_users_mistakes_are_found(tmp_path: Path) -> None:
+    lines = {int(said.split(":")[1]) for said in checked(MISTAKES, tmp_path) if ": error: " in said}
+    assert lines == {4, 6, 7, 8, 9, 10, 14}
