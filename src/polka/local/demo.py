@@ -17,14 +17,14 @@ from pathlib import Path
 
 from polka.audit import snapshot
 from polka.audit.snapshot import Audit
+from polka.client import AsyncClient, ClientError
 from polka.edge import server
 from polka.local import environment, private, spam
 from polka.local.console_key import console_url
-from polka.local.front_door import ask
 from polka.local.processes import end_with
 from polka.local.up import HOST, Held, Layout, Running, up
 from polka.rules.keys import NewKey, Scope
-from polka.rules.windows import Report, Window, Windows
+from polka.rules.windows import Report
 from polka.service.failure import Failure
 from polka.store import api_keys, database, seed
 
@@ -141,14 +141,16 @@ async def clear(url: str, key: str, show_cleared: Callable[[Report], None]) -> N
     Raises:
         Failure: the api refuses, or the netting figures do not come.
     """
-    page = await ask(url, key, "GET", "/clearing?limit=1", Windows)
-    window = page.windows[0].id
-    await ask(url, key, "POST", "/clearing", Window, {"window": window})
-    await ask(url, key, "POST", f"/clearing/{window}/settle", Window)
     try:
-        async with asyncio.timeout(NETTED_SECONDS):
-            while (report := await ask(url, key, "GET", f"/clearing/{window}", Report)).netting is None:
-                await asyncio.sleep(0.1)
+        async with AsyncClient(url, key) as client:
+            window = (await anext(client.windows(page_size=1))).id
+            await client.close_window(window)
+            await client.settle_window(window)
+            async with asyncio.timeout(NETTED_SECONDS):
+                while (report := await client.window(window)).netting is None:
+                    await asyncio.sleep(0.1)
+    except ClientError as error:
+        raise Failure(str(error)) from None
     except TimeoutError:
         raise Failure("The cache does not work out what clearing saves.") from None
     show_cleared(report)

@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
-import httpx
-import msgspec
+from msgspec import UNSET
 
-from polka.edge import tls
+from polka.client import AsyncClient, ClientError, Party, ProblemError, TermsPatch
 from polka.local.control import Answer
-from polka.local.front_door import ask
 from polka.local.processes import Process
+from polka.rules import transactions
 from polka.rules.drills import Drill, Drills, Findings, Payment, Record, Step, Target, balances, compare, differences
 from polka.rules.keys import NewKey, Scope
 from polka.rules.money import AMOUNT_MAX
@@ -38,11 +37,11 @@ PAYMENTS_BEFORE, PAYMENTS_AFTER = 100, 100
 AMOUNT_DRAWN_MAX = 10_000
 PAUSE_SECONDS = 0.1
 POLL_SECONDS = 0.02
-SERVICE_SECONDS, CLIENT_SECONDS = 5.0, 6.0
-"""What the api is given for an answer, and what the client waits for it."""
+CLIENT_SECONDS = 6.0
+"""The longest wait for an answer."""
 SETTLED_SECONDS = 60.0
 RESULTS_MAX = 10
-CREATED, TOO_MANY_REQUESTS, SERVER_ERROR = 201, 429, 500
+TOO_MANY_REQUESTS, SERVER_ERROR = 429, 500
 
 OPEN = "INSERT INTO banks (name) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING"
 STORED = "SELECT id::text, reference FROM transactions WHERE sender_account = ANY($1)"
@@ -215,14 +214,10 @@ class Drilling:
                     await api_keys.revoke(connection, UUID(made.id))
 
     async def _pay_and_kill(self, key: str | None) -> None:
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
         is_over = asyncio.Event()
-        async with httpx.AsyncClient(
-            base_url=self.ground.url,
-            headers=headers,
-            timeout=CLIENT_SECONDS,
-            trust_env=False,
-            verify=tls.verifies(self.ground.url),
+        # The drill counts the attempts, so it repeats them by itself.
+        async with AsyncClient(
+            self.ground.url, key, timeout_seconds=CLIENT_SECONDS, attempts_max=1, connections_max=CLIENTS
         ) as client:
             clients = [asyncio.create_task(self._pay(client, number, is_over)) for number in range(CLIENTS)]
             try:
@@ -263,7 +258,7 @@ class Drilling:
                 await asyncio.sleep(POLL_SECONDS)
         self.step = Step.AFTER
 
-    async def _pay(self, client: httpx.AsyncClient, number: int, is_over: asyncio.Event) -> None:
+    async def _pay(self, client: AsyncClient, number: int, is_over: asyncio.Event) -> None:
         """Pay from one party to the other, at the client's pace, each payment until its outcome is certain."""
         sender, receiver = self.parties if number % 2 else reversed(self.parties)
         await asyncio.sleep(PACE_SECONDS * number / CLIENTS)
@@ -279,31 +274,21 @@ class Drilling:
                 await asyncio.sleep(PAUSE_SECONDS)
             await asyncio.sleep(max(0.0, began + PACE_SECONDS - time.monotonic()))
 
-    async def _attempt(self, client: httpx.AsyncClient, payment: Payment, began: float) -> bool:
+    async def _attempt(self, client: AsyncClient, payment: Payment, began: float) -> bool:
         """Send the payment, once more under the same key; whether its outcome is certain then."""
         asked = time.monotonic()
         try:
-            response = await client.post(
-                "/transaction",
-                json={
-                    "sender": dict(zip(("bank", "account"), payment.sender, strict=True)),
-                    "receiver": dict(zip(("bank", "account"), payment.receiver, strict=True)),
-                    "amount": payment.amount,
-                    "currency": CURRENCY,
-                    "reference": payment.key,
-                },
-                headers={"Idempotency-Key": payment.key, "Request-Timeout": f"{SERVICE_SECONDS}s"},
-            )
-        except httpx.HTTPError:
+            made = await client.pay(ordered(payment), idempotency_key=payment.key)
+        except ProblemError as error:
+            payment.is_refused = TOO_MANY_REQUESTS != error.status < SERVER_ERROR
+            if payment.is_refused:
+                self.refusal = error.detail
+            return payment.is_refused
+        except ClientError:
             return False
-        if response.status_code == CREATED:
-            made = msgspec.json.decode(response.content, type=Made)
-            self.record.acknowledge(payment, made.id, made.fee or 0, began, asked, time.monotonic())
-            return True
-        payment.is_refused = TOO_MANY_REQUESTS != response.status_code < SERVER_ERROR
-        if payment.is_refused:
-            self.refusal = response.text
-        return payment.is_refused
+        fee = 0 if made.fee is UNSET else made.fee
+        self.record.acknowledge(payment, made.id, fee, began, asked, time.monotonic())
+        return True
 
     async def _compare(self, connection: Connection) -> Findings:
         """Once all of it is posted."""
@@ -326,27 +311,21 @@ def reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-class Made(msgspec.Struct):
-    """Of the answer to a payment what a drill needs to know."""
-
-    id: str
-    fee: int | None = None
-
-
-class Capped(msgspec.Struct):
-    """Of a bank what a drill needs to know."""
-
-    caps: dict[str, int]
+def ordered(payment: Payment) -> transactions.Payment:
+    """The drill's payment as the api takes it."""
+    sender, receiver = Party(*payment.sender), Party(*payment.receiver)
+    return transactions.Payment(sender, receiver, payment.amount, CURRENCY, payment.key)
 
 
 async def open_banks(ground: Ground, key: str | None) -> None:
     """Have the banks of the drills, and the cap of the second one.
 
     Raises:
-        Failure: the database or the api does not answer, or refuses.
+        Failure: the database does not answer.
+        ClientError: the api does not answer, or refuses.
     """
     async with database.session(ground.database_url) as connection:
         await connection.execute(OPEN, BANKS)
-    bank = f"/banks/{BANKS[1]}"
-    if CURRENCY not in (await ask(ground.url, key, "GET", bank, Capped)).caps:
-        await ask(ground.url, key, "PATCH", bank, Capped, {"caps": {CURRENCY: AMOUNT_MAX}})
+    async with AsyncClient(ground.url, key) as client:
+        if CURRENCY not in (await client.bank(BANKS[1])).caps:
+            await client.change_terms(BANKS[1], TermsPatch(caps={CURRENCY: AMOUNT_MAX}))
