@@ -75,7 +75,7 @@ def test_currencies_and_rates(own_polka: Running, connect: Connect) -> None:
 
 def test_keys(own_polka: Running, connect: Connect) -> None:
     client = connect(own_polka.url)
-    made = client.create_key(NewKey("a bank's", "bank1"))
+    made = client.create_key(NewKey("a test", "bank1"))
     of_bank = connect(own_polka.url, made.key)
     assert {bank.name for bank in of_bank.banks()} == {"bank1"}
     with pytest.raises(ProblemError, match="needs the scope operate"):

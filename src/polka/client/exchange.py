@@ -141,7 +141,7 @@ def exchange(
         may_repeat = call.is_repeatable or not may_be_done
         if failed.passes and may_repeat and has_time and has_attempts:
             continue
-        if may_be_done and not isinstance(failed.error, OutcomeUnknownError):
+        if may_be_done:
             raise unknown(call, failed.error) from failed.error
         raise failed.error
 
