@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from enum import Enum
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import httpx
 import msgspec
@@ -46,7 +47,7 @@ class Silence(Enum):
 class CacheClient:
     """Calls with bounded time and connections. None of them raises for a cache that is away.
 
-    What goes with each batch takes the wire, and all else httpx.
+    Orders go by httpx: they may not be repeated. All else takes the wire.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class CacheClient:
         """The cache's answer, a JSON object; None where it gives none."""
         headers = of_request() | {"Request-Timeout": self._patience}
         try:
-            response = await self._client.get(path, params=params, headers=headers)
+            response = await self._wire.get(target(path, params), encoded(headers))
         except httpx.HTTPError as error:
             log.warning("the cache does not answer: %r", error)
             return None
@@ -129,7 +130,7 @@ class CacheClient:
         if with_lines:
             params["lines"] = "true"
         try:
-            response = await self._client.get("/overview", params=params, timeout=GLANCE_SECONDS)
+            response = await self._wire.get(target("/overview", params), seconds=GLANCE_SECONDS)
         except httpx.HTTPError:
             return None
         return None if said(response, Object) is None else response.content
@@ -162,6 +163,14 @@ def of_request() -> dict[str, str]:
     """The head that ties a call to the request that it is made for, in the cache's log as in ours."""
     known = request_id.get(None)
     return {"X-Request-ID": known, **traces.headers()} if known else {}
+
+
+def encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+def target(path: str, params: Mapping[str, str | int] | None) -> bytes:
+    return f"{path}?{urlencode(params)}".encode() if params else path.encode()
 
 
 def has_taken(response: Answer) -> bool:
@@ -218,6 +227,7 @@ async def connect(settings: Settings, tls_settings: tls.CacheSettings) -> AsyncI
         settings.cache_timeout_seconds,
         settings.cache_connect_timeout_seconds,
         encryption,
+        settings.cache_connections_max,
     )
     async with client, tls.watched(encryption):
         try:

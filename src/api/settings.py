@@ -81,7 +81,9 @@ class Settings(Struct, frozen=True):
         float,
         Meta(ge=0, le=60, description="From one POST /balance to the next, at least: batches between go together."),
     ] = 0.05
-    cache_connections_max: Annotated[Count, Meta(description="Connections of one process to the cache.")] = 4
+    cache_connections_max: Annotated[
+        Count, Meta(description="How many reads of one process the cache gets at once.")
+    ] = 4
     control_socket: Annotated[
         str | None,
         Meta(description="Where `polka up`, which sets it, takes orders for drills; without it there are none."),

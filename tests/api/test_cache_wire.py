@@ -35,7 +35,7 @@ class Server:
         try:
             while not writer.is_closing():
                 head = await reader.readuntil(b"\r\n\r\n")
-                length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+                length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
                 self.requests.append(head + await reader.readexactly(length))
                 await self._answer(number, reader, writer)
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -54,11 +54,13 @@ def saying(*parts: bytes) -> Answer:
 
 
 @asynccontextmanager
-async def reaching(answer: Answer, seconds: float = WAIT_SECONDS) -> AsyncIterator[tuple[Wire, Server]]:
+async def reaching(
+    answer: Answer, seconds: float = WAIT_SECONDS, reads_max: int = 4
+) -> AsyncIterator[tuple[Wire, Server]]:
     server = Server(answer)
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
-    wire = Wire(f"http://127.0.0.1:{port}/prefix/", "secret", seconds, WAIT_SECONDS, None)
+    wire = Wire(f"http://127.0.0.1:{port}/prefix/", "secret", seconds, WAIT_SECONDS, None, reads_max)
     try:
         yield wire, server
     finally:
@@ -75,6 +77,37 @@ async def test_calls_one_after_the_other_share_a_connection_and_carry_the_token(
     assert head.startswith(b"POST /prefix/balance HTTP/1.1\r\nhost: 127.0.0.1:")
     assert {b"authorization: Bearer secret", b"traceparent: 00-1", b"content-length: 3"} <= set(head.split(b"\r\n"))
     assert body == b"[2]"
+
+
+async def test_a_read_has_no_body_and_shares_the_connection() -> None:
+    async with reaching(saying(OK)) as (wire, server):
+        await wire.post(b"/balance", b"[]")
+        assert await wire.get(b"/balance?limit=1", [(b"x-request-id", b"a")]) == ANSWERED
+    assert server.connections == 1
+    lines = server.requests[1].split(b"\r\n")
+    assert lines[0] == b"GET /prefix/balance?limit=1 HTTP/1.1"
+    assert {b"authorization: Bearer secret", b"x-request-id: a"} <= set(lines)
+    assert not [line for line in lines if line.startswith(b"content-")]
+
+
+async def test_reads_wait_for_each_other_and_nothing_else_waits_for_them() -> None:
+    may_answer = asyncio.Event()
+
+    async def answer(_: int, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if server.requests[-1].startswith(b"GET"):
+            await may_answer.wait()
+        writer.write(OK)
+
+    async with reaching(answer, reads_max=2) as (wire, server):
+        reads = [asyncio.create_task(wire.get(b"/balance")) for _ in range(3)]
+        await asyncio.sleep(0)  # all of them have begun
+        with pytest.raises(httpx.PoolTimeout):
+            await wire.get(b"/balance", seconds=0.05)
+        assert await wire.post(b"/balance", b"[]") == ANSWERED
+        assert server.connections == 3
+        may_answer.set()
+        assert await asyncio.gather(*reads) == [ANSWERED] * 3
+    assert server.connections == 3
 
 
 async def test_calls_at_once_have_a_connection_each() -> None:

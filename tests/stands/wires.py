@@ -14,13 +14,22 @@ class Answered(Wire):
     """Has the handler answer what goes by the wire."""
 
     def __init__(self, handler: Handler) -> None:
-        super().__init__("http://cache", None, 1, 1, None)
+        super().__init__("http://cache", None, 1, 1, None, 1)
         self._handler = handler
 
     async def post(self, path: bytes, content: bytes, headers: Headers = ()) -> Reply:
-        url = f"http://cache{path.decode()}"
-        response = self._handler(httpx.Request("POST", url, headers=list(headers), content=content))
+        return self._answer(httpx.Request("POST", url_of(path), headers=list(headers), content=content))
+
+    async def get(self, path: bytes, headers: Headers = (), seconds: float | None = None) -> Reply:
+        return self._answer(httpx.Request("GET", url_of(path), headers=list(headers)))
+
+    def _answer(self, request: httpx.Request) -> Reply:
+        response = self._handler(request)
         return Reply(response.status_code, response.content)
+
+
+def url_of(path: bytes) -> str:
+    return f"http://cache{path.decode()}"
 
 
 def answered(handler: Handler, timeout: float = 5) -> CacheClient:

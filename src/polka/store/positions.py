@@ -35,13 +35,19 @@ LEFT JOIN balances ON bank = name
 ORDER BY name, currency
 """
 
+ACCOUNT = """
+SELECT account, currency, balance, number, flushed_at
+FROM flush LEFT JOIN (SELECT * FROM accounts WHERE bank = $1 AND account > $2 AND account = $3) page ON true
+ORDER BY currency
+"""
+
 ACCOUNTS = """
 SELECT account, currency, balance, number, flushed_at
 FROM flush LEFT JOIN (
     SELECT * FROM accounts
-    WHERE bank = $1 AND account > $2 AND ($3::text IS NULL OR account = $3)
+    WHERE bank = $1 AND account > $2
     ORDER BY account
-    FETCH FIRST $4 ROWS WITH TIES
+    FETCH FIRST $3 ROWS WITH TIES
 ) page ON true
 ORDER BY account, currency
 """
@@ -66,13 +72,16 @@ async def banks(pool: Pool, after: str, limit: int) -> Banks:
 
 async def accounts(pool: Pool, bank: str, account: str | None, after: str, limit: int) -> Accounts:
     """A page of about `limit` positions from the database alone; with `account`, that one if it is open."""
-    rows = await pool.fetch(ACCOUNTS, bank, after, account, limit)
+    if account is None:
+        rows = await pool.fetch(ACCOUNTS, bank, after, limit)
+    else:
+        rows = await pool.fetch(ACCOUNT, bank, after, account)
     page = [
         Account(account_id, posted(group))
         for account_id, group in groupby(rows, lambda row: row["account"])
         if account_id is not None
     ]
-    last = page[-1].account if page and len(rows) >= limit else None
+    last = page[-1].account if page and account is None and len(rows) >= limit else None
     return Accounts(bank, page, as_of(rows[0]), last, last)
 
 
