@@ -118,7 +118,11 @@ async def test_calls_at_once_have_a_connection_each() -> None:
     assert server.connections == 3
 
 
-@pytest.mark.parametrize("parts", [(CHUNKED,), tuple(bytes([byte]) for byte in OK)], ids=["chunked", "byte by byte"])
+@pytest.mark.parametrize(
+    "parts",
+    [(CHUNKED,), tuple(bytes([byte]) for byte in OK), (b"HTTP/1.1 103 Early Hints\r\n\r\n", OK)],
+    ids=["chunked", "byte by byte", "behind hints"],
+)
 async def test_an_answer_may_come_in_parts(parts: tuple[bytes, ...]) -> None:
     async with reaching(saying(*parts)) as (wire, _):
         assert await wire.post(b"/balance", b"[]") == ANSWERED
