@@ -20,6 +20,7 @@ import random
 import signal
 import sys
 import tempfile
+import time
 import traceback
 import uuid
 from collections import Counter
@@ -45,6 +46,10 @@ from waiting import WAIT_SECONDS
 BANKS, ACCOUNTS, CLIENTS = 5, 3, 4
 WINDOW_SECONDS = 0.2
 PAUSE_SECONDS_MAX = 1.2
+START_SECONDS = 4.0
+"""What a start of all takes where such pauses leave time to come back. Where it takes longer, pauses are longer."""
+EACH_KILL = 10
+"""Requests are acknowledged for each kill of `make crash`: less is no load."""
 BULK = 5
 RUNS_MAX = 10_000
 SAID_LINES_MAX = 200
@@ -140,14 +145,17 @@ async def crash(
 ) -> Verdict:
     """Start a Polka, let the storm pass over it, and judge what is left. A longer pause lets it do more in between.
 
-    The storm goes on until so many were killed or frozen, and enough was done meanwhile.
+    The storm goes on until so many were killed or frozen, and enough was done meanwhile. On a slow machine, where
+    processes take longer to come back, pauses are longer.
     """
     os.environ.update(IMPATIENT)
     with tempfile.TemporaryDirectory(prefix="polka-crash-") as name:
         folder = Path(name)
         folder.chmod(0o755)
         layout = free_layout(2, folder, None)
+        began = time.monotonic()
         async with up(layout, say) as running:
+            slowness = max(1.0, (time.monotonic() - began) / START_SECONDS)
             await seed.seed(running.database_url, BANKS, 0)
             async with database.session(running.database_url) as connection:
                 key = await api_keys.create_operators(connection, "storm")
@@ -159,6 +167,7 @@ async def crash(
             storm = Storm(chance, layout.url, {"Authorization": f"Bearer {key}"})
             clients = [asyncio.create_task(pay(storm)) for _ in range(CLIENTS)]
             clients.append(asyncio.create_task(clear(storm)))
+            pause_seconds_max *= slowness
             await rage(storm, running, lambda: storm.kills >= kills and is_enough(storm), on_kill, pause_seconds_max)
             await all_serve(running)
             storm.is_over = True
@@ -431,7 +440,15 @@ def main() -> int:
         bar = progress.add_task(f"seed {options.seed}", total=options.kills)
         chance = random.Random(options.seed)
         try:
-            verdict = asyncio.run(crash(options.kills, chance, lambda: progress.advance(bar), progress.console.print))
+            verdict = asyncio.run(
+                crash(
+                    options.kills,
+                    chance,
+                    lambda: progress.advance(bar),
+                    progress.console.print,
+                    is_enough=lambda storm: len(storm.acknowledged) >= EACH_KILL * options.kills,
+                )
+            )
         except Exception:
             traceback.print_exc()
     if verdict and verdict.is_good:
