@@ -198,7 +198,7 @@ async def test_a_cache_that_is_silent_is_an_error_and_its_late_answer_is_nobodys
             await is_slow.wait()
         writer.write(OK if number > 1 else OK.replace(b"{}", b"[]"))
 
-    async with reaching(answer, seconds=0.05) as (wire, server):
+    async with reaching(answer, seconds=0.05) as (wire, server), asyncio.timeout(WAIT_SECONDS):
         with pytest.raises(httpx.ReadTimeout):
             await wire.post(b"/balance", b"[]")
         is_slow.set()
