@@ -280,7 +280,7 @@ def test_the_audit_asks_the_cache_too(services: Services) -> None:
     asyncio.run(execute(services.database_url, insert))
     done = polka("audit", POLKA_DATABASE_URL=services.database_url, POLKA_CACHE_URL=cache.url)
     assert done.returncode == 1
-    assert "bank1 USD: 0 instead of 5 (-5)" in done.stdout
+    assert "bank1 USD: 0.00 instead of 0.05 (-0.05)" in done.stdout
     cache.kill()
     done = polka("audit", POLKA_DATABASE_URL=services.database_url, POLKA_CACHE_URL=cache.url)
     assert done.returncode == 1
@@ -465,8 +465,8 @@ def test_demo_ends_with_a_clean_audit(tmp_path: Path) -> None:
     refused = re.search(r"(\d+)  cap_exceeded\n", done.stderr)
     assert f"{500 - int(refused[1] if refused else 0)} transactions" in done.stdout
     assert "Window 1 is settled: opened " in done.stdout
-    figures = r" +[\d,]+ +[\d,]+ +[\d,]+ +\d+\.\d %\n"
-    assert re.search(f"^currency +payment by payment .*\nEUR{figures}JPY{figures}USD{figures}", done.stdout, re.M)
+    exact, whole = r" +[\d,]+\.\d\d" * 3 + r" +\d+\.\d %\n", r" +[\d,]+" * 3 + r" +\d+\.\d %\n"
+    assert re.search(f"^currency +payment by payment .*\nEUR{exact}JPY{whole}USD{exact}", done.stdout, re.M)
     assert "The audit is clean." in done.stdout
     assert "Traceback" not in done.stderr
 

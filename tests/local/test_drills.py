@@ -222,8 +222,11 @@ def test_what_acknowledged_payments_come_to_and_what_differs_from_it() -> None:
         Payment("3", one, other, 99),
     ]
     assert balances(payments) == {one: -8, other: 7}
-    assert differences(balances(payments), {one: -8, other: 7}) == []
-    assert differences(balances(payments), {one: -8, ("c", "1"): 2}) == ["b 1: 0 instead of 7", "c 1: 2 instead of 0"]
+    assert differences(balances(payments), {one: -8, other: 7}, "USD") == []
+    assert differences(balances(payments), {one: -8, ("c", "1"): 2}, "USD") == [
+        "b 1: 0.00 USD instead of 0.07 USD",
+        "c 1: 0.02 USD instead of 0.00 USD",
+    ]
 
 
 def test_the_first_answer_is_the_first_to_what_was_asked_after_the_kill() -> None:

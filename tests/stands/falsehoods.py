@@ -9,23 +9,23 @@ from committed import commit, new_id, transfer
 IN_ONE_PAYMENT = {
     "a balance": (
         "UPDATE balances SET balance = balance + 7 WHERE bank = 'bank1'",
-        "bank1 USD: -93 instead of -100 (+7)",
+        "bank1 USD: -0.93 instead of -1.00 (+0.07)",
     ),
     "an account": (
         "UPDATE accounts SET balance = balance - 3 WHERE bank = 'bank2'",
-        "bank2 B1 USD: 97 instead of 100 (-3)",
+        "bank2 B1 USD: 0.97 instead of 1.00 (-0.03)",
     ),
-    "an amount": ("UPDATE transactions SET amount = 1", "bank1 A1 USD: -100 instead of -1 (-99)"),
+    "an amount": ("UPDATE transactions SET amount = 1", "bank1 A1 USD: -1.00 instead of -0.01 (-0.99)"),
     "a payment gone": ("DELETE FROM transactions", "0 instead of 1 (-1)"),
     "a payment twice": (
         "INSERT INTO transactions SELECT gen_random_uuid(), batch, sender_bank, sender_account, receiver_bank, "
         "receiver_account, amount, currency FROM transactions",
-        "bank1 A1 USD: -100 instead of -200 (+100)",
+        "bank1 A1 USD: -1.00 instead of -2.00 (+1.00)",
     ),
     "a batch of nobody": ("UPDATE transactions SET batch = gen_random_uuid()", "1 instead of 0 (+1)"),
     "a batch that says something else": (
         "UPDATE batches SET payload = replace(payload::text, '100', '90')::json",
-        "bank1 A1 USD: -90 instead of -100 (+10)",
+        "bank1 A1 USD: -0.90 instead of -1.00 (+0.10)",
     ),
     "a version gone": ("UPDATE transactions SET version = 2, changed_at = now()", "0 instead of 1 (-1)"),
     "a version reversed elsewhere": (
@@ -36,11 +36,11 @@ IN_ONE_PAYMENT = {
     ),
     "a batch counted twice": (
         "UPDATE batches SET state = 'unposted', flush = NULL, posted_at = NULL",
-        "bank1 USD: -200 instead of -100 (-100)",
+        "bank1 USD: -2.00 instead of -1.00 (-1.00)",
     ),
     "a window's total": (
         "UPDATE window_totals SET credits = credits + 4 WHERE bank = 'bank2'",
-        "window 1 bank2 USD credits: 104 instead of 100 (+4)",
+        "window 1 bank2 USD credits: 1.04 instead of 1.00 (+0.04)",
     ),
     "a window's count": (
         "UPDATE window_totals SET count = 9 WHERE bank = 'bank2'",
@@ -48,7 +48,8 @@ IN_ONE_PAYMENT = {
     ),
     "a window's net that no balance has": (
         "DELETE FROM window_totals WHERE bank = 'bank1'",
-        "FAILED A bank's balance is the sum of the nets of its unsettled windows bank1 USD: -100 instead of 0 (-100)",
+        "FAILED A bank's balance is the sum of the nets of its unsettled windows "
+        "bank1 USD: -1.00 instead of 0.00 (-1.00)",
     ),
     "a batch in no window": (
         "UPDATE batches SET window_id = NULL",
@@ -58,7 +59,7 @@ IN_ONE_PAYMENT = {
     "an entry in two windows": (
         "UPDATE windows SET state = 'closed', closed_at = now(), flush = 1; INSERT INTO windows (id) VALUES (2); "
         "INSERT INTO window_totals SELECT 2, bank, currency, debits, credits, count FROM window_totals",
-        "window 2 bank1 USD debits: 100 instead of 0 (+100)",
+        "window 2 bank1 USD debits: 1.00 instead of 0.00 (+1.00)",
     ),
     "a window closed too much": (
         "UPDATE windows SET state = 'closed', closed_at = now(), flush = 1",

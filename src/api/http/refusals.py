@@ -8,6 +8,7 @@ import msgspec
 from polka.rules import problem as edge
 from polka.rules.keys import Caller
 from polka.rules.messages import Overdraft
+from polka.rules.money import figure, written
 from polka.rules.problem import ItemRefused, Kind, Problem
 
 
@@ -139,8 +140,8 @@ def cap_detail(over: Overdraft, with_figures: bool) -> str:
     if not with_figures:
         return f"{over.bank} may not owe that much in {over.currency}."
     return (
-        f"{over.bank} may owe {over.cap} {over.currency} at most: "
-        f"its balance is {over.balance}, and {over.pending} is pending."
+        f"{over.bank} may owe {written(over.cap, over.currency)} at most: "
+        f"its balance is {figure(over.balance, over.currency)}, and {figure(over.pending, over.currency)} is pending."
     )
 
 

@@ -1,5 +1,7 @@
 """What must hold in a Polka's database, as queries for what is wrong. Pure: texts alone."""
 
+import re
+
 from polka.audit.recomputed import (
     ACCRUED,
     ALL_ENTRIES,
@@ -315,3 +317,28 @@ CHECKS = {
         ) holders WHERE NOT EXISTS (SELECT FROM banks WHERE name = bank) AND bank <> '{POLKA}'
     """,
 }
+
+AMOUNTS = frozenset(
+    {
+        "An account's balance is the sum of its entries",
+        "A bank's balance is the sum of its entries",
+        "Balances of all banks sum to zero",
+        "Balances of all accounts sum to zero",
+        "A batch's entries are those of its transactions, or of its settlement",
+        "A window's totals are those of its entries",
+        "A bank's balance is the sum of the nets of its unsettled windows",
+        "A window's interest is that of balances, times and rates, rounded half to even",
+        "A closed window's netting is that of its payments",
+        "The newest figures of liquidity are those of the balances",
+        "A sample of liquidity has the figures that its flushes made",
+        "A span of liquidity has the highest of the shorter ones in it",
+    }
+)
+"""Checks that compare amounts. The subject ends with the currency, or with the currency and the name of a figure."""
+SUBJECT_OF_AMOUNT = re.compile(r"(?:.* )?([A-Z]{3})(?: (?!count$)[a-z]+)?")
+
+
+def currency_of(check: str, subject: str) -> str | None:
+    """The currency of what a difference compares; None where that is no amount."""
+    found = SUBJECT_OF_AMOUNT.fullmatch(subject) if check in AMOUNTS else None
+    return found[1] if found else None

@@ -6,8 +6,9 @@ import click
 
 from polka.command.running import run
 from polka.command.show import show_netting, show_window
-from polka.command.terminal import amounts, say, show_table
+from polka.command.terminal import counts, say, show_table
 from polka.local.front_door import ask
+from polka.rules.money import figure
 from polka.rules.windows import Report, Window
 
 
@@ -45,13 +46,20 @@ def run_clearing_settle(window: int, url: str, key: str | None) -> None:
 
 @clearing_command("show")
 def run_clearing_show(window: int, url: str, key: str | None) -> None:
-    """The window's totals by bank and currency, and what clearing saves: amounts in minor units."""
+    """Show a window's totals by bank and currency, and what clearing saves."""
     report = run(ask(url, key, "GET", f"/clearing/{window}", Report))
     show_window(report)
     show_table(
         ("bank", "currency", "debits", "credits", "count", "fees", "interest", "net"),
         (
-            (one.bank, one.currency, *amounts(one.debits, one.credits, one.count, one.fees, one.interest, one.net))
+            (
+                one.bank,
+                one.currency,
+                figure(one.debits, one.currency),
+                figure(one.credits, one.currency),
+                *counts(one.count),
+                *(figure(amount, one.currency) for amount in (one.fees, one.interest, one.net)),
+            )
             for one in report.totals
         ),
     )

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from polka.command.running import run
 from polka.command.show import DIFFERENCES_SHOWN
-from polka.command.terminal import amounts, say, show_table
+from polka.command.terminal import counts, say, show_table
 from polka.local.front_door import ask
 from polka.rules.drills import Drill, Drills, Step, Target
 from polka.service.failure import Failure, NotYetFailure
@@ -70,13 +70,13 @@ def show_drill(done: Drill) -> None:
         show_table(
             ("", "acknowledged", "stored"),
             (
-                ("before the kill", *amounts(done.acknowledged_before, found.stored_before)),
-                ("after it", *amounts(done.acknowledged_after, found.stored_after)),
+                ("before the kill", *counts(done.acknowledged_before, found.stored_before)),
+                ("after it", *counts(done.acknowledged_after, found.stored_after)),
             ),
         )
         say(f"Lost {found.lost:,}, doubled {found.doubled:,}, stored without a yes {found.unacknowledged:,}.")
         for difference in found.wrong_balances[:DIFFERENCES_SHOWN]:
-            say(f"  [red]{difference}[/]")
+            say(f"  [red]{escape(difference)}[/]")
     if done.first_answer_seconds is not None and done.ready_seconds is not None:
         say(
             f"First yes {done.first_answer_seconds:.2f} s after the kill, {done.process} ready again after "

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from polka import __version__
+from polka.command.encoding import write_in_any_encoding
 from polka.service.failure import Failure
 
 COMMANDS = {
@@ -39,6 +40,10 @@ class Commands(click.Group):
         module, _, function = COMMANDS[name].partition(".")
         found: click.Command = getattr(import_module(f"polka.command.{module}"), function)
         return found
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        write_in_any_encoding()
+        return super().main(*args, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

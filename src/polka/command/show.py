@@ -2,9 +2,13 @@
 
 from collections.abc import Iterable
 
-from polka.audit.snapshot import Audit
-from polka.command.terminal import amounts, say, show_table
+from rich.markup import escape
+
+from polka.audit.checks import currency_of
+from polka.audit.snapshot import Audit, Difference
+from polka.command.terminal import say, show_table
 from polka.local.up import Running
+from polka.rules.money import figure
 from polka.rules.netting import Netting
 from polka.rules.windows import Report, Window
 
@@ -35,10 +39,17 @@ def show_cleared(report: Report) -> None:
 
 
 def show_netting(netting: Iterable[Netting]) -> None:
-    """What would have to be paid, in minor units, and the part of it that clearing saves."""
+    """Show the amounts that would have to be paid, and the part that clearing saves."""
     show_table(
         ("currency", "payment by payment", "pair by pair", "cleared", "saved"),
-        ((one.currency, *amounts(one.gross, one.bilateral, one.multilateral), share(one)) for one in netting),
+        (
+            (
+                one.currency,
+                *(figure(amount, one.currency) for amount in (one.gross, one.bilateral, one.multilateral)),
+                share(one),
+            )
+            for one in netting
+        ),
     )
 
 
@@ -57,10 +68,21 @@ def show_audit(done: Audit) -> None:
     for check, differences in done.differences.items():
         say(f"  {'[red]FAILED[/]' if differences else '[green]holds[/] '}  {check}")
         for difference in differences[:DIFFERENCES_SHOWN]:
-            amount = difference.found - difference.expected
-            say(
-                f"          {difference.subject}: {difference.found:,} instead of {difference.expected:,} ({amount:+,})"
-            )
+            say(f"          {escape(described(check, difference))}")
         if len(differences) > DIFFERENCES_SHOWN:
             say(f"          … and {len(differences) - DIFFERENCES_SHOWN:,} more")
     say("The audit is clean." if done.is_clean else "[red]The audit has failed.[/]")
+
+
+def described(check: str, difference: Difference) -> str:
+    """What is wrong, and by how much: amounts as people write them, where the check is about amounts."""
+    currency = currency_of(check, difference.subject)
+
+    def shown(number: int) -> str:
+        return figure(number, currency) if currency else f"{number:,}"
+
+    by = difference.found - difference.expected
+    return (
+        f"{difference.subject}: {shown(difference.found)} instead of {shown(difference.expected)} "
+        f"({'+' if by >= 0 else ''}{shown(by)})"
+    )

@@ -1,12 +1,15 @@
-"""What commands say: lines, and tables of text and numbers."""
+"""Output of commands: lines, and tables of text and numbers, for a terminal of any width."""
 
 import re
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
+from rich.markup import escape
 
 console = Console(highlight=False)
-NUMBER = re.compile(r"-?[\d,]+(\.\d+ %)?")
+NUMBER = re.compile(r"[-+]?[\d,]+(\.\d+)?( %)?")
+GAP = "  "
 
 
 def say(text: str) -> None:
@@ -14,14 +17,44 @@ def say(text: str) -> None:
 
 
 def show_table(names: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """Numbers to the right, all else to the left."""
-    table = [tuple(names), *map(tuple, rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    to_right = [all(NUMBER.fullmatch(cell) for cell in column[1:]) for column in zip(*table, strict=True)]
+    """Show rows of a table: numbers to the right, all else to the left.
+
+    On a terminal that is too narrow, each row has a heading and its numbers below.
+    """
+    titles = tuple(names)
+    table = [tuple(map(printable, row)) for row in rows]
+    columns = list(zip(titles, *table, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    are_numbers = [bool(table) and all(NUMBER.fullmatch(cell) for cell in column[1:]) for column in columns]
+    if console.is_terminal and sum(widths) + len(GAP) * (len(widths) - 1) > console.width:
+        show_records(titles, table, are_numbers)
+        return
+    for row in (titles, *table):
+        cells = zip(row, widths, are_numbers, strict=True)
+        say(
+            escape(GAP.join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in cells).rstrip())
+        )
+
+
+def show_records(titles: Sequence[str], table: Iterable[Sequence[str]], are_numbers: Sequence[bool]) -> None:
+    """Show each row as lines: its first texts as a heading, then the other cells with their titles."""
+    headings = (are_numbers.index(True) if True in are_numbers else 1) or 1
     for row in table:
-        cells = zip(row, widths, to_right, strict=True)
-        say("  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in cells).rstrip())
+        show_record(row[:headings], [f"{title} {cell}" for title, cell in zip(titles, row, strict=True)][headings:])
 
 
-def amounts(*numbers: int) -> list[str]:
+def show_record(heading: Iterable[str], facts: Iterable[str]) -> None:
+    """Show a heading and indented lines with facts. A line breaks between facts where there is room for that."""
+    say(escape(printable(GAP.join(heading))))
+    text = GAP.join(printable(fact).replace(" ", "\u00a0") for fact in facts)
+    for line in textwrap.wrap(text, console.width, initial_indent=GAP, subsequent_indent=GAP):
+        say(escape(line.replace("\u00a0", " ")))
+
+
+def printable(text: str) -> str:
+    """The text without characters that move the cursor or change the direction of writing."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def counts(*numbers: int) -> list[str]:
     return [f"{number:,}" for number in numbers]

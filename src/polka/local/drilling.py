@@ -21,7 +21,7 @@ from polka.local.processes import Process
 from polka.rules import transactions
 from polka.rules.drills import Drill, Drills, Findings, Payment, Record, Step, Target, balances, compare, differences
 from polka.rules.keys import NewKey, Scope
-from polka.rules.money import AMOUNT_MAX
+from polka.rules.money import AMOUNT_MAX, written
 from polka.service.failure import Failure
 from polka.store import api_keys, database
 from polka.store.api_keys import NotMade
@@ -298,11 +298,12 @@ class Drilling:
         stored = await connection.fetch(STORED, self.accounts)
         rows = await connection.fetch(ACCOUNTS, BANKS, self.accounts, CURRENCY)
         held = {(row["bank"], row["account"]): int(row["balance"]) for row in rows}
-        wrong = differences(balances(self.record.payments), held)
+        wrong = differences(balances(self.record.payments), held, CURRENCY)
         for row in await connection.fetch(OF_BANKS, BANKS, CURRENCY):
             if row["balance"] != row["of_accounts"]:
                 wrong.append(
-                    f"{row['name']}: {row['balance']} instead of {row['of_accounts']}, the sum of its accounts"
+                    f"{row['name']}: {written(int(row['balance']), CURRENCY)} instead of "
+                    f"{written(int(row['of_accounts']), CURRENCY)}, the sum of its accounts"
                 )
         return compare(self.record.payments, stored, wrong)
 

@@ -11,6 +11,7 @@ from enum import Enum
 import msgspec
 
 from polka.rules.formats import Time
+from polka.rules.money import written
 
 LATE_SECONDS = 1.0
 
@@ -179,10 +180,13 @@ def balances(payments: Iterable[Payment]) -> dict[tuple[str, str], int]:
     return dict(sums)
 
 
-def differences(expected: Mapping[tuple[str, str], int], found: Mapping[tuple[str, str], int]) -> list[str]:
+def differences(
+    expected: Mapping[tuple[str, str], int], found: Mapping[tuple[str, str], int], currency: str
+) -> list[str]:
     """In words, which of the two parts' balances are not what is expected."""
     return [
-        f"{' '.join(place)}: {found.get(place, 0)} instead of {expected.get(place, 0)}"
+        f"{' '.join(place)}: {written(found.get(place, 0), currency)} instead of "
+        f"{written(expected.get(place, 0), currency)}"
         for place in sorted(expected.keys() | found.keys())
         if expected.get(place, 0) != found.get(place, 0)
     ]

@@ -1,5 +1,6 @@
-"""Money: whole minor units beside an ISO 4217 code, never a float."""
+"""Money: whole minor units beside an ISO 4217 code, never a float; and how people write an amount."""
 
+import re
 from typing import Annotated
 
 import iso4217
@@ -34,3 +35,46 @@ EXPONENTS = {currency.code: currency.exponent for currency in CURRENCIES}
 
 def is_currency(code: str) -> bool:
     return code in EXPONENTS
+
+
+WRITTEN = re.compile(r"(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d+))? *([A-Z]{3})", re.ASCII)
+DIGITS_MAX = 30
+"""The longest text of an amount that is read."""
+
+
+def figure(amount: int, currency: str) -> str:
+    """The amount in whole units of its currency: 1250 USD are 12.50, and 1250 JPY are 1,250.
+
+    A currency that left ISO 4217 has no known decimal places, so its minor units are shown as such.
+    """
+    if currency not in EXPONENTS:
+        return f"{amount:,} minor units"
+    exponent = EXPONENTS[currency]
+    whole, rest = divmod(abs(amount), 10**exponent)
+    return f"{'-' if amount < 0 else ''}{whole:,}{f'.{rest:0{exponent}}' if exponent else ''}"
+
+
+def written(amount: int, currency: str) -> str:
+    """The amount as people write it: `12.50 USD`."""
+    return f"{figure(amount, currency)} {currency}"
+
+
+def read(text: str) -> tuple[int, str]:
+    """The minor units and the currency of an amount as people write it.
+
+    Raises:
+        ValueError: the text is no amount, has more decimal places than its currency, or is out of bounds.
+    """
+    found = WRITTEN.fullmatch(text) if len(text) <= DIGITS_MAX else None
+    if found is None:
+        raise ValueError(f"{text[:DIGITS_MAX]!r} is no amount such as 12.50 USD.")
+    whole, decimals, currency = found[1].replace(",", ""), found[2] or "", found[3]
+    if not is_currency(currency):
+        raise ValueError(f"ISO 4217 has no currency {currency} with minor units.")
+    exponent = EXPONENTS[currency]
+    if len(decimals) > exponent:
+        raise ValueError(f"{text}: an amount in {currency} has {exponent or 'no'} decimal places.")
+    amount = int(whole + decimals.ljust(exponent, "0"))
+    if not 0 < amount <= AMOUNT_MAX:
+        raise ValueError(f"{text}: an amount is more than 0, and {written(AMOUNT_MAX, currency)} at most.")
+    return amount, currency

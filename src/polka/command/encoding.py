@@ -1,0 +1,23 @@
+"""Output to terminals that lack some characters, as those with Latin-1 do."""
+
+import codecs
+import io
+import sys
+
+PLAIN = {"…": "...", "–": "-", "—": "-", "’": "'"}
+"""What stands for a character that the encoding of a terminal lacks. Any other one is a question mark."""
+
+
+def replaced(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(PLAIN.get(character, "?") for character in lacking), error.end
+
+
+def write_in_any_encoding() -> None:
+    """Let no character end a command, because the terminal may be a Latin-1 one."""
+    codecs.register_error("polka", replaced)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="polka")

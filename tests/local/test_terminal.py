@@ -1,0 +1,54 @@
+"""What commands show on terminals of any width and encoding, and where the output goes elsewhere."""
+
+import io
+import subprocess
+
+import pytest
+from rich.console import Console
+
+from commands import POLKA, environment
+from polka.command import terminal
+from polka.command.terminal import show_table
+
+NAMES = ("bank", "currency", "debits", "credits", "net")
+ROWS = [("alpine", "USD", "150.00", "130.00", "-20.00"), ("b" * 64, "JPY", "1,250", "1,250", "0")]
+
+
+def shown(monkeypatch: pytest.MonkeyPatch, width: int, is_terminal: bool = True, rows: object = ROWS) -> list[str]:
+    output = io.StringIO()
+    monkeypatch.setattr(
+        terminal, "console", Console(file=output, width=width, force_terminal=is_terminal, highlight=False)
+    )
+    show_table(NAMES, rows)  # type: ignore[arg-type]
+    return output.getvalue().splitlines()
+
+
+def test_a_table_that_fits_has_numbers_to_the_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shown(monkeypatch, 80, rows=ROWS[:1]) == [
+        "bank    currency  debits  credits     net",
+        "alpine  USD       150.00   130.00  -20.00",
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_on_a_narrow_terminal_each_row_has_its_numbers_below(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = shown(monkeypatch, width)
+    text = "".join(lines).replace("  ", "|")
+    assert text == f"alpine|USD|debits 150.00|credits 130.00|net -20.00{'b' * 64}|JPY|debits 1,250|credits 1,250|net 0"
+    assert [line for line in lines if len(line) > width and "b" * 64 not in line] == []
+
+
+def test_elsewhere_a_table_is_as_wide_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = shown(monkeypatch, 80, is_terminal=False)
+    assert [line.split()[0] for line in lines] == ["bank", "alpine", "b" * 64]
+
+
+def test_a_text_neither_moves_the_cursor_nor_has_a_style(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = shown(monkeypatch, 80, rows=[("[red]x[/]\x1b[2J\u202e", "USD", "1", "1", "1")])
+    assert lines[1].split() == ["[red]x[/]?[2J?", "USD", "1", "1", "1"]
+
+
+def test_a_terminal_with_latin_1_gets_other_characters() -> None:
+    env = environment(PYTHONIOENCODING="latin-1")
+    done = subprocess.run([*POLKA, "up", "--help"], env=env, capture_output=True, check=False)
+    assert (done.returncode, b"postgresql://..." in done.stdout) == (0, True), done.stderr

@@ -1,0 +1,64 @@
+"""Amounts as people write them: exact in every currency, and no text is taken for another amount."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polka.rules.money import AMOUNT_MAX, EXPONENTS, figure, read, written
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "shown"),
+    [
+        (1250, "USD", "12.50 USD"),
+        (1250, "JPY", "1,250 JPY"),
+        (1250, "KWD", "1.250 KWD"),
+        (5, "USD", "0.05 USD"),
+        (-5, "USD", "-0.05 USD"),
+        (0, "USD", "0.00 USD"),
+        (-98_765_432_100, "USD", "-987,654,321.00 USD"),
+        (12345, "CLF", "1.2345 CLF"),
+        (1250, "HRK", "1,250 minor units HRK"),
+    ],
+)
+def test_an_amount_is_written_with_the_decimal_places_of_its_currency(amount: int, currency: str, shown: str) -> None:
+    assert written(amount, currency) == shown
+
+
+@given(st.integers(1, AMOUNT_MAX), st.sampled_from(sorted(EXPONENTS)))
+def test_a_written_amount_is_read_as_the_same_amount(amount: int, currency: str) -> None:
+    assert read(written(amount, currency)) == (amount, currency)
+    assert read(written(amount, currency).replace(",", "")) == (amount, currency)
+    assert figure(-amount, currency) == f"-{figure(amount, currency)}"
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [("12.5 USD", 1250), ("12 USD", 1200), ("12.50USD", 1250), ("0.01 USD", 1), ("1,250.00 USD", 125_000)],
+)
+def test_a_shorter_form_is_the_same_amount(text: str, amount: int) -> None:
+    assert read(text) == (amount, "USD")
+
+
+NO_AMOUNT = "is no amount such as 12.50 USD."
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("12.505 USD", "12.505 USD: an amount in USD has 2 decimal places."),
+        ("12.500 USD", "an amount in USD has 2 decimal places."),
+        ("1250.0 JPY", "1250.0 JPY: an amount in JPY has no decimal places."),
+        ("0 USD", "0 USD: an amount is more than 0, and 10,000,000,000,000.00 USD at most."),
+        ("10000000000000.01 USD", "10,000,000,000,000.00 USD at most."),
+        ("12.50 XAU", "ISO 4217 has no currency XAU with minor units."),
+        *((text, NO_AMOUNT) for text in ("12,50 USD", "1,2500 USD", "12.50", "USD", "", "-5 USD", "+5 USD", "1e3 USD")),
+        *((text, NO_AMOUNT) for text in ("12.50 usd", "1_000 USD", "١٢ USD", "12. USD", ".5 USD", "9" * 5000 + " USD")),
+        *((text, NO_AMOUNT) for text in ("$12.50", "USD 12.50", "12.50 USDX", "12.50 USD\n")),
+    ],
+)
+def test_any_other_text_is_rejected_with_the_reason(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(reason) + r"\Z"):
+        read(text)
