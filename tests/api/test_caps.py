@@ -54,7 +54,7 @@ def over(response: httpx.Response) -> dict[str, Any]:
     problem = refused(response, 409, "cap_exceeded")
     figures: dict[str, Any] = problem["overdraft"]
     for name in ("cap", "balance", "pending"):
-        assert str(figures[name]) in problem["detail"]
+        assert f"{figures[name] / 100:,.2f}" in problem["detail"]
     return figures
 
 
