@@ -48,8 +48,9 @@ one line that names the variable. `polka up` passes its own environment on, and 
 `POLKA_CACHE_URL` and `POLKA_CACHE_TOKEN` (to a random one, unless there is one) for what it starts. The commands that
 use the database themselves (`polka migrate`, `polka wait`, `polka seed`, `polka audit`, `polka keys list`) read
 `POLKA_DATABASE_URL` too; without it they use the Postgres of `polka up`. A password that the URL leaves out is that of
-`PGPASSWORD`, as it is, where in a URL it would have to be escaped. `polka spam` and
-`polka clearing` send the API key in `POLKA_KEY`.
+`PGPASSWORD`, as it is, where in a URL it would have to be escaped. Commands that use an api (`polka spam`,
+`polka clearing`, `polka drill cache`) find the address and the key of your own `polka up`. `POLKA_URL` and `POLKA_KEY`
+name another Polka and another key.
 """
 
 PROBLEMS = """\

@@ -14,8 +14,8 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 import browser as chromium
 from polka.local import demo, environment, spam
-from polka.local.console_key import console_url
 from polka.local.front_door import ask
+from polka.local.kept_keys import console_url
 from polka.local.up import up
 from polka.rules.windows import Window, Windows
 from polka.store import api_keys, database, seed

@@ -166,20 +166,20 @@ def test_commands_close_settle_and_show_a_window(services: Services) -> None:
     cleared.pay(125_000)
     cleared.pay(100_000, "bank2", "bank1")
     cleared.pay(7, currency="EUR")
-    assert "What clearing saves is told" in polka(cleared, "show", "1").stdout
+    assert "Operators see the saving by clearing soon" in polka(cleared, "show", "1").stdout
     assert polka(cleared, "close", "1").stdout.startswith("Window 1 is closed: opened 2")
     assert polka(cleared, "settle", "1").stdout.startswith("Window 1 is settled: opened 2")
     wait_for("it is netted", lambda: cleared.get("/1")["netting"])
     shown = polka(cleared, "show", "1")
     assert shown.stdout.splitlines()[1:] == [
-        "bank   currency   debits  credits  count  fees  interest      net",
-        "bank1  EUR             7        0      1     0         0       -7",
-        "bank1  USD       125,000  100,000      2     0         0  -25,000",
-        "bank2  EUR             0        7      1     0         0        7",
-        "bank2  USD       100,000  125,000      2     0         0   25,000",
+        "bank   currency    debits   credits  count  fees  interest      net",
+        "bank1  EUR           0.07      0.00      1  0.00      0.00    -0.07",
+        "bank1  USD       1,250.00  1,000.00      2  0.00      0.00  -250.00",
+        "bank2  EUR           0.00      0.07      1  0.00      0.00     0.07",
+        "bank2  USD       1,000.00  1,250.00      2  0.00      0.00   250.00",
         "currency  payment by payment  pair by pair  cleared   saved",
-        "EUR                        7             7        7   0.0 %",
-        "USD                  225,000        25,000   25,000  88.8 %",
+        "EUR                     0.07          0.07     0.07   0.0 %",
+        "USD                 2,250.00        250.00   250.00  88.8 %",
     ]
     refused = polka(cleared, "settle", "2")
     assert (refused.returncode, refused.stderr) == (

@@ -302,8 +302,8 @@ def test_what_accrues_is_booked_when_a_window_is_closed(bearing: Bearing) -> Non
     shown = polka(bearing, "show", "1").stdout.splitlines()
     assert shown[1:4] == [
         "bank   currency  debits  credits  count  fees  interest      net",
-        "bank1  USD       36,030        0      2     0       -30  -36,030",
-        "bank2  USD            0   36,015      2     0        15   36,015",
+        "bank1  USD       360.30     0.00      2  0.00     -0.30  -360.30",
+        "bank2  USD         0.00   360.15      2  0.00      0.15   360.15",
     ]
     settled = bearing.settle(1)
     assert settled.json()["state"] == "settled"

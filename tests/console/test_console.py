@@ -26,7 +26,7 @@ from polka.edge.bounds import Bounds
 from polka.edge.connections import Connection
 from polka.edge.drain import Drain
 from polka.edge.gate import Gate
-from polka.local.console_key import console_key
+from polka.local.kept_keys import console_key
 from polka.rules.keys import Scope
 from polka.store import api_keys
 from running import Running

@@ -41,7 +41,7 @@ def drilled() -> Iterator[Drilled]:
 def test_nothing_is_lost_when_it_is_killed_under_load(drilled: Drilled, target: str) -> None:
     done = polka("drill", target, *drilled.words)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Lost 0, doubled 0, stored without a yes 0.\n" in done.stdout
+    assert "0 lost, 0 duplicated, 0 stored without acknowledgement.\n" in done.stdout
     assert done.stdout.endswith("Nothing was lost.\n")
     latest = drilled.told()["results"][0]
     assert latest["process"].startswith(target)
@@ -95,7 +95,7 @@ def test_what_is_lost_and_what_is_doubled_is_counted(drilled: Drilled, tmp_path:
             execute(drilled.database_url, f"UPDATE accounts SET balance = balance + 7 WHERE account = '{account}'")
         )
         assert drilling.wait(WAIT_SECONDS) == 1
-    assert "Lost 1, doubled 1, stored without a yes 0.\n" in log.read_text()
+    assert "1 lost, 1 duplicated, 0 stored without acknowledgement.\n" in log.read_text()
     latest = drilled.told()["results"][0]
     assert latest["id"] == running["id"]
     assert latest["is_good"] is False

@@ -124,7 +124,7 @@ class Session:
         wanted = example.said.rstrip("\n")
         is_measured = MEASURES.fullmatch(example.command) is not None
         form = pattern(wanted, self.known, is_measured) if wanted else ".*"
-        may_wait = command.startswith(("curl ", "polka clearing show ")) and not WRITES.search(command)
+        may_wait = example.command.startswith(("curl ", "polka clearing show ")) and not WRITES.search(command)
         deadline = time.monotonic() + (POSTED_SECONDS if may_wait else 0)
         while True:
             done = self.shell(command)
@@ -152,7 +152,10 @@ class Session:
             command = command.replace(shown, actual)
         command = command.replace("localhost:8000", self.url.removeprefix("http://"))
         command = command.replace(f"{FOLDER}/sockets", str(socket_folder(self.folder)))
-        command = ASKS_AN_API.sub(rf"\g<0> --url={self.url}", command)
+        command = command.replace(f"{FOLDER}/operator-key", shlex.quote(str(self.folder / "operator-key")))
+        command = ASKS_AN_API.sub(
+            rf"env -u POLKA_URL -u POLKA_KEY \g<0> --data={shlex.quote(str(self.folder))}", command
+        )
         command = re.sub(r"polka_[0-9a-f]{4}…[0-9a-f]{4}", self.env["POLKA_KEY"], command)
         return command.replace("--transactions 20000", "--transactions 200").replace("curl ", "curl -s ")
 

@@ -6,10 +6,13 @@ import sys
 import click
 from rich.markup import escape
 
+from polka.command.help import command
+from polka.command.on_polka import on_polka
 from polka.command.running import run
 from polka.command.show import DIFFERENCES_SHOWN
 from polka.command.terminal import counts, say, show_table
 from polka.local.front_door import ask
+from polka.local.presence import Presence
 from polka.rules.drills import Drill, Drills, Step, Target
 from polka.service.failure import Failure, NotYetFailure
 from polka.store import database
@@ -23,13 +26,15 @@ STEPS = {
 }
 
 
-@click.command("drill")
+@command("drill", "polka drill cache", "polka drill postgres")
 @click.argument("target", type=click.Choice([target.value for target in Target]))
-@click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="A local Polka's api.")
-@click.option("--key", envvar="POLKA_KEY", show_envvar=True, help="An operator's API key, polka_….")
-def run_drill(target: str, url: str, key: str | None) -> None:
-    """Kill a process of a running `polka up`, and count what that costs; exit 1 unless nothing is lost or doubled."""
-    done = run(drill(url, key, target))
+@on_polka
+def run_drill(target: str, polka: Presence) -> None:
+    """Kill a process of your `polka up` under load, and count.
+
+    The exit code is 1 if a payment was lost or doubled.
+    """
+    done = run(drill(polka.url, polka.key, target))
     show_drill(done)
     sys.exit(0 if done.is_good else 1)
 
@@ -71,18 +76,20 @@ def show_drill(done: Drill) -> None:
             ("", "acknowledged", "stored"),
             (
                 ("before the kill", *counts(done.acknowledged_before, found.stored_before)),
-                ("after it", *counts(done.acknowledged_after, found.stored_after)),
+                ("after the kill", *counts(done.acknowledged_after, found.stored_after)),
             ),
         )
-        say(f"Lost {found.lost:,}, doubled {found.doubled:,}, stored without a yes {found.unacknowledged:,}.")
+        say(
+            f"{found.lost:,} lost, {found.doubled:,} duplicated, "
+            f"{found.unacknowledged:,} stored without acknowledgement."
+        )
         for difference in found.wrong_balances[:DIFFERENCES_SHOWN]:
             say(f"  [red]{escape(difference)}[/]")
     if done.first_answer_seconds is not None and done.ready_seconds is not None:
-        say(
-            f"First yes {done.first_answer_seconds:.2f} s after the kill, {done.process} ready again after "
-            f"{done.ready_seconds:.2f} s; {done.late:,} waited longer than a second, the longest "
-            f"{done.longest_wait_seconds:.2f} s; {done.repeated:,} requests were sent again."
-        )
+        say(f"First success {done.first_answer_seconds:.2f} s after the kill.")
+        say(f"{done.process} was ready again after {done.ready_seconds:.2f} s.")
+        say(f"{done.late:,} payments took longer than a second, the longest {done.longest_wait_seconds:.2f} s.")
+        say(f"{done.repeated:,} requests were sent again.")
     if done.failure:
         say(f"[red]The drill failed: {escape(done.failure)}[/]")
     say("Nothing was lost." if done.is_good else "[red]The drill does not prove that nothing was lost.[/]")

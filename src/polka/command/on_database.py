@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from polka.command.options import data_option, database_option
+from polka.command.options import DATABASE, data_option, database_option
 from polka.local import postgres
 from polka.service.failure import Failure, NotYetFailure
 from polka.store import database
@@ -20,7 +20,7 @@ T = TypeVar("T")
 def on_database(work: Callable[..., None]) -> Callable[..., None]:
     """A command on the database that its options name: by a URL, or the Postgres of `polka up` by its folder."""
 
-    @data_option("Folder of the Postgres of `polka up`, if that is not the usual one.")
+    @data_option("The folder of your `polka up`, if that is not the usual one.", DATABASE)
     @database_option
     @functools.wraps(work)
     def command(data: Path | None, database_url: str | None, **others: Any) -> None:

@@ -6,23 +6,33 @@ from pathlib import Path
 
 import click
 
+from polka.command.help import option
 from polka.rules import duration
 
-database_option = click.option(
-    "--database-url", envvar="POLKA_DATABASE_URL", show_envvar=True, help="Postgres, as postgresql://…"
+DATABASE, POLKA = "Which database", "Which Polka"
+"""Groups of options."""
+
+database_option = option(
+    "--database-url",
+    envvar="POLKA_DATABASE_URL",
+    show_envvar=True,
+    metavar="URL",
+    group=DATABASE,
+    help="A Postgres of your own, as postgresql://…",
 )
 
 
-lossy_option = click.option(
+lossy_option = option(
     "--allow-lossy-database",
     is_flag=True,
     envvar="POLKA_ALLOW_LOSSY_DATABASE",
-    help="For play: take it with fsync off.",
+    group=DATABASE,
+    help="For play: accept a database that can lose commits.",
 )
 
 
-no_auth_option = click.option(
-    "--no-auth", is_flag=True, envvar="POLKA_NO_AUTH", help="For play: no keys, everybody is an operator."
+no_auth_option = option(
+    "--no-auth", is_flag=True, envvar="POLKA_NO_AUTH", help="For play: ask for no keys. Everybody is an operator."
 )
 
 
@@ -33,8 +43,8 @@ def folder_of(text: str) -> Path:
     return Path(os.path.realpath(os.path.expanduser(text)))
 
 
-def data_option(help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    return click.option("--data", type=folder_of, metavar="FOLDER", help=help)
+def data_option(help: str, group: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return option("--data", type=folder_of, metavar="FOLDER", group=group, help=help)
 
 
 def seconds_of(text: str) -> float:
@@ -45,4 +55,4 @@ def seconds_of(text: str) -> float:
 
 
 def timeout_option(default: str, help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    return click.option("--timeout", default=default, show_default=True, type=seconds_of, metavar="DURATION", help=help)
+    return option("--timeout", default=default, show_default=True, type=seconds_of, metavar="DURATION", help=help)

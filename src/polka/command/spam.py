@@ -2,10 +2,13 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
+from polka.command.help import command, option
+from polka.command.on_polka import address_options, polka_of
 from polka.command.terminal import say
 from polka.edge import server
 from polka.local import environment, spam
@@ -13,47 +16,75 @@ from polka.local.spam import Page, Spam
 from polka.rules import spam_options
 from polka.rules.spam_options import Option
 
+PAGE = "Locust's page"
+"""A group of options."""
 
-def run_options(command: Callable[..., None]) -> Callable[..., None]:
+
+def run_options(work: Callable[..., None]) -> Callable[..., None]:
     """All options of a run, for a command."""
-    for option in reversed(spam_options.OPTIONS):
-        command = click.option(
-            option.flag,
-            default=option.default,
-            show_default=option.default not in ("", ()),
-            type=reader(option),
-            multiple=option.is_repeated,
-            metavar=option.metavar,
-            help=option.description,
-        )(command)
-    return command
+    for one in reversed(spam_options.OPTIONS):
+        work = option(
+            one.flag,
+            default=one.default,
+            show_default=one.default not in ("", ()),
+            type=reader(one),
+            multiple=one.is_repeated,
+            metavar=one.metavar,
+            group=one.group,
+            help=one.description,
+        )(work)
+    return work
 
 
-def reader(option: Option) -> Callable[[Any], int | float | str]:
+def reader(of: Option) -> Callable[[Any], int | float | str]:
     """Read a value of the option, or its default."""
 
     def read(value: Any) -> int | float | str:
         try:
-            return option.parse(str(value))
+            return of.parse(str(value))
         except ValueError as error:
             raise click.BadParameter(str(error)) from None
 
     return read
 
 
-@click.command("spam")
-@click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="A Polka's api.")
-@click.option("--max-workers", default=50, show_default=True, type=click.IntRange(1), help="Clients at once.")
-@click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 64))
-@click.option("--web", is_flag=True, help="Start Locust's page instead, and run from there.")
-@click.option("--web-host", default="127.0.0.1", show_default=True)
-@click.option("--web-port", default=8089, show_default=True, type=click.IntRange(1, 65535))
-@click.option("--master", is_flag=True, help="With --web: workers elsewhere join, by port 5557, and send.")
-@click.option("--worker-of", metavar="HOST", help="Send what the master there says; other options are the master's.")
-@click.option("--key", envvar="POLKA_KEY", show_envvar=True, help="The API key to send, polka_….")
+@command("spam", "polka spam --transactions 2000", "polka spam --rate 500 --transactions 0", "polka spam --web")
 @run_options
+@option(
+    "--max-workers",
+    default=50,
+    show_default=True,
+    type=click.IntRange(1),
+    metavar="INTEGER",
+    group=spam_options.SPEED,
+    help="Clients at once.",
+)
+@option(
+    "--processes",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    metavar="INTEGER",
+    group=spam_options.SPEED,
+    help="Processes that share the clients.",
+)
+@option("--web", is_flag=True, group=PAGE, help="Start Locust's page, and run from there.")
+@option("--web-host", default="127.0.0.1", show_default=True, group=PAGE, help="The address of the page.")
+@option(
+    "--web-port",
+    default=8089,
+    show_default=True,
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    group=PAGE,
+    help="The port of the page.",
+)
+@option("--master", is_flag=True, group=PAGE, help="With --web: workers elsewhere join by port 5557, and send.")
+@option(
+    "--worker-of", metavar="HOST", group=PAGE, help="Be a worker of the master there. Its options count, not these."
+)
+@address_options
 def run_spam(
-    url: str,
     max_workers: int,
     processes: int,
     web: bool,
@@ -61,10 +92,15 @@ def run_spam(
     web_port: int,
     master: bool,
     worker_of: str | None,
+    url: str | None,
     key: str | None,
+    data: Path | None,
     **options: Any,
 ) -> None:
-    """Load a Polka with random payments; exit 0 only if all were accepted, or refused for a bank's terms."""
+    """Load a Polka with random payments.
+
+    The exit code is 0 only if every payment was accepted, or was rejected by a bank's cap or suspension.
+    """
     if master and (not web or processes > 1):
         raise click.UsageError("--master goes with --web and without --processes: its workers are elsewhere.")
     try:
@@ -73,14 +109,16 @@ def run_spam(
         raise click.UsageError(str(error)) from None
     if options["metrics_port"] and not worker_of:
         server.listen(options["metrics_host"], options["metrics_port"]).close()
-    words = [word for option in spam_options.OPTIONS for word in option.words(options[option.field])]
+    given = [word for one in spam_options.OPTIONS for word in one.words(options[one.field])]
     if worker_of:
-        command = spam.worker_command(worker_of)
+        words = spam.worker_command(worker_of)
         say(f"Working for {worker_of}.")
-    elif web:
-        command = Spam(url, max_workers, processes, words, Page(web_host, web_port, master)).command()
-        say(f"Locust's page: http://{web_host}:{web_port}")
     else:
-        command = Spam(url, max_workers, processes, words).command()
+        polka = polka_of(url, key, data)
+        key = polka.key
+        page = Page(web_host, web_port, master) if web else None
+        words = Spam(polka.url, max_workers, processes, given, page).command()
+        if page:
+            say(f"Locust's page: http://{web_host}:{web_port}")
     os.chdir("/")  # where no locust.conf of somebody else's lies
-    os.execve(command[0], command, environment.of_spammer(key))  # noqa: S606  # Locust takes over, with its signals
+    os.execve(words[0], words, environment.of_spammer(key))  # noqa: S606  # Locust takes over, with its signals

@@ -1,34 +1,42 @@
 """`polka up`: everything on this machine."""
 
 import asyncio
-import shlex
 import sys
 from pathlib import Path
 
 import click
 from rich.markup import escape
 
+from polka.command.help import command, option
 from polka.command.on_database import with_database
-from polka.command.options import data_option, database_option, lossy_option, no_auth_option
+from polka.command.options import DATABASE, data_option, database_option, lossy_option, no_auth_option
 from polka.command.running import run
 from polka.command.show import show
 from polka.command.terminal import say
-from polka.local import postgres, private
-from polka.local.console_key import console_key, console_url
+from polka.local import kept_keys, postgres, presence
+from polka.local.presence import Presence
 from polka.local.up import Layout, Running, up
-from polka.store import api_keys
+from polka.store.database import Connection
 
 
-@click.command("up")
-@click.option("--apis", default=2, show_default=True, type=click.IntRange(1, 64), help="Api processes.")
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535), help="Where clients connect.")
-@click.option(
+@command("up", "polka up", "polka up --port 9000 --apis 4", "polka up --data ~/polka-tour")
+@option("--apis", default=2, show_default=True, type=click.IntRange(1, 64), metavar="N", help="Api processes.")
+@option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="The port for clients and the console.",
+)
+@option(
     "--cache-port",
     type=click.IntRange(1, 65535),
+    metavar="PORT",
     show_default="8100, or any free one",
-    help="Where the cache listens.",
+    help="The port of the cache.",
 )
-@data_option("Folder of Polka's own Postgres.")
+@data_option("The folder for Polka's own Postgres.", DATABASE)
 @database_option
 @lossy_option
 @no_auth_option
@@ -41,7 +49,10 @@ def run_up(
     allow_lossy_database: bool,
     no_auth: bool,
 ) -> None:
-    """Everything on this machine: Postgres, the cache and several apis behind one port."""
+    """Start everything on this machine and keep it running.
+
+    Postgres, the cache and several apis run behind one port, until Ctrl-C.
+    """
     folder = data or postgres.data_folder()
     layout = Layout(apis, port, cache_port, folder, database_url, allow_lossy_database, no_auth)
     run(stay_up(layout), interrupted=0)
@@ -49,36 +60,36 @@ def run_up(
 
 async def stay_up(layout: Layout) -> None:
     async with up(layout, say) as running:
-        show(running)
-        if layout.no_auth:
-            say("[red]No keys are asked for: everybody on this machine is an operator.[/]")
-        elif not await with_database(running.database_url, api_keys.exist):
-            await make_first_key(running)
-        say(f"The console: {await console_address(running)}")
-        say("Ctrl-C stops them all.")
-        await asyncio.Event().wait()
+        found = await presence_of(running)
+        with presence.announced(layout.folder, found):
+            show(running)
+            if layout.no_auth:
+                say("[red]No keys are asked for: everybody on this machine is an operator.[/]")
+            elif found.key:
+                file = layout.folder / kept_keys.OPERATOR
+                say(f"An operator's key is in {escape(str(file))}, which you alone can read.")
+            say(f"The console: {console_address(found)}")
+            say("Ctrl-C stops them all.")
+            await asyncio.Event().wait()
 
 
-async def make_first_key(running: Running) -> None:
-    """Make an operator's key, and show it on a terminal alone: what is written elsewhere, others may read."""
-    url = f"{running.layout.url}/banks"
-    key = api_keys.new_key()
-    file = running.layout.folder / "operator-key"
-    if not sys.stdout.isatty():
-        private.write(file, key)
-    await with_database(running.database_url, lambda connection: api_keys.create_operators(connection, "first", key))
-    if sys.stdout.isatty():
-        say(f"An operator's key, shown this once: {key}")
-        say(f"  curl -H 'Authorization: Bearer {key}' {url}")
-    else:
-        say(f"An operator's key is in {escape(str(file))}, which you alone can read.")
-        say(f'  curl -H "Authorization: Bearer $(cat {escape(shlex.quote(str(file)))})" {url}')
-
-
-async def console_address(running: Running) -> str:
-    """Where the console is. On a terminal it opens by itself there; what goes into a file or a log has no key."""
+async def presence_of(running: Running) -> Presence:
+    """Where it is, with the keys that its folder keeps."""
     layout = running.layout
-    if layout.no_auth or layout.database_url or not sys.stdout.isatty():
-        return f"{layout.url}/console"
-    key = await with_database(running.database_url, lambda connection: console_key(connection, layout.folder))
-    return console_url(layout.url, key)
+    if layout.no_auth:
+        return Presence(layout.url, asks_for_keys=False)
+
+    async def keys(connection: Connection) -> Presence:
+        is_own = not layout.database_url
+        key = await kept_keys.operators_key(connection, layout.folder, is_own)
+        console_key = await kept_keys.console_key(connection, layout.folder) if is_own else key
+        return Presence(layout.url, key, console_key)
+
+    return await with_database(running.database_url, keys)
+
+
+def console_address(found: Presence) -> str:
+    """Where the console is. On a terminal it opens by itself there. In a file or a log there is no key."""
+    if found.console_key is None or not sys.stdout.isatty():
+        return f"{found.url}/console"
+    return kept_keys.console_url(found.url, found.console_key)

@@ -20,7 +20,7 @@ from polka.audit.snapshot import Audit
 from polka.client import AsyncClient, ClientError
 from polka.edge import server
 from polka.local import environment, private, spam
-from polka.local.console_key import console_url
+from polka.local.kept_keys import console_url
 from polka.local.processes import end_with
 from polka.local.up import HOST, Held, Layout, Running, up
 from polka.rules.keys import NewKey, Scope

@@ -13,6 +13,7 @@ from polka.edge import tls
 from polka.service.failure import Failure
 
 TIMEOUT_SECONDS = 30.0
+UNAUTHORIZED = 401
 
 T = TypeVar("T")
 
@@ -34,6 +35,8 @@ async def ask(url: str, key: str | None, method: str, path: str, answer: type[T]
             response = await client.request(method, f"{url.rstrip('/')}{path}", json=body)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise Failure(f"{url} does not answer: {str(error) or type(error).__name__}") from None
+    if response.status_code == UNAUTHORIZED:
+        raise Failure(f"{url} wants {'another' if key else 'a'} key: set POLKA_KEY or pass --key.")
     try:
         if response.is_success:
             return msgspec.json.decode(response.content, type=answer)

