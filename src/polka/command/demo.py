@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from polka.command.help import command, option
 from polka.command.options import database_option
 from polka.command.running import run
 from polka.command.show import show, show_audit, show_cleared
@@ -22,17 +23,26 @@ def rate_of(text: str) -> float:
     raise click.BadParameter(f"{text!r} is no number of payments a second, above 0 and at most {RATE_MAX:,}.")
 
 
-@click.command("demo")
-@click.option("--transactions", type=click.IntRange(1), show_default="20000", help="Payments, exactly.")
-@click.option("--watch", is_flag=True, help="Go on until Ctrl-C, for the console; close a window each half minute.")
-@click.option("--rate", type=rate_of, show_default="all that it can, or 500 with --watch", help="Payments a second.")
-@click.option("--apis", default=2, show_default=True, type=click.IntRange(1, 64))
-@click.option("--max-workers", default=50, show_default=True, type=click.IntRange(1))
+@command("demo", "polka demo", "polka demo --watch --rate 2000")
+@option("--transactions", type=click.IntRange(1), metavar="N", show_default="20000", help="How many payments to send.")
+@option("--watch", is_flag=True, help="Pay until Ctrl-C, for the console. Clear every half minute.")
+@option(
+    "--rate",
+    type=rate_of,
+    metavar="NUMBER",
+    show_default="as many as possible, or 500 with --watch",
+    help="Payments a second.",
+)
+@option("--apis", default=2, show_default=True, type=click.IntRange(1, 64), metavar="N", help="Api processes.")
+@option("--max-workers", default=50, show_default=True, type=click.IntRange(1), metavar="N", help="Clients at once.")
 @database_option
 def run_demo(
     transactions: int | None, watch: bool, rate: float | None, apis: int, max_workers: int, database_url: str | None
 ) -> None:
-    """Start everything, send payments, clear them, prove every balance, and clean up."""
+    """Start everything, pay, clear, prove every balance, clean up.
+
+    The exit code is 0 if every payment had the expected end and the audit is clean.
+    """
     if watch and transactions:
         raise click.UsageError("--watch goes on until Ctrl-C: it goes without --transactions.")
     if watch:

@@ -7,53 +7,80 @@ from uuid import UUID
 
 import click
 
+from polka.command.help import Command, option
 from polka.command.on_database import on_database, with_database
 from polka.command.running import run
-from polka.command.terminal import say, show_table
+from polka.command.terminal import say, show_record
 from polka.rules.keys import DEFAULT_SCOPES, ApiKey, NewKey, Scope, is_key
 from polka.rules.transactions import is_bank_name
 from polka.service.failure import Failure
 from polka.store import api_keys
 from polka.store.api_keys import NotMade
 
+WHO = "What the key may do"
+"""A group of options."""
+
 
 @click.group("keys")
 def keys_group() -> None:
-    """API keys: who may call the api, and what for."""
+    """Make, list and revoke API keys."""
 
 
-@keys_group.command("create")
-@click.option("--name", required=True, help="For people, to tell keys apart.")
-@click.option("--bank", help="The bank that it acts for; without one it is an operator's.")
-@click.option(
+@keys_group.command(
+    "create",
+    cls=Command,
+    examples=[
+        "polka keys create --name till-7 --bank bank1",
+        "polka keys create --name anna --operator",
+        "polka keys create --name reports --scope transactions:read",
+    ],
+)
+@option("--name", required=True, help="A name for people, to tell keys apart.")
+@option("--bank", group=WHO, help="The bank that the key acts for. Other keys are operators'.")
+@option("--operator", is_flag=True, group=WHO, help="All scopes, for an operator.")
+@option(
     "--scope",
     "scopes",
     multiple=True,
     type=click.Choice([scope.value for scope in Scope]),
-    default=[scope.value for scope in DEFAULT_SCOPES],
-    show_default=True,
-    help="What it may do; may be repeated.",
+    metavar="SCOPE",
+    group=WHO,
+    show_default="transactions:write and transactions:read",
+    help=f"One of {', '.join(scope.value for scope in Scope)}. May be repeated.",
 )
-@click.option("--expires-at", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]), help="As 2027-01-31T12:00:00Z.")
-@click.option(
+@option(
+    "--expires-at",
+    type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]),
+    metavar="TIME",
+    help="The end of the key, as 2027-01-31T12:00:00Z.",
+)
+@option(
     "--key",
     default=lambda: os.environ.get("POLKA_NEW_KEY"),
+    metavar="KEY",
     show_default="POLKA_NEW_KEY, or a new one",
-    help="A key made elsewhere, which is not printed: polka_ and 40 hexadecimal digits.",
+    help="A key from elsewhere: polka_ and 40 hexadecimal digits. It is not printed.",
 )
 @on_database
 def run_keys_create(
     name: str,
     bank: str | None,
+    operator: bool,
     scopes: tuple[str, ...],
     expires_at: datetime | None,
     key: str | None,
     database_url: str,
 ) -> None:
-    """Make a key and print it: only its hash is kept. One made elsewhere is stored once, however often it is given."""
+    """Make a key and print it once.
+
+    Polka stores a hash of the key. A key from elsewhere is stored once, however often it is given.
+    """
+    if operator and (scopes or bank):
+        raise click.UsageError("--operator gives all scopes to an operator: leave out --scope and --bank.")
     if not is_bank_name(name):
         raise Failure("A key's name is 1 to 64 letters, digits, spaces, dots, hyphens or underscores.")
-    new = NewKey(name, bank, tuple(Scope(scope) for scope in scopes), expires_at)
+    granted = tuple(Scope) if operator else tuple(map(Scope, scopes)) or DEFAULT_SCOPES
+    new = NewKey(name, bank, granted, expires_at)
     if refused := new.refused_scopes():
         raise Failure(f"A bank's key cannot have the scope {refused[0]}.")
     if key is not None and not is_key(key):
@@ -82,18 +109,23 @@ def described(key: ApiKey) -> str:
     return f"Key {key.id} for {key.bank or 'operators'}: {', '.join(key.scopes)}{expires}"
 
 
-@keys_group.command("list")
+def may(key: ApiKey) -> str:
+    """What the key may do, in short."""
+    return "all scopes" if set(key.scopes) == {scope.value for scope in Scope} else ", ".join(key.scopes)
+
+
+@keys_group.command("list", cls=Command, examples=["polka keys list"])
 @on_database
 def run_keys_list(database_url: str) -> None:
-    """All keys, the revoked ones too."""
+    """List all keys, also revoked ones."""
     show_keys(run(with_database(database_url, api_keys.listed)))
 
 
-@keys_group.command("revoke")
+@keys_group.command("revoke", cls=Command, examples=["polka keys revoke 01a22be7-950e-70c1-be7b-c1f634a11faa"])
 @click.argument("id")
 @on_database
 def run_keys_revoke(id: str, database_url: str) -> None:
-    """Have a key refused, by every api within a second."""
+    """Revoke a key: every api rejects it within a second."""
     try:
         wanted = UUID(id)
     except ValueError:
@@ -105,9 +137,15 @@ def run_keys_revoke(id: str, database_url: str) -> None:
 
 
 def show_keys(keys: Iterable[ApiKey]) -> None:
-    rows = []
+    """Show each key in two lines, which fit into 80 columns."""
     for key in keys:
-        times = (key.created_at, key.expires_at, key.last_used_at, key.revoked_at)
-        shown = (f"{at:%Y-%m-%d %H:%M}" if at else "-" for at in times)
-        rows.append((key.id, key.name, key.bank or "-", " ".join(key.scopes), *shown))
-    show_table(("id", "name", "bank", "scopes", "made", "expires", "last used", "revoked"), rows)
+        times = (
+            ("made", key.created_at),
+            ("expires", key.expires_at),
+            ("last used", key.last_used_at),
+            ("revoked", key.revoked_at),
+        )
+        show_record(
+            (key.id, key.name, f"bank {key.bank}" if key.bank else "operators"),
+            (may(key), *(f"{event} {at:%Y-%m-%d %H:%M}" for event, at in times if at)),
+        )

@@ -3,7 +3,7 @@
 import signal
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -11,21 +11,37 @@ from polka import __version__
 from polka.command.encoding import write_in_any_encoding
 from polka.service.failure import Failure
 
-COMMANDS = {
-    "api": "serve.run_api",
-    "audit": "audit.run_audit",
-    "cache": "serve.run_cache",
-    "clearing": "clearing.clearing_group",
-    "demo": "demo.run_demo",
-    "drill": "drill.run_drill",
-    "keys": "keys.keys_group",
-    "migrate": "schema.run_migrate",
-    "seed": "schema.run_seed",
-    "spam": "spam.run_spam",
-    "up": "up.run_up",
-    "wait": "schema.run_wait",
+
+class Place(NamedTuple):
+    """Where in this package a subcommand is, and its line in the list of commands."""
+
+    name: str
+    help: str
+
+
+SECTIONS = {
+    "Start": {
+        "up": Place("up.run_up", "Start everything on this machine and keep it running."),
+        "demo": Place("demo.run_demo", "Start everything, pay, clear, prove every balance, clean up."),
+    },
+    "Operate": {
+        "clearing": Place("clearing.clearing_group", "Close, settle and show clearing windows."),
+        "keys": Place("keys.keys_group", "Make, list and revoke API keys."),
+        "seed": Place("schema.run_seed", "Open banks and accounts for payments."),
+        "audit": Place("audit.run_audit", "Prove every balance from the payments."),
+    },
+    "Load and break": {
+        "spam": Place("spam.run_spam", "Load a Polka with random payments."),
+        "drill": Place("drill.run_drill", "Kill a process of your `polka up` under load, and count."),
+    },
+    "Single parts, as in containers": {
+        "api": Place("serve.run_api", "Run one api process."),
+        "cache": Place("serve.run_cache", "Run the cache."),
+        "migrate": Place("schema.run_migrate", "Bring the schema of a database up to date."),
+        "wait": Place("schema.run_wait", "Wait until a database answers and has the schema."),
+    },
 }
-"""Where in this package each subcommand is."""
+COMMANDS = {name: place for section in SECTIONS.values() for name, place in section.items()}
 
 
 class Commands(click.Group):
@@ -37,9 +53,14 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        module, _, function = COMMANDS[name].partition(".")
+        module, _, function = COMMANDS[name].name.partition(".")
         found: click.Command = getattr(import_module(f"polka.command.{module}"), function)
         return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, section in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:8}", place.help) for name, place in section.items()])
 
     def main(self, *args: Any, **options: Any) -> Any:
         write_in_any_encoding()
@@ -53,7 +74,11 @@ class Commands(click.Group):
             ctx.exit(failure.exit_code)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="`polka COMMAND --help` shows the options of a command, and examples.",
+)
 @click.version_option(__version__)
 def main() -> None:
     """Polka: a payments processor and clearing house to load, break and watch."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 import click
 
+from polka.command.help import command, option
 from polka.command.options import no_auth_option
 from polka.edge import server
 from polka.service import logs
@@ -16,35 +17,48 @@ from polka.service.failure import Failure
 def handed_on_options(work: Callable[..., None]) -> Callable[..., None]:
     """Descriptors of bound sockets that `polka up` hands on: they replace the host and the port."""
     for name in ("--socket", "--metrics-socket"):
-        work = click.option(name, type=int, hidden=True)(work)
+        work = option(name, type=int, hidden=True)(work)
     return work
 
 
-reload_option = click.option(
-    "--reload", is_flag=True, hidden=True, help="For development: start anew when a file of the code changes."
+reload_option = option(
+    "--reload", is_flag=True, hidden=True, help="For development: start again when a file of the code changes."
 )
 
+host_option = option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 
-@click.command("api")
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
-@click.option("--shared", is_flag=True, help="Share the port with other apis on this machine.")
+
+def port_option(default: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    number = click.IntRange(1, 65535)
+    return option("--port", default=default, show_default=True, type=number, metavar="PORT", help="The port.")
+
+
+@command("api", "polka api --host 0.0.0.0 --port 8000")
+@host_option
+@port_option(8000)
+@option("--shared", is_flag=True, help="Share the port with other apis on this machine.")
 @handed_on_options
 @no_auth_option
 @reload_option
 def run_api(host: str, port: int, shared: bool, no_auth: bool, reload: bool, **handed_on: int | None) -> None:
-    """One api process, as in a container."""
+    """Run one api process, as in a container.
+
+    The settings are environment variables. docs/settings.md lists them.
+    """
     serve("api", host, port, shared, no_auth, reload, **handed_on)
 
 
-@click.command("cache")
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8100, show_default=True, type=click.IntRange(1, 65535))
+@command("cache", "polka cache --host 0.0.0.0 --port 8100")
+@host_option
+@port_option(8100)
 @handed_on_options
 @no_auth_option
 @reload_option
 def run_cache(host: str, port: int, no_auth: bool, reload: bool, **handed_on: int | None) -> None:
-    """The ledger cache, as in a container: one process. Of two, the later one takes over."""
+    """Run the cache, as in a container.
+
+    Run one cache only: a second one takes over from the first.
+    """
     serve("cache", host, port, False, no_auth, reload, **handed_on)
 
 

@@ -46,6 +46,7 @@ SESSION = {
     "lock_timeout": "4s",
 }
 RETRY_SECONDS = 0.5
+ERRNO, NO_SOCKET = re.compile(r"^\[Errno -?\d+\] "), "No such file or directory"
 WAITING_MAX = 1024
 """How many calls may wait for a connection of a pool."""
 
@@ -169,9 +170,15 @@ async def reach(url: str) -> Connection:
 def no_answer(error: Exception) -> Failure:
     if isinstance(error, StandbyError):
         return NotYetFailure(str(error))
-    reason = unusable_url(error) if isinstance(error, ValueError) else str(error) or type(error).__name__
+    reason = unusable_url(error) if isinstance(error, ValueError) else fact(error)
     kind = Failure if isinstance(error, ValueError) else NotYetFailure  # a url that is wrong stays so
     return kind(f"The database does not answer: {reason.splitlines()[0]}")
+
+
+def fact(error: Exception) -> str:
+    """The fact that an error reports, without the number that the system has for it."""
+    said = ERRNO.sub("", str(error))
+    return "no server is there" if said == NO_SOCKET else said or type(error).__name__
 
 
 def unusable_url(error: ValueError) -> str:
