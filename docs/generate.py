@@ -21,6 +21,7 @@ from msgspec.inspect import (
 from msgspec.structs import FieldInfo
 
 import chart_readme
+import glossary_page
 import metrics_table
 from api import settings as api
 from api.http.refusals import RETRY_AFTER_SECONDS, Refusal
@@ -36,6 +37,7 @@ from polka.service import logs, traces
 from polka.service.settings import variable
 
 DOCS = Path(__file__).parent
+CONSOLE = DOCS.parent / "src" / "api" / "console" / "static"
 DASHBOARDS = chart_readme.CHART / "dashboards"
 SHARED: tuple[type[msgspec.Struct], ...] = (Bounds, server.Settings, tls.Settings, logs.Settings, traces.Settings)
 WRITTEN_BY = "<!-- Written by docs/generate.py: `make docs` writes it anew. -->"
@@ -100,6 +102,7 @@ def documents() -> dict[Path, str]:
         DOCS / "metrics.md": "\n".join((WRITTEN_BY, METRICS, table(metrics_table.HEAD, metrics_table.rows()))),
         DOCS / "problems.md": "\n".join((WRITTEN_BY, PROBLEMS, problems_table())),
         chart_readme.CHART / "README.md": "\n".join((WRITTEN_BY, chart_readme.introduction(), *values_tables())),
+        CONSOLE / "glossary.html": glossary_page.page((DOCS / "glossary.md").read_text()),
         **{DASHBOARDS / f"{name}.json": in_lines(content) for name, content in dashboards().items()},
     }
 

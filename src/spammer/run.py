@@ -17,8 +17,8 @@ from locust.runners import MasterRunner, Runner, WorkerRunner
 from polka.rules.spam_options import read_currencies
 from spammer.mix import NO_MIX, read_mix
 from spammer.plan import Plan, Tickets, plan
-from spammer.tally import Tally, progress, summary
-from spammer.terminal import overwrite, say
+from spammer.tally import Tally, bar, progress, summary
+from spammer.terminal import end_line, overwrite, say
 
 TALLY = "polka_tally"
 REPORT_SECONDS = 0.25
@@ -63,7 +63,8 @@ class Run:
         for code, detail in total.details.items():
             if code not in self._warned:
                 self._warned.add(code)
-                say(f"\nwarning: {code}: {detail}")
+                end_line()
+                say(f"warning: {code}: {detail}")
 
 
 current: Run | None = None
@@ -138,7 +139,8 @@ def watch(run: Run) -> None:
         elif total.ended >= (run.options.transactions or math.inf):
             conclude(run, total)
         elif silent_ticks * REPORT_SECONDS > WORKER_SILENT_SECONDS:
-            say("\nA worker process has died, and its share of the payments is not sent.")
+            end_line()
+            say("A worker process has died, and its share of the payments is not sent.")
             end(run)
         elif ticks % round(1 / REPORT_SECONDS) == 0:
             show_progress(run, total)
@@ -152,7 +154,8 @@ def conclude(run: Run, total: Tally) -> None:
     run.is_over = True
     wanted = run.options.transactions
     show_progress(run, total)
-    say("\n" + summary(total, wanted, run.seconds))
+    end_line()
+    say(summary(total, wanted, run.seconds))
     if total.ended == wanted and total.is_good:
         run.environment.process_exit_code = 0
     end(run)
@@ -187,7 +190,8 @@ def close(environment: Environment) -> None:
     elif not run.is_over:
         total, wanted = run.total(), run.options.transactions
         run.warn(total)
-        say(("\nStopped early.\n" if wanted else "\n") + summary(total, wanted, run.seconds))
+        end_line()
+        say(("Stopped early.\n" if wanted else "") + summary(total, wanted, run.seconds))
         if not wanted and total.is_good:
             environment.process_exit_code = 0
         if run.options.headless:
@@ -196,8 +200,10 @@ def close(environment: Environment) -> None:
 
 
 def show_progress(run: Run, total: Tally) -> None:
-    line = progress(total, run.options.transactions, run.seconds)
-    if run.options.progress == "line":
-        overwrite(line)
+    wanted = run.options.transactions
+    if run.options.progress == "bar" and wanted:
+        overwrite(bar(total, wanted, run.seconds))
+    elif run.options.progress in ("line", "bar"):
+        overwrite(progress(total, wanted, run.seconds))
     elif run.options.progress == "lines":
-        say(line)
+        say(progress(total, wanted, run.seconds))

@@ -10,6 +10,7 @@ ACCEPTED = "accepted"
 REFUSED_FOR_TERMS = ("cap_exceeded", "bank_suspended")
 """What is agreed with a bank does not allow it: a payment may end so in a run that goes well."""
 GOOD_ENDS = frozenset({ACCEPTED, *REFUSED_FOR_TERMS})
+BAR_WIDTH = 25
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 """Bounds between which requests are counted by their time."""
 
@@ -120,6 +121,13 @@ def progress(tally: Tally, total: int, seconds: float) -> str:
     wrong = tally.ended - tally.outcomes[ACCEPTED]
     rate = tally.ended / seconds if seconds else 0
     return f"{of(tally.ended, total)}  {rate:,.0f}/s  {latencies(tally)}  not accepted {wrong:,}"
+
+
+def bar(tally: Tally, total: int, seconds: float) -> str:
+    """The line that is shown while it runs, with a bar. It fits into 80 columns."""
+    filled = BAR_WIDTH * tally.ended // total
+    rate = tally.ended / seconds if seconds else 0
+    return f"[{'#' * filled:.<{BAR_WIDTH}}]  {of(tally.ended, total)} payments  {rate:,.0f} a second"
 
 
 def summary(tally: Tally, total: int, seconds: float) -> str:

@@ -8,5 +8,12 @@ def say(text: str) -> None:
 
 
 def overwrite(line: str) -> None:
-    """Show the line in place of the one before."""
-    print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+    """Show the line in place of the one before. In a file or a pipe no line can take the place of another."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+
+
+def end_line() -> None:
+    """Begin a new line after the one that was shown in place of others."""
+    if sys.stderr.isatty():
+        print(file=sys.stderr, flush=True)

@@ -239,6 +239,10 @@ def test_its_page_needs_no_key_and_nothing_from_elsewhere(polka: Running) -> Non
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     assert "http" not in policy
+    assert "/console/glossary.html" in page.text
+    glossary = send("GET", f"{polka.url}/console/glossary.html", {})
+    assert glossary.headers["content-security-policy"] == policy
+    assert "<strong>Net debit cap</strong>" in glossary.text
     refused(send("GET", f"{polka.url}/console/nothing.js", {}), 404, "not_found")
     refused(send("GET", f"{polka.url}/console/..%2fscalar-1.46.4.js.gz", {}), 401, "unauthorized")
 

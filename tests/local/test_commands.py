@@ -467,7 +467,11 @@ def test_demo_ends_with_a_clean_audit(tmp_path: Path) -> None:
     assert "Window 1 is settled: opened " in done.stdout
     exact, whole = r" +[\d,]+\.\d\d" * 3 + r" +\d+\.\d %\n", r" +[\d,]+" * 3 + r" +\d+\.\d %\n"
     assert re.search(f"^currency +payment by payment .*\nEUR{exact}JPY{whole}USD{exact}", done.stdout, re.M)
-    assert "The audit is clean." in done.stdout
+    assert re.search(r"^  (\d+) of \1 checks hold\. --verbose lists them\.\nThe audit is clean\.\n", done.stdout, re.M)
+    assert re.search(r"^(EUR|JPY|USD) +bank\d+ +[\d,.]+ +bank\d+ +[\d,.]+$", done.stdout, re.M)
+    assert done.stdout.startswith("Polka ")
+    assert "docs/glossary.md" in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -486,7 +490,8 @@ def test_a_watched_demo_goes_on_at_its_rate_until_ctrl_c_and_ends_with_a_clean_a
     assert re.search(r"^process +pid  address +metrics and health\n", said, re.MULTILINE)
     assert rate / 2 < int(paid[3]) <= rate + 1
     assert re.search(r"^Window \d+ is settled", said, re.MULTILINE)
-    assert said.endswith("The audit is clean.\n")
+    assert "The audit is clean.\n" in said
+    assert "\x1b" not in said
     assert "Traceback" not in said, said[said.index("Traceback") - 500 :]
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from spammer.metrics import Spammed
-from spammer.tally import ACCEPTED, Tally, progress, rounded, summary
+from spammer.tally import ACCEPTED, Tally, bar, progress, rounded, summary
 
 Endings = list[tuple[str, float, int]]
 
@@ -96,3 +96,12 @@ def test_a_run_is_good_if_only_terms_have_refused() -> None:
     assert not other.is_good
     tally.count("unknown_bank", 0.01, 1)
     assert not tally.is_good
+
+
+def test_a_bar_grows_with_the_payments_and_fits_into_80_columns() -> None:
+    tally = Tally()
+    assert bar(tally, 200, 0) == f"[{'.' * 25}]  0 of 200 payments  0 a second"
+    tally.outcomes[ACCEPTED] = 100
+    assert bar(tally, 200, 2) == f"[{'#' * 12}{'.' * 13}]  100 of 200 payments  50 a second"
+    tally.outcomes[ACCEPTED] = 1_000_000
+    assert len(bar(tally, 1_000_000, 100)) <= 80

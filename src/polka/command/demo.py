@@ -5,15 +5,20 @@ import sys
 
 import click
 
+from polka import __version__
 from polka.command.help import command, option
 from polka.command.options import database_option
-from polka.command.running import run
-from polka.command.show import show, show_audit, show_cleared
-from polka.command.terminal import say
-from polka.local import demo
-from polka.local.demo import Payments
 
 RATE_MAX, WATCHED_RATE = 1_000_000, 500.0
+BEGINNING = f"""\
+Polka {__version__}: a demo. Twenty banks pay each other, Polka clears the payments,
+and an audit proves every balance. All of it runs on this machine."""
+ENDING = """
+Try next:
+  polka up                 start a Polka that stays, and open its console
+  polka demo --watch       watch payments live in the console
+  polka COMMAND --help     see what a command does
+docs/tour.md is a tour of an hour, docs/glossary.md explains the words."""
 
 
 def rate_of(text: str) -> float:
@@ -23,7 +28,7 @@ def rate_of(text: str) -> float:
     raise click.BadParameter(f"{text!r} is no number of payments a second, above 0 and at most {RATE_MAX:,}.")
 
 
-@command("demo", "polka demo", "polka demo --watch --rate 2000")
+@command("demo", "polka demo", "polka demo --transactions 2000 --verbose", "polka demo --watch --rate 2000")
 @option("--transactions", type=click.IntRange(1), metavar="N", show_default="20000", help="How many payments to send.")
 @option("--watch", is_flag=True, help="Pay until Ctrl-C, for the console. Clear every half minute.")
 @option(
@@ -35,9 +40,16 @@ def rate_of(text: str) -> float:
 )
 @option("--apis", default=2, show_default=True, type=click.IntRange(1, 64), metavar="N", help="Api processes.")
 @option("--max-workers", default=50, show_default=True, type=click.IntRange(1), metavar="N", help="Clients at once.")
+@option("--verbose", is_flag=True, help="List every check of the audit.")
 @database_option
 def run_demo(
-    transactions: int | None, watch: bool, rate: float | None, apis: int, max_workers: int, database_url: str | None
+    transactions: int | None,
+    watch: bool,
+    rate: float | None,
+    apis: int,
+    max_workers: int,
+    verbose: bool,
+    database_url: str | None,
 ) -> None:
     """Start everything, pay, clear, prove every balance, clean up.
 
@@ -45,10 +57,19 @@ def run_demo(
     """
     if watch and transactions:
         raise click.UsageError("--watch goes on until Ctrl-C: it goes without --transactions.")
+    click.echo(BEGINNING)
+    # The imports take a second, and nobody should wait for the first line.
+    from polka.command.running import run
+    from polka.command.show import show, show_audit, show_cleared
+    from polka.command.terminal import say
+    from polka.local import demo
+    from polka.local.demo import Payments
+
     if watch:
         payments = Payments(0, rate or WATCHED_RATE, max_workers)
     else:
         payments = Payments(transactions or 20_000, rate or 0, max_workers)
     went_well, done = run(demo.demo(payments, apis, database_url, say, show, show_cleared))
-    show_audit(done)
+    show_audit(done, is_short=not verbose)
+    say(ENDING)
     sys.exit(0 if went_well and done.is_clean else 1)

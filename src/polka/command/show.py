@@ -1,6 +1,7 @@
 """What several commands show: processes, windows, what clearing saves, an audit."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 
 from rich.markup import escape
 
@@ -10,9 +11,11 @@ from polka.command.terminal import say, show_table
 from polka.local.up import Running
 from polka.rules.money import figure
 from polka.rules.netting import Netting
+from polka.rules.transactions import POLKA
 from polka.rules.windows import Report, Window
 
 DIFFERENCES_SHOWN = 20
+LARGEST = 3
 
 
 def show(running: Running) -> None:
@@ -34,8 +37,30 @@ def show_window(window: Window) -> None:
 
 
 def show_cleared(report: Report) -> None:
+    """Show who owed whom in the window, and what clearing has saved."""
     show_window(report)
+    say(f"\nThe {LARGEST} largest debts before clearing, and the {LARGEST} largest credits:")
+    show_table(("currency", "bank", "owes Polka", "bank", "gets from Polka"), owed(report))
+    say("\nWhat banks would pay, each payment by itself, each pair of banks by its difference, and cleared:")
     show_netting(report.netting or [])
+    say("The part saved is what nobody has to pay: 100 % less cleared / payment by payment.")
+
+
+def owed(report: Report) -> Iterator[tuple[str, ...]]:
+    """For each currency, the banks that owe most beside those that get most, in the order of their amounts."""
+    for currency in dict.fromkeys(total.currency for total in report.totals):
+        nets = sorted(
+            (total for total in report.totals if total.currency == currency and total.bank != POLKA),
+            key=lambda total: total.net,
+        )
+        debtors = [one for one in nets if one.net < 0][:LARGEST]
+        creditors = [one for one in reversed(nets) if one.net > 0][:LARGEST]
+        for debtor, creditor in zip_longest(debtors, creditors):
+            yield (
+                currency,
+                *((debtor.bank, figure(-debtor.net, currency)) if debtor else ("", "")),
+                *((creditor.bank, figure(creditor.net, currency)) if creditor else ("", "")),
+            )
 
 
 def show_netting(netting: Iterable[Netting]) -> None:
@@ -59,13 +84,19 @@ def share(netting: Netting) -> str:
     return f"{tenths // 10}.{tenths % 10} %"
 
 
-def show_audit(done: Audit) -> None:
+def show_audit(done: Audit, is_short: bool = False) -> None:
+    """Show what was audited, and each check; in short, only the checks that failed."""
     counts = done.counts
     say(
         f"Audit at flush {counts['flush']:,}: {counts['transactions']:,} transactions, {counts['banks']:,} banks, "
         f"{counts['accounts']:,} accounts, {counts['unposted']:,} unposted batches"
     )
+    if is_short:
+        holding = sum(not differences for differences in done.differences.values())
+        say(f"  [green]{holding} of {len(done.differences)} checks hold.[/] --verbose lists them.")
     for check, differences in done.differences.items():
+        if is_short and not differences:
+            continue
         say(f"  {'[red]FAILED[/]' if differences else '[green]holds[/] '}  {check}")
         for difference in differences[:DIFFERENCES_SHOWN]:
             say(f"          {escape(described(check, difference))}")

@@ -13,7 +13,8 @@ GAP = "  "
 
 
 def say(text: str) -> None:
-    console.print(text, soft_wrap=True)
+    """Show a text. On a terminal its lines break between words, elsewhere they stay whole."""
+    console.print(text, soft_wrap=not console.is_terminal, overflow="ignore", crop=False)
 
 
 def show_table(names: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
@@ -25,7 +26,7 @@ def show_table(names: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     table = [tuple(map(printable, row)) for row in rows]
     columns = list(zip(titles, *table, strict=True))
     widths = [max(map(len, column)) for column in columns]
-    are_numbers = [bool(table) and all(NUMBER.fullmatch(cell) for cell in column[1:]) for column in columns]
+    are_numbers = [bool(table) and all(not cell or NUMBER.fullmatch(cell) for cell in column[1:]) for column in columns]
     if console.is_terminal and sum(widths) + len(GAP) * (len(widths) - 1) > console.width:
         show_records(titles, table, are_numbers)
         return

@@ -59,8 +59,7 @@ class Payments:
 
     def options(self) -> list[str]:
         """The spammer's."""
-        progress = ["--progress=none"] if self.are_watched and not sys.stderr.isatty() else []
-        return [f"--transactions={self.count}", f"--rate={self.rate}", *progress]
+        return [f"--transactions={self.count}", f"--rate={self.rate}", "--progress=bar"]
 
 
 async def demo(

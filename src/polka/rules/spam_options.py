@@ -218,8 +218,8 @@ OPTIONS = (
     Option(
         "progress",
         "line",
-        "How progress is shown.",
-        choices=("line", "lines", "none"),
+        "How progress is shown. On a terminal `line` and `bar` are one line.",
+        choices=("line", "lines", "bar", "none"),
         is_on_page=False,
         group=OUTPUT,
     ),
