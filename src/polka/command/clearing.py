@@ -4,15 +4,14 @@ from collections.abc import Callable
 
 import click
 
+from polka.command.asking import asking
 from polka.command.help import command
 from polka.command.on_polka import on_polka
-from polka.command.running import run
 from polka.command.show import show_netting, show_window
 from polka.command.terminal import counts, say, show_table
-from polka.local.front_door import ask
 from polka.local.presence import Presence
 from polka.rules.money import figure
-from polka.rules.windows import Report, Window
+from polka.rules.windows import Report
 
 
 @click.group("clearing")
@@ -21,7 +20,7 @@ def clearing_group() -> None:
 
 
 def clearing_command(name: str) -> Callable[[Callable[..., None]], click.Command]:
-    """A command about one window, which it asks an api for."""
+    """A command about one window."""
 
     def decorate(work: Callable[..., None]) -> click.Command:
         of_window = click.argument("window", type=click.IntRange(1, 2**63 - 1))(work)
@@ -38,7 +37,8 @@ def run_clearing_close(window: int, polka: Presence) -> None:
 
     A closed window stays as it is.
     """
-    show_window(run(ask(polka.url, polka.key, "POST", "/clearing", Window, {"window": window})))
+    with asking(polka) as client:
+        show_window(client.close_window(window))
 
 
 @clearing_command("settle")
@@ -47,14 +47,24 @@ def run_clearing_settle(window: int, polka: Presence) -> None:
 
     A settled window stays as it is.
     """
-    show_window(run(ask(polka.url, polka.key, "POST", f"/clearing/{window}/settle", Window)))
+    with asking(polka) as client:
+        show_window(client.settle_window(window))
 
 
 @clearing_command("show")
 def run_clearing_show(window: int, polka: Presence) -> None:
     """Show a window: totals by bank, and the saving by clearing."""
-    report = run(ask(polka.url, polka.key, "GET", f"/clearing/{window}", Report))
+    with asking(polka) as client:
+        report = client.window(window)
     show_window(report)
+    show_totals(report)
+    if report.netting is not None:
+        show_netting(report.netting)
+    else:
+        say("Operators see the saving by clearing soon after the window is closed.")
+
+
+def show_totals(report: Report) -> None:
     show_table(
         ("bank", "currency", "debits", "credits", "count", "fees", "interest", "net"),
         (
@@ -69,7 +79,3 @@ def run_clearing_show(window: int, polka: Presence) -> None:
             for one in report.totals
         ),
     )
-    if report.netting is not None:
-        show_netting(report.netting)
-    else:
-        say("Operators see the saving by clearing soon after the window is closed.")

@@ -1,21 +1,20 @@
 """`polka drill`: kills a process, and counts what that costs."""
 
-import asyncio
 import sys
+import time
 
 import click
 from rich.markup import escape
 
+from polka.client import Client, ClientError
+from polka.command.asking import asking
 from polka.command.help import command
 from polka.command.on_polka import on_polka
-from polka.command.running import run
 from polka.command.show import DIFFERENCES_SHOWN
 from polka.command.terminal import counts, say, show_table
-from polka.local.front_door import ask
 from polka.local.presence import Presence
 from polka.rules.drills import Drill, Drills, Step, Target
-from polka.service.failure import Failure, NotYetFailure
-from polka.store import database
+from polka.service.failure import Failure
 
 DRILL_POLL_SECONDS, DRILL_SILENT_SECONDS = 0.1, 60.0
 STEPS = {
@@ -34,23 +33,25 @@ def run_drill(target: str, polka: Presence) -> None:
 
     The exit code is 1 if a payment was lost or doubled.
     """
-    done = run(drill(polka.url, polka.key, target))
+    with asking(polka) as client:
+        done = drill(client, Target(target))
     show_drill(done)
     sys.exit(0 if done.is_good else 1)
 
 
-async def drill(url: str, key: str | None, target: str) -> Drill:
-    """The drill, once it has ended. Its api may be the one that is killed: what it does not answer is asked again.
+def drill(client: Client, target: Target) -> Drill:
+    """The drill, once it has ended. Its api may be the one that is killed, so a look without an answer is repeated.
 
     Raises:
-        Failure: it is refused, or nobody answers any more.
+        Failure: it has ended at once.
+        ClientError: it is rejected, or nobody answers any more.
     """
-    started = (await ask(url, key, "POST", "/drills", Drills, {"target": target})).running
+    started = client.start_drill(target).running
     if started is None:
         raise Failure("The drill has ended at once.")
     unsaid = list(STEPS)
     while True:
-        drills = await database.patiently(lambda: look(url, key), DRILL_SILENT_SECONDS, lambda _: None)
+        drills = look(client)
         for found in (drills.running, *drills.results):
             if found is None or found.id != started.id:
                 continue
@@ -59,14 +60,23 @@ async def drill(url: str, key: str | None, target: str) -> Drill:
                 say(STEPS[unsaid.pop(0)].format(process=found.process))
             if found.step is Step.ENDED:
                 return found
-        await asyncio.sleep(DRILL_POLL_SECONDS)
+        time.sleep(DRILL_POLL_SECONDS)
 
 
-async def look(url: str, key: str | None) -> Drills:
-    try:
-        return await ask(url, key, "GET", "/drills", Drills)
-    except Failure as failure:
-        raise NotYetFailure(str(failure)) from None
+def look(client: Client) -> Drills:
+    """The drills as they are, patiently: every api of a Polka may be down for a while.
+
+    Raises:
+        ClientError: nobody answers any more.
+    """
+    ends_at = time.monotonic() + DRILL_SILENT_SECONDS
+    while True:
+        try:
+            return client.drills()
+        except ClientError:
+            if time.monotonic() > ends_at:
+                raise
+        time.sleep(DRILL_POLL_SECONDS)
 
 
 def show_drill(done: Drill) -> None:

@@ -1,0 +1,37 @@
+"""A client of a Polka for a command. What its calls raise is one line for people."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from polka.client import Client, ClientError, ProblemError
+from polka.local.presence import Presence
+from polka.service.failure import Failure
+
+UNAUTHORIZED, FORBIDDEN = 401, 403
+
+
+@contextmanager
+def asking(polka: Presence) -> Iterator[Client]:
+    """A client of the Polka while the block runs.
+
+    Raises:
+        Failure: the Polka does not answer, or rejects a call of the block.
+    """
+    try:
+        client = Client(polka.url, polka.key)
+    except ValueError as error:
+        raise Failure(f"{error} See --url and --key.") from None
+    with client:
+        try:
+            yield client
+        except ProblemError as error:
+            raise Failure(reason(error, polka)) from None
+        except ClientError as error:
+            raise Failure(str(error)) from None
+
+
+def reason(error: ProblemError, polka: Presence) -> str:
+    """Why Polka has rejected a call."""
+    if error.status == UNAUTHORIZED:
+        return f"{polka.url} wants {'another' if polka.key else 'a'} key: set POLKA_KEY or pass --key."
+    return error.detail
