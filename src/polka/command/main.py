@@ -72,6 +72,9 @@ class Commands(click.Group):
         except Failure as failure:
             click.ClickException(str(failure)).show()
             ctx.exit(failure.exit_code)
+        except KeyboardInterrupt:
+            click.echo("Stopped.")
+            ctx.exit(128 + signal.SIGINT)
 
 
 @click.group(
