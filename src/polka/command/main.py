@@ -24,6 +24,10 @@ SECTIONS = {
         "up": Place("up.run_up", "Start everything on this machine and keep it running."),
         "demo": Place("demo.run_demo", "Start everything, pay, clear, prove every balance, clean up."),
     },
+    "Use": {
+        "payments": Place("listing.run_payments", "List payments, the newest first."),
+        "banks": Place("listing.run_banks", "List banks with their balances."),
+    },
     "Operate": {
         "clearing": Place("clearing.clearing_group", "Close, settle and show clearing windows."),
         "keys": Place("keys.keys_group", "Make, list and revoke API keys."),

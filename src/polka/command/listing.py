@@ -1,0 +1,79 @@
+"""`polka banks` and `polka payments`: lists of a Polka's banks and payments."""
+
+from itertools import islice
+
+import click
+
+from polka.client import Transaction
+from polka.command.asking import asking
+from polka.command.help import command, option
+from polka.command.on_polka import on_polka
+from polka.command.terminal import say, show_table
+from polka.local.presence import Presence
+from polka.rules.money import figure
+
+limit_option = option(
+    "--limit", default=20, show_default=True, type=click.IntRange(1), metavar="N", help="How many to show."
+)
+
+
+@command("banks", "polka banks", "polka banks --limit 100")
+@limit_option
+@on_polka
+def run_banks(limit: int, polka: Presence) -> None:
+    """List banks with their balances.
+
+    A balance above zero is money that Polka owes the bank. The bank owes Polka
+    a balance below zero. Pending payments are not in the balance yet.
+    """
+    with asking(polka) as client:
+        found = list(islice(client.banks(page_size=min(limit + 1, 500)), limit + 1))
+    rows = []
+    for bank in found[:limit]:
+        for position in bank.balances:
+            pending = "" if position.pending is None else figure(position.pending, position.currency)
+            rows.append((bank.name, position.currency, figure(position.posted, position.currency), pending))
+        if not bank.balances:
+            rows.append((bank.name, "", "", ""))
+    show_table(("bank", "currency", "balance", "pending"), rows)
+    if not found:
+        say("There are no banks: `polka seed` opens some.")
+    say_more(len(found) > limit)
+
+
+@command("payments", "polka payments", "polka payments --bank bank1 --limit 100", "polka payments --ids")
+@limit_option
+@option("--bank", metavar="NAME", help="Payments from or to this bank.")
+@option("--account", metavar="ID", help="Payments from or to this account.")
+@option("--ids", is_flag=True, help="Show the id of each payment.")
+@on_polka
+def run_payments(limit: int, bank: str | None, account: str | None, ids: bool, polka: Presence) -> None:
+    """List payments, the newest first.
+
+    Times are UTC.
+    """
+    with asking(polka) as client:
+        pages = client.payments(bank=bank, account=account, page_size=min(limit + 1, 500))
+        found = list(islice(pages, limit + 1))
+    names = ("made", "from", "to", "amount", "currency", "state")
+    show_table((*names, "id") if ids else names, (row_of(made, ids) for made in found[:limit]))
+    if not found:
+        say("There are no such payments.")
+    say_more(len(found) > limit)
+
+
+def row_of(made: Transaction, has_id: bool) -> tuple[str, ...]:
+    return (
+        f"{made.created_at:%Y-%m-%d %H:%M:%S}",
+        f"{made.sender.bank}/{made.sender.account}",
+        f"{made.receiver.bank}/{made.receiver.account}",
+        figure(made.amount, made.currency),
+        made.currency,
+        made.status,
+        *([made.id] if has_id else []),
+    )
+
+
+def say_more(is_more: bool) -> None:
+    if is_more:
+        say("There are more. --limit shows more of them.")
