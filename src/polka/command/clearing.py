@@ -1,13 +1,15 @@
-"""`polka clearing`: closes, settles and shows windows."""
+"""`polka clearing`: closes, settles, lists and shows windows."""
 
 from collections.abc import Callable
+from itertools import islice
 
 import click
 
 from polka.command.asking import asking
-from polka.command.help import command
+from polka.command.help import Command, command
+from polka.command.listing import limit_option, say_more
 from polka.command.on_polka import on_polka
-from polka.command.show import show_netting, show_window
+from polka.command.show import show_netting, show_window, time_of
 from polka.command.terminal import counts, say, show_table
 from polka.local.presence import Presence
 from polka.rules.money import figure
@@ -16,7 +18,7 @@ from polka.rules.windows import Report
 
 @click.group("clearing")
 def clearing_group() -> None:
-    """Close, settle and show clearing windows."""
+    """Close, settle, list and show clearing windows."""
 
 
 def clearing_command(name: str) -> Callable[[Callable[..., None]], click.Command]:
@@ -29,6 +31,26 @@ def clearing_command(name: str) -> Callable[[Callable[..., None]], click.Command
         return made
 
     return decorate
+
+
+@clearing_group.command("list", cls=Command, examples=["polka clearing list", "polka clearing list --limit 100"])
+@limit_option
+@on_polka
+def run_clearing_list(limit: int, polka: Presence) -> None:
+    """List clearing windows, the newest first.
+
+    Times are UTC.
+    """
+    with asking(polka) as client:
+        found = list(islice(client.windows(page_size=min(limit + 1, 500)), limit + 1))
+    show_table(
+        ("window", "state", "opened", "closed", "settled"),
+        (
+            (str(one.id), one.state, time_of(one.opened_at), time_of(one.closed_at), time_of(one.settled_at))
+            for one in found[:limit]
+        ),
+    )
+    say_more(len(found) > limit)
 
 
 @clearing_command("close")

@@ -29,7 +29,7 @@ SECTIONS = {
         "banks": Place("listing.run_banks", "List banks with their balances."),
     },
     "Operate": {
-        "clearing": Place("clearing.clearing_group", "Close, settle and show clearing windows."),
+        "clearing": Place("clearing.clearing_group", "Close, settle, list and show clearing windows."),
         "keys": Place("keys.keys_group", "Make, list and revoke API keys."),
         "seed": Place("schema.run_seed", "Open banks and accounts for payments."),
         "audit": Place("audit.run_audit", "Prove every balance from the payments."),

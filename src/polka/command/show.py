@@ -1,6 +1,7 @@
 """What several commands show: processes, windows, what clearing saves, an audit."""
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from itertools import zip_longest
 
 from rich.markup import escape
@@ -29,10 +30,14 @@ def show(running: Running) -> None:
     say(f"Polka is at {running.layout.url}")
 
 
+def time_of(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S}" if at else ""
+
+
 def show_window(window: Window) -> None:
     steps = [("opened", window.opened_at), ("closed", window.closed_at), ("settled", window.settled_at)]
-    times = ", ".join(f"{step} {at:%Y-%m-%d %H:%M:%S}" for step, at in steps if at)
-    scheduled = f", as scheduled for {window.scheduled_for:%Y-%m-%d %H:%M:%S}" if window.scheduled_for else ""
+    times = ", ".join(f"{step} {time_of(at)}" for step, at in steps if at)
+    scheduled = f", as scheduled for {time_of(window.scheduled_for)}" if window.scheduled_for else ""
     say(f"Window {window.id} is {window.state}: {times} UTC{scheduled}")
 
 
