@@ -1,0 +1,103 @@
+"""`polka pay`: one payment."""
+
+import shlex
+import sys
+import uuid
+from collections.abc import Sequence
+
+import click
+from msgspec import UNSET
+from rich.markup import escape
+
+from polka.client import Client, OutcomeUnknownError, Party, Payment, Transaction
+from polka.command.asking import asking
+from polka.command.help import command, option
+from polka.command.on_polka import on_polka
+from polka.command.terminal import printable, say
+from polka.local.presence import Presence
+from polka.rules import money
+from polka.rules.transactions import is_account_id, is_bank_name
+
+UNKNOWN = 75
+"""The exit code if the outcome is unknown: the payment may be made. It is EX_TEMPFAIL of sysexits.h."""
+INTERRUPTED = 130
+
+
+def party_of(text: str) -> Party:
+    bank, _, account = text.rpartition("/")
+    if not (is_bank_name(bank) and is_account_id(account)):
+        raise click.BadParameter(f"{text!r} is no account such as bank1/ACC1.")
+    return Party(bank, account)
+
+
+def amount_of(words: Sequence[str]) -> tuple[int, str]:
+    try:
+        return money.read(" ".join(words))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+@command(
+    "pay",
+    "polka pay bank1/ACC1 bank2/ACC1 12.50 USD",
+    "polka pay bank1/ACC1 bank2/ACC1 1,250 JPY --reference 'Rent, March'",
+    "polka pay bank1/ACC1 bank2/ACC1 12.50 EUR --receiver-currency JPY",
+)
+@click.argument("sender", type=party_of, metavar="SENDER")
+@click.argument("receiver", type=party_of, metavar="RECEIVER")
+@click.argument("amount", nargs=-1, required=True, metavar="AMOUNT CURRENCY")
+@option("--reference", metavar="TEXT", help="Free text, which both banks see.")
+@option("--receiver-currency", metavar="CODE", help="The currency that the receiver gets, if it is another one.")
+@option(
+    "--idempotency-key",
+    metavar="KEY",
+    show_default="a new one",
+    help="The key of an earlier attempt. The same payment with the same key is made once.",
+)
+@on_polka
+def run_pay(
+    sender: Party,
+    receiver: Party,
+    amount: Sequence[str],
+    reference: str | None,
+    receiver_currency: str | None,
+    idempotency_key: str | None,
+    polka: Presence,
+) -> None:
+    """Make one payment.
+
+    SENDER and RECEIVER are a bank and an account, as bank1/ACC1. The command
+    prints the idempotency key first. While the outcome is unknown, the command
+    sends the payment again with this key. Exit codes: 0 paid, 1 rejected,
+    75 the outcome is still unknown.
+    """
+    number, currency = amount_of(amount)
+    payment = Payment(sender, receiver, number, currency, reference, receiver_currency or UNSET)
+    key = idempotency_key or str(uuid.uuid4())
+    say(f"Idempotency key: {escape(printable(key))}")
+    with asking(polka) as client:
+        show_paid(paid(client, payment, key))
+
+
+def paid(client: Client, payment: Payment, key: str) -> Transaction:
+    """The payment, once it is made. Without a certain answer the command ends, and says how to go on."""
+    try:
+        return client.pay(payment, idempotency_key=key)
+    except (OutcomeUnknownError, KeyboardInterrupt) as error:
+        click.echo(
+            "Error: The payment may or may not be made. Run the same command again with this key, "
+            f"and the payment is made once:\n  --idempotency-key {shlex.quote(key)}",
+            err=True,
+        )
+        sys.exit(INTERRUPTED if isinstance(error, KeyboardInterrupt) else UNKNOWN)
+
+
+def show_paid(made: Transaction) -> None:
+    sender, receiver = (f"{party.bank}/{party.account}" for party in (made.sender, made.receiver))
+    say(f"Paid {money.written(made.amount, made.currency)} from {sender} to {receiver}.")
+    if isinstance(made.receiver_amount, int) and isinstance(made.receiver_currency, str):
+        gets = money.written(made.receiver_amount, made.receiver_currency)
+        say(f"The receiver gets {gets}, at {made.rate} of {made.rate_date}.")
+    if isinstance(made.fee, int):
+        say(f"The fee is {money.written(made.fee, made.currency)}.")
+    say(f"Id {made.id}")
