@@ -25,6 +25,7 @@ SECTIONS = {
         "demo": Place("demo.run_demo", "Start everything, pay, clear, prove every balance, clean up."),
     },
     "Use": {
+        "status": Place("status.run_status", "Show whether a Polka answers, and its most important figures."),
         "pay": Place("pay.run_pay", "Make one payment."),
         "payments": Place("listing.run_payments", "List payments, the newest first."),
         "banks": Place("listing.run_banks", "List banks with their balances."),
