@@ -132,7 +132,7 @@ def test_no_key_of_a_folder_goes_to_another_address(monkeypatch: pytest.MonkeyPa
             "http://x",
         ):
             assert polka_of(other, None) == Presence(other)
-        assert polka_of(None, "mine") == Presence(own, "mine")
+        assert polka_of(None, "mine") == Presence(own, "mine", folder=str(home))
         assert polka_of("http://x", "mine") == Presence("http://x", "mine")
     assert polka_of(None, "mine") == Presence("http://127.0.0.1:8000", "mine")
 

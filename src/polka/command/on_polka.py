@@ -83,7 +83,7 @@ def polka_of(url: str | None, key: str | None, data: Path | None = None) -> Pres
         raise Failure(
             f"No Polka of yours runs in {folder}: start it with `polka up`, or say where it is with --data or --url."
         )
-    return local if key is None else Presence(local.url, key)
+    return local if key is None else Presence(local.url, key, folder=local.folder)
 
 
 def local_at(url: str, folder: Path) -> Presence | None:

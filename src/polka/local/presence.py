@@ -24,13 +24,15 @@ BYTES_MAX = 10_000
 class Presence(msgspec.Struct, frozen=True):
     """Where a Polka of ours is, its operator's key, and the key for its console.
 
-    It has no keys where it asks for none, or where its database has keys that Polka's folder does not have.
+    It has no keys where it asks for none, or where its database has keys that Polka's folder does not have. `folder` is
+    its folder, if it was found there.
     """
 
     url: str
     key: str | None = None
     console_key: str | None = None
     asks_for_keys: bool = True
+    folder: str | None = None
 
 
 @contextmanager
@@ -69,4 +71,4 @@ def find(folder: Path) -> Presence | None:
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return None  # its `polka up` was killed
-        return msgspec.json.decode(file.read(BYTES_MAX), type=Presence)
+        return msgspec.structs.replace(msgspec.json.decode(file.read(BYTES_MAX), type=Presence), folder=str(folder))
