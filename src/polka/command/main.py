@@ -26,6 +26,7 @@ SECTIONS = {
     },
     "Use": {
         "status": Place("status.run_status", "Show whether a Polka answers, and its most important figures."),
+        "console": Place("console.run_console", "Open the console in a browser, already signed in."),
         "pay": Place("pay.run_pay", "Make one payment."),
         "payments": Place("listing.run_payments", "List payments, the newest first."),
         "banks": Place("listing.run_banks", "List banks with their balances."),

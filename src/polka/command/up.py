@@ -69,7 +69,8 @@ async def stay_up(layout: Layout) -> None:
                 file = layout.folder / kept_keys.OPERATOR
                 say(f"An operator's key is in {escape(str(file))}, which you alone can read.")
             say(f"The console: {console_address(found)}")
-            say("Ctrl-C stops them all.")
+            say("`polka console` opens it in a browser, `polka status` shows its figures.")
+            say("Ctrl-C stops everything.")
             await asyncio.Event().wait()
 
 

@@ -1,0 +1,59 @@
+"""`polka console`: opens the console in a browser.
+
+Other users of the machine see command lines. So the browser gets a file that only its user can read, and the file has
+the address with the key. A browser sends the part behind the # to nobody.
+"""
+
+import json
+import os
+import sys
+import webbrowser
+from pathlib import Path
+
+from rich.markup import escape
+
+from polka.command.asking import asking
+from polka.command.help import command
+from polka.command.on_polka import on_polka
+from polka.command.terminal import say
+from polka.local import kept_keys, postgres, private
+from polka.local.presence import Presence
+
+FILE = "console.html"
+PAGE = """\
+<!doctype html>
+<meta charset="utf-8">
+<meta name="referrer" content="no-referrer">
+<title>Polka's console</title>
+<script>location.replace({address})</script>
+"""
+
+
+@command("console", "polka console", "polka console --data ~/polka-tour")
+@on_polka
+def run_console(polka: Presence) -> None:
+    """Open the console in a browser, already signed in."""
+    with asking(polka) as client:
+        client.hello()
+    key = polka.console_key or polka.key
+    address = kept_keys.console_url(polka.url, key) if key else f"{polka.url}/console"
+    if has_browser() and webbrowser.open(written(polka.folder, address).as_uri()):
+        say(f"The console of {escape(polka.url)} opens in your browser.")
+    else:
+        say(f"There is no browser here. Open {escape(polka.url)}/console in one, and enter an operator's key.")
+        sys.exit(1)
+
+
+def has_browser() -> bool:
+    """Whether a browser with windows can be started: one for terminals does not show the console."""
+    is_graphical = sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    return is_graphical or bool(os.environ.get("BROWSER"))
+
+
+def written(of_polka: str | None, address: str) -> Path:
+    """A file of ours alone that leads a browser to the address, in the folder of the Polka if that is ours, too."""
+    folder = Path(of_polka) if of_polka else postgres.data_folder()
+    private.own_folder(folder, 0o711 if os.geteuid() == 0 else 0o700)
+    file = folder / FILE
+    private.write(file, PAGE.format(address=json.dumps(address).replace("<", "\\u003c")))
+    return file
