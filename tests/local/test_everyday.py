@@ -1,0 +1,193 @@
+"""The commands of every day: status, pay, banks, payments, clearing list, console."""
+
+import json
+import re
+import socket
+import stat
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from commands import Up, one_line, polka, up
+from polka.local import presence
+from services import client
+from waiting import WAIT_SECONDS
+
+KEY = f"polka_{'a' * 40}"
+PAYMENT = ["pay", "bank1/ACC1", "bank2/ACC1", "12.50", "USD"]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[tuple[Up, str]]:
+    """A Polka with two banks, and the option that names its folder."""
+    with tempfile.TemporaryDirectory(prefix="polka-everyday-") as name, up(Path(name), data="data") as running:
+        data = f"--data={name}/data"
+        assert polka("seed", "--banks=2", "--accounts=0", data).returncode == 0
+        yield running, data
+
+
+def test_a_payment_is_made_and_listed(running: tuple[Up, str]) -> None:
+    up, data = running
+    done = polka(*PAYMENT, "--reference=Rent, March", data)
+    assert done.returncode == 0, done.stderr
+    said = re.fullmatch(
+        r"Idempotency key: ([0-9a-f-]{36})\nPaid 12\.50 USD from bank1/ACC1 to bank2/ACC1\.\nId ([0-9a-f-]{36})\n",
+        done.stdout,
+    )
+    assert said, done.stdout
+    found = client.get(f"{up.url}/transaction/{said[2]}", headers=up.key()).json()
+    assert (found["amount"], found["currency"], found["reference"]) == (1250, "USD", "Rent, March")
+    again = polka(*PAYMENT, "--reference=Rent, March", f"--idempotency-key={said[1]}", data)
+    assert again.stdout == done.stdout
+    done = polka("payments", "--ids", "--bank=bank1", data)
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert lines[0] == ["made", "from", "to", "amount", "currency", "state", "id"]
+    assert [line[2:] for line in lines[1:] if said[2] in line] == [
+        ["bank1/ACC1", "bank2/ACC1", "12.50", "USD", "accepted", said[2]]
+    ]
+
+
+def test_a_payment_across_currencies_says_what_the_receiver_gets(running: tuple[Up, str]) -> None:
+    _, data = running
+    done = polka("pay", "bank1/ACC1", "bank2/ACC1", "12.50 EUR", "--receiver-currency=JPY", data)
+    assert re.search(r"^The receiver gets [\d,]+ JPY, at [\d.]+ of \d{4}-\d\d-\d\d\.$", done.stdout, re.M), done
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["bank1/ACC1", "bank2/ACC1", "12.505", "USD"], "12.505 USD: an amount in USD has 2 decimal places."),
+        (["bank1/ACC1", "bank2/ACC1", "12.50"], "'12.50' is no amount such as 12.50 USD."),
+        (["bank1/ACC1", "bank2/ACC1", "0", "USD"], "0 USD: an amount is more than 0"),
+        (["bank1", "bank2/ACC1", "1", "USD"], "'bank1' is no account such as bank1/ACC1."),
+        (["bank1/ACC1", "bank2/A-1", "1", "USD"], "'bank2/A-1' is no account such as bank1/ACC1."),
+        (["bank1/ACC1", "nobody/ACC1", "1", "USD"], "nobody"),
+    ],
+)
+def test_a_payment_that_cannot_be_is_one_clear_line(words: Sequence[str], reason: str, running: tuple[Up, str]) -> None:
+    assert reason in one_line(polka("pay", *words, running[1]))
+
+
+def test_status_banks_and_windows_show_amounts_as_people_write_them(running: tuple[Up, str]) -> None:
+    up, data = running
+    done = polka("pay", "bank1/B", "bank2/B", "1,250", "JPY", data)
+    assert done.returncode == 0, done.stderr
+    done = polka("status", data)
+    assert done.returncode == 0, done.stderr
+    assert re.match(rf"Polka \S+ answers at {up.url}\.\nWindow 1 is open: opened 2", done.stdout)
+    done = polka("banks", data)
+    assert re.search(r"^bank1 +JPY +-?[\d,]+ +-?[\d,]+$", done.stdout, re.MULTILINE), done
+    done = polka("banks", "--limit=1", data)
+    assert "bank2" not in done.stdout
+    assert "There are more. --limit shows more of them.\n" in done.stdout
+    done = polka("clearing", "list", data)
+    assert re.fullmatch(r"window  state  opened +closed  settled\n +1  open   [\d :-]+\n", done.stdout), done.stdout
+
+
+def test_a_banks_key_sees_its_own_and_the_status_without_figures(running: tuple[Up, str]) -> None:
+    _, data = running
+    made = polka("keys", "create", "--name=one", "--bank=bank1", data)
+    key = made.stdout.strip()
+    assert polka("payments", data, f"--key={key}").returncode == 0
+    done = polka("status", data, f"--key={key}")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "The key of an operator shows more.")
+
+
+def test_all_scopes_by_one_option(running: tuple[Up, str]) -> None:
+    _, data = running
+    made = polka("keys", "create", "--name=anna", "--operator", data)
+    assert polka("status", data, f"--key={made.stdout.strip()}").stdout.splitlines()[-1] != (
+        "The key of an operator shows more."
+    )
+    listed = polka("keys", "list", data).stdout.splitlines()
+    assert [line for line in listed if len(line) > 80] == []
+    (heading,) = [number for number, line in enumerate(listed) if line.endswith("  anna  operators")]
+    assert listed[heading + 1].startswith("  all scopes  made 2")
+    said = one_line(polka("keys", "create", "--name=x", "--operator", "--bank=bank1", data))
+    assert said == "--operator gives all scopes to an operator: leave out --scope and --bank."
+
+
+PAID = {
+    "id": "01a22be7-6638-7499-a56e-7242b1982621",
+    "version": 1,
+    "status": "accepted",
+    "sender": {"bank": "bank1", "account": "ACC1"},
+    "receiver": {"bank": "bank2", "account": "ACC1"},
+    "amount": 1250,
+    "currency": "USD",
+    "reference": None,
+    "batch": "01a22be7-6638-7499-a56e-7242b1982622",
+    "created_at": "2026-11-30T10:00:00Z",
+}
+
+
+def answer(status: str, body: bytes) -> bytes:
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
+
+
+@contextmanager
+def answering(*answers: bytes) -> Iterator[tuple[str, list[str]]]:
+    """A Polka that gives these answers, one a connection, and the idempotency keys that it gets. Empty is a loss."""
+    keys: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            for said in answers:
+                connection, _ = server.accept()
+                with connection:
+                    request = b""
+                    while not (b'"currency"' in request and request.endswith(b"}")):
+                        request += connection.recv(10_000)
+                    keys.extend(re.findall(r"(?mi)^idempotency-key: (\S+)", request.decode()))
+                    connection.sendall(said)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", keys
+        thread.join(WAIT_SECONDS)
+
+
+def test_a_payment_without_an_answer_is_sent_again_with_its_key() -> None:
+    with answering(b"", answer("201 Created", json.dumps(PAID).encode())) as (url, keys):
+        done = polka(*PAYMENT, f"--url={url}", f"--key={KEY}")
+    assert done.returncode == 0, done.stderr
+    assert len(keys) == 2
+    assert {f"Idempotency key: {key}" for key in keys} == {done.stdout.splitlines()[0]}
+
+
+def test_a_payment_with_an_unknown_outcome_says_how_to_go_on() -> None:
+    with answering(answer("500 Oops", b"oops")) as (url, keys):
+        done = polka(*PAYMENT, f"--url={url}", f"--key={KEY}")
+    assert done.returncode == 75
+    assert "The payment may or may not be made." in done.stderr
+    assert f"--idempotency-key {keys[0]}\n" in done.stderr
+    assert KEY not in done.stderr + done.stdout
+
+
+def test_the_console_opens_signed_in_and_no_command_line_has_the_key(running: tuple[Up, str], tmp_path: Path) -> None:
+    up, data = running
+    folder = Path(data.removeprefix("--data="))
+    key = (found := presence.find(folder)) and found.console_key
+    assert key
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\nprintf "%s" "$*" > {tmp_path}/words\n')
+    browser.chmod(0o755)
+    done = polka("console", data, BROWSER=str(browser))
+    assert done.returncode == 0, done.stderr
+    words = (tmp_path / "words").read_text()
+    assert words == (folder / "console.html").as_uri()
+    assert "polka_" not in words + done.stdout + done.stderr
+    page = folder / "console.html"
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    assert f'location.replace("{up.url}/console#key={key}")' in page.read_text()
+
+
+def test_without_a_browser_the_console_is_named_without_the_key(running: tuple[Up, str]) -> None:
+    up, data = running
+    done = polka("console", data, DISPLAY=None, WAYLAND_DISPLAY=None, BROWSER=None)
+    assert (done.returncode, "polka_" in done.stdout + done.stderr) == (1, False)
+    assert f"{up.url}/console" in done.stdout
