@@ -11,7 +11,7 @@ from pathlib import Path
 from polka.local.private import socket_folder
 
 BLOCK = re.compile(r"^```(console|bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-ASKS_AN_API = re.compile(r"\bpolka (spam|drill \w+|clearing \w+)")
+ASKS_AN_API = re.compile(r"\bpolka (spam|drill \w+|clearing \w+|pay|banks|payments|status)\b")
 SETS = re.compile(r"(export )?[A-Za-z_]+=|\w+\(\) \{")
 """A variable or a function, which later commands use."""
 KEEPS = re.compile(r"([a-z]+)=\$\(")
@@ -124,7 +124,9 @@ class Session:
         wanted = example.said.rstrip("\n")
         is_measured = MEASURES.fullmatch(example.command) is not None
         form = pattern(wanted, self.known, is_measured) if wanted else ".*"
-        may_wait = example.command.startswith(("curl ", "polka clearing show ")) and not WRITES.search(command)
+        may_wait = example.command.startswith(("curl ", "polka clearing show ", "polka banks")) and not WRITES.search(
+            command
+        )
         deadline = time.monotonic() + (POSTED_SECONDS if may_wait else 0)
         while True:
             done = self.shell(command)
