@@ -13,9 +13,8 @@ from bench.load import Client, Load, World
 from bench.report import Bound, Figure, Findings, Target
 from bench.rounds import ratios
 from bench.stand import Proof, copied_database, database_server, new_database, new_key, polka, prove, together
-from polka.local.front_door import ask
+from polka.client import AsyncClient
 from polka.local.up import Running, Say
-from polka.rules.windows import Window
 from polka.service.background import background
 from polka.store import database
 
@@ -123,11 +122,12 @@ async def probe(running: Running) -> AsyncIterator[list[float]]:
 async def clear(running: Running) -> Clearing:
     """Close the first window and settle it; returns when its netting figures are there."""
     url, key = running.layout.url, await new_key(running)
-    began = time.perf_counter()
-    await ask(url, key, "POST", "/clearing", Window, {"window": 1})
-    closed = time.perf_counter()
-    await ask(url, key, "POST", "/clearing/1/settle", Window)
-    settled = time.perf_counter()
+    async with AsyncClient(url, key) as client:
+        began = time.perf_counter()
+        await client.close_window(1)
+        closed = time.perf_counter()
+        await client.settle_window(1)
+        settled = time.perf_counter()
     async with asyncio.timeout(NETTED_SECONDS), database.session(running.database_url) as connection:
         while not await connection.fetchval(IS_NETTED):
             await asyncio.sleep(0.1)

@@ -13,11 +13,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 import browser as chromium
+from polka.client import AsyncClient
 from polka.local import demo, environment, spam
-from polka.local.front_door import ask
 from polka.local.kept_keys import console_url
 from polka.local.up import up
-from polka.rules.windows import Window, Windows
 from polka.store import api_keys, database, seed
 
 DOCS = Path(__file__).parent
@@ -63,10 +62,10 @@ async def main() -> None:
 
 
 async def clear(url: str, key: str) -> None:
-    page = await ask(url, key, "GET", "/clearing?limit=1", Windows)
-    window = page.windows[0].id
-    await ask(url, key, "POST", "/clearing", Window, {"window": window})
-    await ask(url, key, "POST", f"/clearing/{window}/settle", Window)
+    async with AsyncClient(url, key) as client:
+        window = (await anext(client.windows(page_size=1))).id
+        await client.close_window(window)
+        await client.settle_window(window)
 
 
 def take(url: str) -> None:

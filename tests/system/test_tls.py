@@ -280,7 +280,9 @@ def test_commands_reach_an_api_over_https_if_they_can_verify_it(services: Servic
     services.cache()
     api = ready(services.api(**served(files.issued("service"))), files.ca)
     words = ["clearing", "show", "1", f"--url={secure(api.url)}", f"--key={KEY}"]
-    assert "certificate verify failed" in one_line(polka(*words, SSL_CERT_FILE=files.wrong_ca))
+    said = one_line(polka(*words, SSL_CERT_FILE=files.wrong_ca))
+    assert "its certificate is not trusted" in said
+    assert said.endswith("Set SSL_CERT_FILE to the file of its authority.")
     done = polka(*words, SSL_CERT_FILE=files.ca)
     assert done.returncode == 0, done.stderr
     assert "Window 1" in done.stdout

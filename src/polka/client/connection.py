@@ -19,6 +19,8 @@ TIMEOUT_SECONDS, DEADLINE_SECONDS = 10.0, 30.0
 ATTEMPT_SECONDS_MAX = 300.0
 """Polka lets a request wait for five minutes at most."""
 
+TRUST = "Pass the file of its authority as verify=…."
+"""The advice if a certificate is not trusted."""
 FAILURES = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError, httpx.DecodingError)
 """What an attempt without an answer raises."""
 
@@ -121,7 +123,7 @@ def silence(error: Exception) -> Silence:
     if refused := next((one for one in causes if isinstance(one, ssl.SSLCertVerificationError)), None):
         return Silence(
             Cause.UNTRUSTED,
-            f"its certificate is not trusted: {refused.verify_message}. Pass the file of its authority as verify=….",
+            f"its certificate is not trusted: {refused.verify_message}. {TRUST}",
         )
     failed = next((one for one in causes if isinstance(one, ssl.SSLError)), None)
     if failed and isinstance(error, httpx.ConnectError):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from polka.client import Client, ClientError, ProblemError
+from polka.client.connection import TRUST
 from polka.local.presence import Presence
 from polka.service.failure import Failure
 
@@ -27,7 +28,7 @@ def asking(polka: Presence) -> Iterator[Client]:
         except ProblemError as error:
             raise Failure(reason(error, polka)) from None
         except ClientError as error:
-            raise Failure(str(error)) from None
+            raise Failure(str(error).replace(TRUST, "Set SSL_CERT_FILE to the file of its authority.")) from None
 
 
 def reason(error: ProblemError, polka: Presence) -> str:
