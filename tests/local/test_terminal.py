@@ -1,6 +1,7 @@
 """What commands show on terminals of any width and encoding, and where the output goes elsewhere."""
 
 import io
+import re
 import subprocess
 
 import pytest
@@ -8,7 +9,7 @@ from rich.console import Console
 
 from commands import POLKA, environment
 from polka.command import terminal
-from polka.command.terminal import show_table
+from polka.command.terminal import say, show_table
 
 NAMES = ("bank", "currency", "debits", "credits", "net")
 ROWS = [("alpine", "USD", "150.00", "130.00", "-20.00"), ("b" * 64, "JPY", "1,250", "1,250", "0")]
@@ -33,8 +34,10 @@ def test_a_table_that_fits_has_numbers_to_the_right(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("width", [40, 80])
 def test_on_a_narrow_terminal_each_row_has_its_numbers_below(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = shown(monkeypatch, width)
-    text = "".join(lines).replace("  ", "|")
-    assert text == f"alpine|USD|debits 150.00|credits 130.00|net -20.00{'b' * 64}|JPY|debits 1,250|credits 1,250|net 0"
+    assert lines[0] == "alpine  USD"
+    assert " ".join(lines).split() == (
+        f"alpine USD debits 150.00 credits 130.00 net -20.00 {'b' * 64} JPY debits 1,250 credits 1,250 net 0".split()
+    )
     assert [line for line in lines if len(line) > width and "b" * 64 not in line] == []
 
 
@@ -46,6 +49,23 @@ def test_elsewhere_a_table_is_as_wide_as_it_is(monkeypatch: pytest.MonkeyPatch) 
 def test_a_text_neither_moves_the_cursor_nor_has_a_style(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = shown(monkeypatch, 80, rows=[("[red]x[/]\x1b[2J\u202e", "USD", "1", "1", "1")])
     assert lines[1].split() == ["[red]x[/]?[2J?", "USD", "1", "1", "1"]
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "lines"),
+    [
+        (True, ["The console:", "http://127.0.0.1:8000/console", "of [this] :cat:", "", "  - opens at", "once"]),
+        (False, ["The console: http://127.0.0.1:8000/console of [this] :cat:", "", "  - opens at once"]),
+    ],
+)
+def test_lines_break_between_words_on_a_terminal_alone(
+    is_terminal: bool, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = io.StringIO()
+    monkeypatch.setattr(terminal, "console", Console(file=output, width=16, force_terminal=is_terminal))
+    say(r"[red]The console:[/] http://127.0.0.1:8000/console of \[this] :cat:" + "\n\n  - opens at once")
+    said = re.sub(r"\x1b\[\d*m", "", output.getvalue())
+    assert said.splitlines() == lines
 
 
 def test_a_terminal_with_latin_1_gets_other_characters() -> None:

@@ -1,6 +1,8 @@
 """`polka demo`: the main job from start to end."""
 
 import contextlib
+import os
+import shutil
 import sys
 
 import click
@@ -13,12 +15,13 @@ RATE_MAX, WATCHED_RATE = 1_000_000, 500.0
 BEGINNING = f"""\
 Polka {__version__}: a demo. Twenty banks pay each other, Polka clears the payments,
 and an audit proves every balance. All of it runs on this machine."""
-ENDING = """
-Try next:
-  polka up                 start a Polka that stays, and open its console
-  polka demo --watch       watch payments live in the console
-  polka COMMAND --help     see what a command does
-docs/tour.md is a tour of an hour, docs/glossary.md explains the words."""
+NEXT = {
+    "up": "start a Polka that stays",
+    "console": "open its console in a browser, already signed in",
+    "demo --watch": "watch payments live in the console",
+    "--help": "see all commands",
+}
+"""Commands to try after the demo."""
 
 
 def rate_of(text: str) -> float:
@@ -71,5 +74,15 @@ def run_demo(
         payments = Payments(transactions or 20_000, rate or 0, max_workers)
     went_well, done = run(demo.demo(payments, apis, database_url, say, show, show_cleared))
     show_audit(done, is_short=not verbose)
-    say(ENDING)
+    say("\nTry next:")
+    for words, effect in NEXT.items():
+        say(f"  {f'{program()} {words}':30}  {effect}")
+    say("docs/tour.md is a tour of an hour, docs/glossary.md explains the words.")
     sys.exit(0 if went_well and done.is_clean else 1)
+
+
+def program() -> str:
+    """What a user types for `polka`: the command may be in a folder that is not on the path."""
+    if shutil.which("polka") or os.path.basename(sys.argv[0]) != "polka":
+        return "polka"
+    return os.path.relpath(sys.argv[0])

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 console = Console(highlight=False)
 NUMBER = re.compile(r"[-+]?[\d,]+(\.\d+)?( %)?")
@@ -13,8 +14,21 @@ GAP = "  "
 
 
 def say(text: str) -> None:
-    """Show a text. On a terminal its lines break between words, elsewhere they stay whole."""
-    console.print(text, soft_wrap=not console.is_terminal, overflow="ignore", crop=False)
+    """Show a text with rich's markup. On a terminal its lines break between words, elsewhere they stay whole."""
+    for line in Text.from_markup(text, emoji=False).split("\n"):
+        for part in broken(line, console.width) if console.is_terminal else [line]:
+            part.rstrip()
+            console.print(part, soft_wrap=True)
+
+
+def broken(line: Text, width: int) -> Iterable[Text]:
+    """The line in parts of this width at most. A word that is longer, such as a URL, stays whole, to be copied."""
+    places, start = [], 0
+    for word in re.finditer(r"\S+", line.plain):
+        if word.end() - start > width and line.plain[start : word.start()].strip():
+            start = word.start()
+            places.append(start)
+    return line.divide(places)
 
 
 def show_table(names: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
