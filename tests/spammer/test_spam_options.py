@@ -15,7 +15,7 @@ from waiting import WAIT_SECONDS
 
 LOCUSTFILE = Path(str(spammer.__file__)).with_name("locustfile.py")
 OF_THE_COMMAND = {
-    *("url", "max_workers", "processes", "key", "worker_of"),
+    *("url", "max_workers", "processes", "key", "data", "worker_of"),
     *("web", "web_host", "web_port", "master"),
 }
 """Of these Locust has its own, or none."""
