@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import time
@@ -236,10 +237,11 @@ def test_keys_are_made_listed_and_revoked_from_the_command_line(polka: Running) 
     assert [bank["name"] for bank in banks] == ["bank7"]
     until = command("keys", "create", "--name=until", "--expires-at=2099-01-31T12:00:00Z", **database)
     assert "until 2099-01-31 12:00. Shown this once" in until.stderr
-    (line,) = [line for line in command("keys", "list", **database).stdout.splitlines() if "from a terminal" in line]
-    assert "bank7" in line
-    assert "transactions:read" in line
-    assert key not in line
+    listed = command("keys", "list", **database).stdout
+    ((line, below),) = re.findall(r"^(.*  from a terminal  .*)\n(  .*)$", listed, re.MULTILINE)
+    assert line.endswith("bank bank7")
+    assert below.startswith("  transactions:read  made 2")
+    assert key not in listed
     assert "is revoked" in command("keys", "revoke", line.split()[0], **database).stdout
     for api in polka.apis:
         wait_for("it is refused", is_refused(api.url, bearer(key)), 1)
