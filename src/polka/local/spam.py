@@ -67,7 +67,7 @@ def worker_command(master: str) -> list[str]:
 def locust() -> list[str]:
     package = importlib.util.find_spec("spammer")
     if importlib.util.find_spec("locust") is None or package is None or package.origin is None:
-        raise Failure("The spammer needs Locust: install polka[spammer].")
+        raise Failure("The spammer needs Locust: install polka[local].")
     file = Path(package.origin).with_name("locustfile.py")
     return [*(*PYTHON, "-m", "locust"), f"--locustfile={file}", "--loglevel=ERROR"]
 
