@@ -8,11 +8,11 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
 
 import generate
-from polka.command.main import COMMANDS, main
+from polka.command.main import COMMANDS
+from taken import takes
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = (".", "docs", "docs/decisions", "docs/runbooks", "bench", "charts/polka")
@@ -144,24 +144,6 @@ def test_every_polka_command_and_flag_exists(document: Path) -> None:
                 assert takes(name, options), f"polka {name} {options}"
             case [option, *_] if option.startswith("--"):
                 assert any(takes(name, command) for name in COMMANDS), command
-
-
-def takes(name: str, options: list[str]) -> bool:
-    """Whether the subcommand, or one below it, takes these options with these values."""
-    rest = list(options)
-    command = main.get_command(click.Context(main), name)
-    assert command
-    while isinstance(command, click.Group) and rest:
-        if rest[0] not in command.commands:
-            return False
-        command = command.commands[rest.pop(0)]
-    try:
-        command.make_context(name, rest)
-    except click.exceptions.NoArgsIsHelpError:  # a group by itself
-        return True
-    except click.UsageError:
-        return False
-    return True
 
 
 def in_code_map() -> set[Path]:
