@@ -227,6 +227,12 @@ def test_where_no_polka_runs_a_command_says_where_it_looked(words: list[str], tm
     )
 
 
+def test_waiting_for_a_polka_names_no_number_of_an_error(tmp_path: Path) -> None:
+    done = polka("wait", "--timeout=600ms", f"--data={tmp_path}")
+    assert done.stdout == "Waiting: The database does not answer: no server is there\n"
+    assert "Errno" not in done.stderr
+
+
 def test_two_databases_at_once_are_one_clear_line(tmp_path: Path) -> None:
     said = one_line(polka("seed", f"--data={tmp_path}", "--database-url=postgresql://x"))
     assert said == "--data and --database-url name two databases."

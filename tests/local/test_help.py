@@ -1,6 +1,8 @@
 """Help texts: every command has one, which is readable at 80 columns."""
 
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import click
@@ -56,3 +58,25 @@ def test_every_example_is_a_command_that_polka_accepts(name: str, example: str) 
 def test_the_list_of_commands_says_the_same_as_their_help_texts() -> None:
     for name, place in COMMANDS.items():
         assert (ALL[name].help or "").partition("\n")[0] in (place.help, f"{place.help[:-1]}, as in a container.")
+
+
+HEAVY = ("asyncpg", "httpx", "litestar", "msgspec", "rich", "sqlalchemy")
+ASK = f"""
+import contextlib, sys
+from polka.command.main import main
+with contextlib.suppress(SystemExit):
+    main()
+print([name for name in {HEAVY} if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize("word", ["--version", "--help"])
+def test_what_needs_no_command_imports_none(word: str) -> None:
+    done = subprocess.run([sys.executable, "-P", "-c", ASK, word], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_first_line_of_the_demo_waits_for_no_import() -> None:
+    program = "import sys, polka.command.demo\nprint([name for name in " + str(HEAVY) + " if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
