@@ -184,7 +184,7 @@ def test_without_keys_none_is_sent(tmp_path: Path, empty_database_url: str) -> N
     with up(tmp_path, POLKA_DATABASE_URL=empty_database_url, POLKA_NO_AUTH="true"):
         found = presence.find(tmp_path)
         assert found
-        assert (found.key, found.asks_for_keys) == (None, False)
+        assert (found.key, found.console_key) == (None, None)
         assert polka("clearing", "show", "1", f"--data={tmp_path}").returncode == 0
 
 

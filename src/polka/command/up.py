@@ -78,7 +78,7 @@ async def presence_of(running: Running) -> Presence:
     """Where it is, with the keys that its folder keeps."""
     layout = running.layout
     if layout.no_auth:
-        return Presence(layout.url, asks_for_keys=False)
+        return Presence(layout.url)
 
     async def keys(connection: Connection) -> Presence:
         is_own = not layout.database_url

@@ -31,7 +31,6 @@ class Presence(msgspec.Struct, frozen=True):
     url: str
     key: str | None = None
     console_key: str | None = None
-    asks_for_keys: bool = True
     folder: str | None = None
 
 
