@@ -24,8 +24,8 @@ from falsehoods import (
     take_samples,
 )
 from polka.audit import passes, runs, scans
-from polka.audit.checks import CHECKS
-from polka.audit.snapshot import CACHE_CHECK, Seen
+from polka.audit.checks import CACHE_CHECK, CHECKS
+from polka.audit.snapshot import Seen
 from polka.rules.audits import Run
 from proof import prove, session
 from services import Service, Services, client, payment, wait_for

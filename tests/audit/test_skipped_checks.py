@@ -9,7 +9,7 @@ from cache.keeping.keeper import Keeper
 from cache.settings import Settings
 from falsehoods import close_two_and_settle_one
 from polka.audit import runs, scans
-from polka.audit.snapshot import CACHE_CHECK
+from polka.audit.checks import CACHE_CHECK
 from polka.rules.audits import Skipped
 
 pytestmark = pytest.mark.anyio

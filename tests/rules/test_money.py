@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from polka.audit.checks import AMOUNTS, CACHE_CHECK, CHECKS, currency_of
 from polka.rules.money import AMOUNT_MAX, EXPONENTS, figure, read, written
 
 
@@ -62,3 +63,26 @@ NO_AMOUNT = "is no amount such as 12.50 USD."
 def test_any_other_text_is_rejected_with_the_reason(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=re.escape(reason) + r"\Z"):
         read(text)
+
+
+def test_every_check_that_compares_amounts_is_a_check() -> None:
+    assert CHECKS.keys() | {CACHE_CHECK} >= AMOUNTS
+
+
+@pytest.mark.parametrize(
+    ("check", "subject", "currency"),
+    [
+        ("An account's balance is the sum of its entries", "my EUR bank ACC1 USD", "USD"),
+        ("Balances of all banks sum to zero", "JPY", "JPY"),
+        ("A window's totals are those of its entries", "window 1 bank2 USD credits", "USD"),
+        ("A window's totals are those of its entries", "window 1 bank2 USD count", None),
+        ("A bank's balance is the sum of its entries", "something is stored that makes no sense: x", None),
+        ("What has accrued in the open window is that of balances, times and rates", "bank1 USD owed", None),
+        ("No batch is set aside", "USD", None),
+        (CACHE_CHECK, "bank1 USD", "USD"),
+    ],
+)
+def test_a_difference_is_an_amount_if_its_check_compares_amounts(
+    check: str, subject: str, currency: str | None
+) -> None:
+    assert currency_of(check, subject) == currency

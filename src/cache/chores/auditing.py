@@ -8,7 +8,8 @@ from cache import metrics
 from cache.keeping.keeper import Keeper
 from cache.settings import Settings
 from polka.audit import passes, runs, snapshot
-from polka.audit.snapshot import CACHE_CHECK, Difference, Seen
+from polka.audit.checks import CACHE_CHECK
+from polka.audit.snapshot import Difference, Seen
 from polka.rules.audits import Run, Skipped
 from polka.store import database
 from polka.store.database import Connection, Pool

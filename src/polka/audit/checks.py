@@ -318,8 +318,12 @@ CHECKS = {
     """,
 }
 
+CACHE_CHECK = "The cache's answers are the balances of the same flush"
+"""A check without a query, which asks the cache."""
+
 AMOUNTS = frozenset(
     {
+        CACHE_CHECK,
         "An account's balance is the sum of its entries",
         "A bank's balance is the sum of its entries",
         "Balances of all banks sum to zero",

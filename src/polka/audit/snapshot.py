@@ -13,7 +13,7 @@ import asyncpg
 import httpx
 import msgspec
 
-from polka.audit.checks import CHECKS
+from polka.audit.checks import CACHE_CHECK, CHECKS
 from polka.audit.recomputed import FROM_THE_BEGINNING
 from polka.edge import tls
 from polka.rules.audits import Skipped
@@ -35,7 +35,6 @@ COUNTS = """
            (SELECT count(*) FROM batches WHERE state = 'unposted') AS unposted,
            (SELECT number FROM flush) AS flush
 """
-CACHE_CHECK = "The cache's answers are the balances of the same flush"
 
 
 class Difference(msgspec.Struct, frozen=True):
