@@ -1,25 +1,20 @@
 """The api through its front door: payments, what is refused and why, and what was recorded."""
 
-import asyncio
 import json
 import socket
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
-import httpx
 import pytest
 
 from exposed import page as shown
 from exposed import value
 from front_door import NOT_POSTED, everything, post, refused
-from polka.audit import snapshot
 from polka.local import postgres
 from proof import prove
 from running import Running, run_polka
-from services import KEY, Services, client, payment, wait_for
-from waiting import WAIT_SECONDS
-from wire import Fault, Wire
+from services import KEY, client, payment, wait_for
 
 
 @pytest.fixture(scope="module", params=["true", "false"], ids=["directly", "by ASGI"])
@@ -28,10 +23,6 @@ def polka(
 ) -> Iterator[Running]:
     """One whose apis answer plain payments without ASGI, and another one whose apis do not."""
     yield from run_polka(server, tmp_path_factory.mktemp("polka"), POLKA_DIRECT_LANE=request.param)
-
-
-def test_hello(polka: Running) -> None:
-    assert client.get(f"{polka.url}/hello").json() == {"hello": "polka"}
 
 
 def test_a_payment_is_recorded_and_answered(polka: Running, key: str) -> None:
@@ -226,13 +217,6 @@ def test_two_keys_are_refused(polka: Running) -> None:
     assert refused(response, 400, "invalid")["field"] == "Idempotency-Key"
 
 
-def test_a_nul_in_a_parameter_is_the_clients_fault(polka: Running) -> None:
-    names = ("cursor", "after")
-    pages = [f"{path}?{name}=%00" for path in ("/banks", "/banks/bank1/accounts") for name in names]
-    for path in ("/transaction?idempotency_key=%00", *pages):
-        refused(client.get(polka.url + path), 400, "invalid")
-
-
 @pytest.mark.parametrize("bad", ["", "5", "-1s", "0s", "1 s", "1d", "301s", "x"])
 def test_a_bad_timeout_is_refused(polka: Running, bad: str) -> None:
     assert refused(post(polka, payment(), timeout=bad), 400, "invalid")["field"] == "timeout"
@@ -242,57 +226,6 @@ def test_a_bad_timeout_is_refused(polka: Running, bad: str) -> None:
 
 def test_an_unknown_parameter_is_refused(polka: Running) -> None:
     assert refused(post(polka, payment(), tiemout="5s"), 400, "invalid")["field"] == "tiemout"
-
-
-@pytest.mark.parametrize(
-    ("path", "field"),
-    [
-        ("/clearing?after=2", "after"),
-        ("/clearing?before=2&before=3", "before"),
-        ("/clearing?cursor=2&cursor=3", "cursor"),
-        ("/rates?day=2026-10-30", "day"),
-        ("/convert?from=USD&to=JPY&amount=5&date=2026-10-30", "date"),
-        ("/convert?from_=USD&to=JPY&amount=5", "from_"),
-        ("/banks?before=bank1", "before"),
-        ("/liquidity/history?currency=USD&before=2026-10-30T12:00:00Z", "before"),
-        ("/banks/bank1?currency=USD", "currency"),
-        ("/transaction?idempotency-key=x", "idempotency-key"),
-        ("/liquidity?currency=USD", "currency"),
-    ],
-)
-def test_an_unknown_parameter_of_what_is_read_is_refused(polka: Running, path: str, field: str) -> None:
-    """A page asked for by a wrong name would be the first one again and again."""
-    assert refused(client.get(polka.url + path), 400, "invalid")["field"] == field
-
-
-@pytest.mark.parametrize("null", ["null", "NULL"])
-@pytest.mark.parametrize(
-    ("path", "field"),
-    [
-        ("/keys", "cursor"),
-        ("/keys", "after"),
-        ("/clearing", "cursor"),
-        ("/clearing", "format"),
-        ("/rates", "date"),
-        ("/transactions", "status"),
-    ],
-)
-def test_null_is_no_value(polka: Running, path: str, field: str, null: str) -> None:
-    """A client that asks for the page after the last one would get the first one again."""
-    assert refused(client.get(f"{polka.url}{path}?{field}={null}"), 400, "invalid")["field"] == field
-    assert client.get(f"{polka.url}/transactions?account={null}").status_code == 200
-
-
-@pytest.mark.parametrize(
-    ("path", "fact"),
-    [
-        ("/clearing?format=xml", "format: must be json or csv."),
-        ("/transactions?status=paid", "status: must be accepted or deleted."),
-        ("/convert?from=usd&to=JPY&amount=5", "from: must be an ISO 4217 code of three letters."),
-    ],
-)
-def test_a_value_that_is_none_of_a_few_is_told_which_there_are(polka: Running, path: str, fact: str) -> None:
-    assert refused(client.get(polka.url + path), 400, "invalid")["detail"] == fact
 
 
 def test_a_refusal_is_the_keys_answer_for_good(polka: Running, key: str) -> None:
@@ -306,20 +239,6 @@ def test_a_refusal_is_the_keys_answer_for_good(polka: Running, key: str) -> None
     assert post(polka, payment(receiver="later"), f"{key}-anew").status_code == 201
 
 
-def test_what_is_not_there(polka: Running) -> None:
-    for path in (
-        "/transaction/x",
-        "/transaction/01900000-0000-7000-8000-000000000000",
-        "/banks/nobody",
-        "/banks/nobody/accounts",
-        "/nothing",
-    ):
-        refused(client.get(f"{polka.url}{path}"), 404, "not_found")
-    refused(client.get(f"{polka.url}/transaction", params={"idempotency_key": "never"}), 404, "not_found")
-    refused(client.put(f"{polka.url}/banks", json={}), 405, "method_not_allowed")
-    refused(client.request("DELETE", f"{polka.url}/transaction"), 405, "method_not_allowed")
-
-
 def test_a_transaction_posted_with_a_slash_at_the_end_is_the_same_route(polka: Running, key: str) -> None:
     """It comes past the fast lane, through Litestar, with the same answer."""
     first = post(polka, payment(9), key)
@@ -329,26 +248,6 @@ def test_a_transaction_posted_with_a_slash_at_the_end_is_the_same_route(polka: R
     assert again.headers["content-type"] == "application/json"
     bad = client.post(f"{polka.url}/transaction/", json=payment(-1))
     assert refused(bad, 400, "invalid")["field"] == "amount"
-
-
-@pytest.mark.parametrize(
-    ("body", "status", "code", "field"),
-    [
-        ({"name": "bank1"}, 409, "conflict", "name"),
-        ({"name": "polka"}, 409, "conflict", "name"),
-        ({"name": ""}, 400, "invalid", "name"),
-        ({"name": "-x"}, 400, "invalid", "name"),
-        ({"name": "a/b"}, 400, "invalid", "name"),
-        ({"name": "x" * 65}, 400, "invalid", "name"),
-        ({"name": "x\n"}, 400, "invalid", "name"),
-        ({"name": 5}, 400, "invalid", "name"),
-        ({}, 400, "invalid", "name"),
-        ({"name": "x", "cap": 5}, 400, "invalid", "cap"),
-    ],
-)
-def test_a_bank_that_cannot_be_opened(polka: Running, body: Any, status: int, code: str, field: str) -> None:
-    problem = refused(client.post(f"{polka.url}/banks", json=body), status, code)
-    assert problem.get("field") == field, problem
 
 
 def test_a_bank_with_blanks_in_its_name(polka: Running) -> None:
@@ -374,137 +273,6 @@ def test_an_answer_in_json_ends_with_one_newline(polka: Running, path: str) -> N
     for response in (client.get(polka.url + path), client.post(polka.url + path, json=payment())):
         assert response.content.endswith(b"}\n"), response.content
         assert int(response.headers["content-length"]) == len(response.content)
-
-
-def test_banks_come_in_pages(polka: Running) -> None:
-    names: list[str] = []
-    cursor: str | None = ""
-    while cursor is not None:
-        page = client.get(f"{polka.url}/banks", params={"cursor": cursor, "limit": 7}).json()
-        assert len(page["banks"]) <= 7
-        names += [bank["name"] for bank in page["banks"]]
-        cursor = page["cursor"]
-    assert names == sorted(names)
-    assert {f"bank{n}" for n in range(1, 21)} <= set(names)
-    assert refused(client.get(f"{polka.url}/banks", params={"limit": 0}), 400, "invalid")["field"] == "limit"
-    assert refused(client.get(f"{polka.url}/banks", params={"limit": "x"}), 400, "invalid")["field"] == "limit"
-
-
-PAGES = [
-    ("/banks", "after", "bank2"),
-    ("/banks/bank1/accounts", "after", "A"),
-    ("/clearing", "before", "2"),
-    ("/keys", "after", "00000000-0000-0000-0000-000000000001"),
-]
-
-
-@pytest.mark.parametrize(("path", "older", "value"), PAGES)
-def test_the_older_name_of_a_cursor_means_the_same(polka: Running, path: str, older: str, value: str) -> None:
-    def cursors(**params: str) -> tuple[Any, Any]:
-        page = client.get(polka.url + path, params={"limit": "1"} | params).raise_for_status().json()
-        return page["cursor"], page["next"]
-
-    expected = cursors(cursor=value)
-    assert expected[0] == expected[1]
-    assert cursors(**{older: value}) == cursors(**{"cursor": value, older: value}) == expected
-
-
-@pytest.mark.parametrize(("path", "older", "value"), PAGES)
-def test_a_cursor_and_its_older_name_that_differ_are_refused(polka: Running, path: str, older: str, value: str) -> None:
-    other = value.replace("2", "3").replace("A", "B").replace("1", "3")
-    for params in ({"cursor": value, older: other}, {"cursor": other, older: value}):
-        problem = refused(client.get(f"{polka.url}{path}", params=params), 400, "invalid")
-        assert problem["field"] == "cursor"
-        assert problem["detail"] == f"cursor: differs from {older}, its older name. Send cursor alone."
-
-
-def test_an_account_that_cannot_be_is_refused(polka: Running) -> None:
-    for bad in ("", "A 1", "A" * 35, "A\n"):
-        response = client.get(f"{polka.url}/banks/bank1/accounts", params={"account": bad})
-        assert refused(response, 400, "invalid")["field"] == "account"
-
-
-def test_without_the_cache_payments_go_on_and_balances_come_from_the_database(services: Services) -> None:
-    cache, api = services.cache(POLKA_FLUSH_SECONDS="0.1").ready(), services.api().ready()
-    assert client.post(f"{api.url}/transaction", json=payment(5)).status_code == 201
-    wait_for(
-        "it is posted",
-        lambda: (
-            client.get(f"{api.url}/banks/bank1").json()["balances"] == [{"currency": "USD", "posted": -5, "pending": 0}]
-        ),
-    )
-    cache.kill()
-    assert client.post(f"{api.url}/transaction", json=payment(7)).status_code == 201
-    bank = client.get(f"{api.url}/banks/bank1").json()
-    assert bank["balances"] == [{"currency": "USD", "posted": -5, "pending": None}]
-    assert bank["as_of"]["flush"] == 1
-    assert client.get(f"{api.url}/banks").json()["banks"][0]["name"] == "bank1"
-    page = client.get(f"{api.url}/banks?cursor=bank1&limit=1").json()
-    assert (page["banks"][0]["name"], page["cursor"], page["next"]) == ("bank10", "bank10", "bank10")
-    accounts = client.get(f"{api.url}/banks/bank1/accounts").json()
-    assert accounts["accounts"] == [{"account": "A1", "balances": bank["balances"]}]
-    cache.restart()
-    assert client.get(f"{api.url}/banks/bank1").json()["balances"] == [{"currency": "USD", "posted": -12, "pending": 0}]
-
-
-def test_a_frozen_cache_holds_nobody_up(services: Services) -> None:
-    cache, api = services.cache().ready(), services.api(POLKA_CACHE_TIMEOUT_SECONDS="0.3").ready()
-    with cache.frozen():
-        for amount in range(1, 21):
-            assert client.post(f"{api.url}/transaction", json=payment(amount)).status_code == 201
-        assert client.get(f"{api.url}/banks/bank1").json()["balances"] == []
-
-
-def test_a_database_that_is_away_is_told_and_comes_back(services: Services, wire: Wire) -> None:
-    services.database_url = wire.url
-    api = services.api().ready()
-    wire.refuse()
-    wire.cut()
-    problem = refused(
-        client.post(f"{api.url}/transaction", json=payment(), headers={"Idempotency-Key": "k"}), 503, "database_away"
-    )
-    assert "nothing was recorded" in problem["detail"].lower()
-    assert client.get(f"{api.metrics_url}/health/ready").status_code == 503
-    assert client.get(f"{api.metrics_url}/health/live").status_code == 200
-    refused(client.get(f"{api.url}/transaction"), 503, "database_away")
-    refused(client.post(f"{api.url}/banks", json={"name": "x"}), 503, "outcome_unknown")
-    wire.accept()
-    wait_for("it is ready", api.is_ready)
-    response = client.post(f"{api.url}/transaction", json=payment(), headers={"Idempotency-Key": "k"})
-    assert response.status_code == 201
-    assert "idempotency-replayed" not in response.headers
-
-
-@pytest.mark.parametrize(
-    ("environ", "timeout"),
-    [({}, {"timeout": "500ms"}), ({"POLKA_REQUEST_TIMEOUT_SECONDS": "5"}, {})],
-    ids=["the request's time", "the api's time"],
-)
-def test_an_outcome_that_is_not_known_in_time_is_told_as_such(
-    services: Services, wire: Wire, environ: dict[str, str], timeout: dict[str, str]
-) -> None:
-    services.database_url = wire.url
-    api = services.api(**environ).ready()
-    wire.arm(Fault.DELAY, lambda message: b"cut here" in message, then_refuse=True)
-    url, body, headers = f"{api.url}/transaction", payment(reference="cut here"), {"Idempotency-Key": "k"}
-    assert client.post(url, json=payment()).status_code == 201
-    refused(client.post(url, json=body, headers=headers, params=timeout), 504, "outcome_unknown")
-    wire.accept()
-    wire.release()
-    answer = client.post(url, json=body, headers=headers)
-    assert answer.status_code == 201
-    found = client.get(url, params={"idempotency_key": "k"}).json()
-    assert found["id"] == answer.json()["id"]
-    assert asyncio.run(snapshot.audit(services.database_url)).is_clean
-
-
-def test_connections_are_closed_after_some_hundred_requests(polka: Running) -> None:
-    answers = []
-    with httpx.Client(timeout=WAIT_SECONDS, verify=False) as own:
-        for _ in range(510):
-            response = own.get(f"{polka.url}/hello")
-            answers.append(response.headers.get("connection"))
-    assert answers.count("close") in (1, 2)
 
 
 def test_a_request_in_pieces_and_two_in_one_packet(polka: Running) -> None:
