@@ -199,10 +199,7 @@ async def test_a_bad_request_behind_a_taken_one_is_refused_behind_its_answer() -
 async def test_the_last_request_of_a_connection_is_answered_and_closes_it() -> None:
     async with Server().client() as client:
         client.writer.write(with_header(b"Connection: close"))
-        head, body = await client.answer()
-        assert body == b"direct " + BODY
-        assert b"\r\nconnection: close\r\n" in head
-        assert await client.has_ended()
+        await see_the_last_answer(client)
 
 
 async def test_a_draining_server_closes_the_connection_with_the_answer() -> None:
@@ -214,8 +211,15 @@ async def test_a_draining_server_closes_the_connection_with_the_answer() -> None
             await asyncio.sleep(0)
         server.taken[0]._connection.end_with_next_answer()
         server.release()
-        assert b"\r\nconnection: close\r\n" in (await client.answer())[0]
-        assert await client.has_ended()
+        await see_the_last_answer(client)
+
+
+async def see_the_last_answer(client: Client) -> None:
+    """The payment is answered, and the answer closes the connection."""
+    head, body = await client.answer()
+    assert body == b"direct " + BODY
+    assert b"\r\nconnection: close\r\n" in head
+    assert await client.has_ended()
 
 
 async def test_a_client_that_has_left_gets_no_answer() -> None:
