@@ -19,7 +19,8 @@ from locks import until_waiting
 from polka.audit import snapshot
 from polka.rules.liquidity import RESOLUTIONS
 from polka.store import database, seed
-from services import CACHE_TOKEN, KEY, QUICK, SLOW, Service, Services, bearer, cache_client, client, until
+from proof import clean_audit
+from services import CACHE_TOKEN, KEY, QUICK, SLOW, Services, bearer, cache_client, client, until
 from waiting import WAIT_SECONDS
 from wire import Fault, Wire, is_commit
 
@@ -30,11 +31,6 @@ POSTED = "INSERT INTO batches (id, size, payload, state, flush, posted_at) VALUE
 
 async def balance(connection: asyncpg.Connection, bank: str) -> int:
     return int(await connection.fetchval("SELECT sum(balance) FROM balances WHERE bank = $1", bank) or 0)
-
-
-async def clean_audit(database_url: str, cache: Service | None = None) -> None:
-    done = await snapshot.audit(database_url, cache.url if cache else None, CACHE_TOKEN)
-    assert done.is_clean, done.differences
 
 
 async def test_a_told_batch_is_pending_until_a_flush_posts_it(
@@ -51,7 +47,7 @@ async def test_a_told_batch_is_pending_until_a_flush_posts_it(
     assert account_held(cache.url, "bank1", "A1") == (-100, 0)
     assert account_held(cache.url, "bank2", "B1") == (100, 0)
     assert await state(connection, batch) == "posted"
-    await clean_audit(services.database_url, cache)
+    await clean_audit(services.database_url, cache.url)
 
 
 async def test_the_same_post_again_changes_nothing(services: Services) -> None:
@@ -79,7 +75,7 @@ async def test_batches_that_it_never_heard_of_are_posted_all_the_same(
     later = [await commit(connection, transfer(n)) for n in range(1, 11)]
     await until("all is posted", lambda: held(cache.url, "bank1") == (-110, 0))
     assert {await state(connection, batch) for batch in before + later} == {"posted"}
-    await clean_audit(services.database_url, cache)
+    await clean_audit(services.database_url, cache.url)
 
 
 async def test_it_answers_nobody_before_its_first_flush(services: Services, connection: asyncpg.Connection) -> None:
@@ -113,7 +109,7 @@ async def test_what_is_posted_is_what_the_row_says_not_what_memory_holds(
     await commit(connection, transfer(100), batch)
     await until("the batch is posted", lambda: held(cache.url, "bank1") == (-100, 0))
     assert await balance(connection, "bank1") == -100
-    await clean_audit(services.database_url, cache)
+    await clean_audit(services.database_url, cache.url)
 
 
 async def test_a_post_after_its_batch_was_posted_is_not_held_again(
@@ -228,7 +224,7 @@ async def test_a_flush_whose_connection_is_lost_posts_each_batch_once(
     await until("the batch is posted", lambda: held(cache.url, "bank1") == (-101, 0))
     assert await balance(connection, "bank1") == -101
     assert await connection.fetchval("SELECT number FROM epoch") > 1
-    await clean_audit(services.database_url, cache)
+    await clean_audit(services.database_url, cache.url)
 
 
 async def test_a_killed_cache_finds_everything_in_the_database(
@@ -243,7 +239,7 @@ async def test_a_killed_cache_finds_everything_in_the_database(
             cache.kill()
             cache.restart()
     await until("all is posted", lambda: held(cache.url, "bank1") == (-210, 0))
-    await clean_audit(services.database_url, cache)
+    await clean_audit(services.database_url, cache.url)
 
 
 async def test_of_two_caches_the_outdated_one_writes_nothing_and_ends(
@@ -265,7 +261,7 @@ async def test_of_two_caches_the_outdated_one_writes_nothing_and_ends(
     assert "Traceback" not in first.log.read_text()
     assert await connection.fetchval("SELECT number FROM flush") == flush + 1
     assert await state(connection, late) == "posted"
-    await clean_audit(services.database_url, second)
+    await clean_audit(services.database_url, second.url)
 
 
 async def test_a_cache_that_was_frozen_in_a_flush_leaves_its_successor_alone(
@@ -286,7 +282,7 @@ async def test_a_cache_that_was_frozen_in_a_flush_leaves_its_successor_alone(
     assert await connection.fetchval("SELECT number FROM epoch") == epoch
     assert second.is_ready()
     assert held(second.url, "bank1") == (-1, 0)
-    await clean_audit(services.database_url, second)
+    await clean_audit(services.database_url, second.url)
 
 
 async def test_a_page_of_accounts_that_memory_cannot_give_is_given_up_with_its_caller(
@@ -378,7 +374,7 @@ async def test_an_accounts_answer_never_counts_a_batch_twice_or_leaves_it_out(
         await commit(connection, transfer(1), batch)
         assert sum(account_held(cache.url, "bank2", "B1")) == n
         assert sum(held(cache.url, "bank2")) == n
-    await clean_audit(services.database_url, cache)
+    await clean_audit(services.database_url, cache.url)
 
 
 async def test_an_account_is_not_answered_as_of_a_flush_that_memory_has_not(
@@ -463,7 +459,7 @@ async def test_an_hour_of_unposted_batches_is_found_at_start_with_flat_memory(
         assert held(cache.url, "bank1") == (-posted, 0)
         resident.append(psutil.Process(cache.process.pid).memory_info().rss)
         if len(resident) == 1:
-            await clean_audit(services.database_url, cache)
+            await clean_audit(services.database_url, cache.url)
     assert resident[1] < 1.1 * resident[0], resident
     await see_posted(connection, posted)
 
@@ -564,7 +560,7 @@ async def test_a_flush_that_takes_too_long_is_tried_with_less(
         await commit(connection, [("bank1", f"A{n}", "USD", -1), ("bank2", f"B{n}", "USD", 1)])
     cache = services.cache(**QUICK, **settings).ready()
     assert held(cache.url, "bank1") == (-300, 0)
-    await clean_audit(services.database_url, cache)
+    await clean_audit(services.database_url, cache.url)
 
 
 async def test_it_answers_only_with_its_token_but_names_the_port_of_health_and_metrics(services: Services) -> None:

@@ -26,7 +26,7 @@ from locks import until_waiting
 from polka.audit import snapshot
 from polka.rules.interest import Change, a_minor_unit, amount, changes, entries
 from polka.rules.policy import Interest
-from proof import prove
+from proof import clean_audit, prove
 from services import Services, client, payment, wait_for
 from wire import Fault, Wire, commit_after
 
@@ -377,7 +377,7 @@ def test_a_window_that_is_closed_by_schedule_bears_interest(services: Services) 
     assert held(cache.url, "bank1") == (0, 0)
     wait_for("another is closed", lambda: bearing.get("/2")["state"] == "settled")
     cache.kill()
-    asyncio.run(clean_audit(bearing.database_url))
+    prove(bearing.database_url)
 
 
 def test_without_interest_nothing_is_booked(bearing: Bearing) -> None:
@@ -414,11 +414,6 @@ def test_a_connection_lost_at_the_closing_books_interest_once(services: Services
 
 
 ACCRUED = "SELECT debit, accrued_until FROM interest_accruals"
-
-
-async def clean_audit(database_url: str) -> None:
-    done = await snapshot.audit(database_url)
-    assert done.is_clean, done.differences
 
 
 @pytest.mark.anyio

@@ -17,6 +17,7 @@ from front_door import post
 from locks import until_waiting
 from polka.audit import snapshot
 from polka.rules.windows import Conflict, settlement_entries
+from proof import clean_audit
 from running import Running
 from services import Services, client, payment, wait_for
 
@@ -93,11 +94,6 @@ async def totals(connection: asyncpg.Connection) -> Totals:
 
 async def windows_of(connection: asyncpg.Connection, batches: list[Any]) -> list[int | None]:
     return [await connection.fetchval("SELECT window_id FROM batches WHERE id = $1", batch) for batch in batches]
-
-
-async def clean_audit(database_url: str) -> None:
-    done = await snapshot.audit(database_url)
-    assert done.is_clean, done.differences
 
 
 async def test_what_a_flush_posts_is_in_the_open_window(database_url: str, connection: asyncpg.Connection) -> None:
