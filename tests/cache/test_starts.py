@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Any
 
 import asyncpg
 import psutil
@@ -127,7 +128,7 @@ async def see_posted(connection: asyncpg.Connection, payments: int) -> None:
     share = payments // 100
     accounts = [("bank1", f"A{number}", -share) for number in range(1, 101)]
     accounts += [("bank2", f"B{number}", share) for number in range(1, 101)]
-    expected = {
+    expected: dict[str, list[tuple[Any, ...]]] = {
         "SELECT bank, account, balance FROM accounts WHERE balance <> 0": accounts,
         "SELECT bank, balance FROM balances WHERE balance <> 0": [("bank1", -payments), ("bank2", payments)],
         "SELECT state, window_id, count(*) FROM batches GROUP BY 1, 2": [("posted", 1, share)],
