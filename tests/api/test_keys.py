@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 import signal
 import socket
 import time
@@ -17,7 +16,7 @@ from api.app import ROUTES
 from api.http.keyring import SPACING_SECONDS
 from api.posting.policies import POLL_SECONDS
 from api.routes.readiness import LOOK_SECONDS
-from bearers import BANKS, KEYS, NEVER, READ, REVOKE, SEND, insert, is_refused, key_of_bank, new_key, send
+from bearers import BANKS, KEYS, NEVER, READ, REVOKE, SEND, insert, is_refused, new_key, send
 from commands import one_line
 from commands import polka as command
 from front_door import fetch, refused
@@ -25,7 +24,7 @@ from polka.local import postgres
 from polka.rules import keys
 from polka.rules.keys import Scope
 from polka.store import api_keys
-from requests_of_routes import TABLE, Row, at, new_payment, of_key, of_payment
+from requests_of_routes import TABLE, Row, at, of_key, of_payment
 from running import Running
 from services import CACHE_TOKEN, KEY, Services, bearer, client, payment, wait_for
 from waiting import WAIT_SECONDS
@@ -227,72 +226,6 @@ def test_a_key_is_revoked_once(polka: Running) -> None:
         refused(client.delete(f"{polka.url}/keys/{nobody}"), 404, "not_found")
 
 
-def test_keys_are_made_listed_and_revoked_from_the_command_line(polka: Running) -> None:
-    database = {"POLKA_DATABASE_URL": polka.database_url}
-    made = command("keys", "create", "--name=from a terminal", "--bank=bank7", "--scope=transactions:read", **database)
-    assert made.returncode == 0, made.stderr
-    key = made.stdout.strip()
-    assert key.removeprefix("polka_") not in made.stderr
-    banks = send("GET", f"{polka.url}/banks", bearer(key)).json()["banks"]
-    assert [bank["name"] for bank in banks] == ["bank7"]
-    until = command("keys", "create", "--name=until", "--expires-at=2099-01-31T12:00:00Z", **database)
-    assert "until 2099-01-31 12:00. Shown this once" in until.stderr
-    listed = command("keys", "list", **database).stdout
-    ((line, below),) = re.findall(r"^(.*  from a terminal  .*)\n(  .*)$", listed, re.MULTILINE)
-    assert line.endswith("bank bank7")
-    assert below.startswith("  transactions:read  made 2")
-    assert key not in listed
-    assert "is revoked" in command("keys", "revoke", line.split()[0], **database).stdout
-    for api in polka.apis:
-        wait_for("it is refused", is_refused(api.url, bearer(key)), 1)
-
-
-def test_a_key_made_elsewhere_is_stored_once_and_never_printed(polka: Running) -> None:
-    key = api_keys.new_key()
-    environ = {"POLKA_DATABASE_URL": polka.database_url, "POLKA_NEW_KEY": key}
-    words = ["keys", "create", "--name=made elsewhere", "--scope=banks:write"]
-
-    def stored() -> list[Any]:
-        return fetch(polka.database_url, "SELECT * FROM api_keys WHERE name = 'made elsewhere'")
-
-    first = command(*words, **environ)
-    rows = stored()
-    assert len(rows) == 1
-    again = command(*words, "--scope=operate", f"--key={key}", POLKA_DATABASE_URL=polka.database_url)
-    assert stored() == rows
-    assert "for operators: banks:write." in first.stdout
-    assert "It was there before, and stays as it is." in again.stdout
-    assert client.post(f"{polka.url}/banks", json={"name": "elsewhere"}, headers=bearer(key)).is_success
-    assert "is revoked" in command("keys", "revoke", str(rows[0][0]), POLKA_DATABASE_URL=polka.database_url).stdout
-    rows = stored()
-    revoked = command(*words, **environ)
-    assert "It was revoked, and stays so." in revoked.stdout
-    assert stored() == rows
-    for done in (first, again, revoked):
-        assert done.returncode == 0
-        assert key.removeprefix("polka_") not in done.stdout + done.stderr
-
-
-@pytest.mark.parametrize(
-    "key", ["", "secret", "polka_" + "0" * 39, "polka_" + "0" * 41, "polka_" + "X" * 40, KEY + "\n"]
-)
-def test_a_key_of_another_form_is_refused_and_not_printed(key: str) -> None:
-    said = one_line(command("keys", "create", "--name=x", POLKA_DATABASE_URL="postgresql://x", POLKA_NEW_KEY=key))
-    assert said == "A key, in --key or POLKA_NEW_KEY, is polka_ and 40 hexadecimal digits in lower case."
-
-
-def test_what_the_command_line_says_of_keys_that_cannot_be(polka: Running) -> None:
-    database = {"POLKA_DATABASE_URL": polka.database_url}
-    assert one_line(command("keys", "create", "--name=x", "--bank=nobody", **database)) == "There is no bank nobody."
-    assert "operate" in one_line(command("keys", "create", "--name=x", "--bank=bank1", "--scope=operate", **database))
-    assert "name" in one_line(command("keys", "create", "--name=", **database))
-    assert "scope" in one_line(command("keys", "create", "--name=x", "--scope=all", **database))
-    nobody = "01900000-0000-7000-8000-000000000000"
-    assert one_line(command("keys", "revoke", nobody, **database)) == f"There is no key with the id {nobody}."
-    key = api_keys.new_key()
-    assert key not in one_line(command("keys", "revoke", key, **database))
-
-
 OUR_SESSIONS = "FROM pg_stat_activity WHERE application_name = 'polka api keys' AND datname = current_database()"
 
 
@@ -387,112 +320,6 @@ def test_a_known_key_costs_no_query(services: Services, wire: Wire) -> None:
     assert "could not be checked" in refused(unreadable, 503, "database_away")["detail"]
     wire.accept()
     wait_for("keys are read again", is_refused(api.url, bearer(api_keys.new_key())))
-
-
-def test_idempotency_keys_are_each_callers_own(polka: Running) -> None:
-    def pay(headers: dict[str, str], sender: str, api: int = 0) -> dict[str, Any]:
-        url = f"{polka.apis[api].url}/transaction"
-        response = send("POST", url, headers | {"Idempotency-Key": "the same"}, payment(sender=sender))
-        assert response.status_code == 201, response.text
-        answer: dict[str, Any] = response.json()
-        return answer
-
-    ours, theirs, operators = (
-        key_of_bank(polka.url, "bank5"),
-        key_of_bank(polka.url, "bank6"),
-        bearer(new_key(polka.url)),
-    )
-    first = pay(ours, "bank5")
-    assert pay(theirs, "bank6")["id"] != first["id"]
-    assert pay(operators, "bank5")["id"] != first["id"]
-    another_of_ours = key_of_bank(polka.url, "bank5")
-    assert pay(another_of_ours, "bank5", api=1) == first
-    for headers, sender in ((another_of_ours, "bank5"), (theirs, "bank6")):
-        found = send("GET", f"{polka.url}/transaction", headers, None).url
-        found = send("GET", f"{found}?idempotency_key=the%20same", headers).json()
-        assert found["sender"]["bank"] == sender
-
-
-def test_a_key_sends_for_its_own_bank_alone_and_nothing_is_recorded(polka: Running) -> None:
-    headers = key_of_bank(polka.url, "bank5") | {"Idempotency-Key": "not mine"}
-    count = "SELECT count(*) FROM idempotency_keys WHERE key = 'not mine'"
-    problem = refused(send("POST", f"{polka.url}/transaction", headers, payment(sender="bank6")), 403, "forbidden")
-    assert problem["field"] == "sender.bank"
-    assert fetch(polka.database_url, count) == [(0,)]
-    assert send("POST", f"{polka.url}/transaction", headers, payment(sender="bank5")).status_code == 201
-
-
-def test_the_latest_transaction_of_a_bank_is_its_own(polka: Running) -> None:
-    headers = key_of_bank(polka.url, "bank8")
-    url = f"{polka.url}/transaction"
-    refused(send("GET", url, headers), 404, "not_found")
-    sent = new_payment(polka, "bank8", "bank9")
-    new_payment(polka, "bank9", "bank10")
-    assert send("GET", url, headers).json()["id"] == sent
-    received = new_payment(polka, "bank9", "bank8")
-    new_payment(polka, "bank9", "bank10")
-    assert send("GET", url, headers).json()["id"] == received
-
-
-def test_a_bank_sees_the_versions_that_it_took_part_in(polka: Running) -> None:
-    path = f"{polka.url}/transaction/{new_payment(polka, 'bank1', 'bank2')}"
-    assert client.patch(path, json={"receiver": {"bank": "bank3"}}).status_code == 200
-    assert client.patch(path, json={"reference": "for bank3"}).status_code == 200
-    history = send("GET", f"{path}/history", key_of_bank(polka.url, "bank3")).json()
-    assert history["transaction"]["version"] == 3
-    assert [old["transaction"]["version"] for old in history["old_versions"]] == [2]
-    assert len(send("GET", f"{path}/history", key_of_bank(polka.url, "bank1")).json()["old_versions"]) == 2
-
-
-def test_a_bank_has_itself_for_the_list_of_banks(polka: Running) -> None:
-    headers = key_of_bank(polka.url, "bank5")
-
-    def is_itself() -> bool:
-        page = send("GET", f"{polka.url}/banks", headers).json()
-        own = send("GET", f"{polka.url}/banks/bank5", headers).json()
-        assert page["cursor"] is page["next"] is None
-        assert [bank["name"] for bank in page["banks"]] == ["bank5"]
-        return bool(page["banks"][0].items() <= own.items())
-
-    wait_for("no flush comes between the two", is_itself)
-    for name in ("cursor", "after"):
-        page = send("GET", f"{polka.url}/banks?{name}=bank5", headers).json()
-        assert page == {"banks": [], "cursor": None, "next": None}
-
-
-def test_a_key_has_a_limit_and_is_told_when_to_come_back(services: Services) -> None:
-    api = services.api(POLKA_RATE_PER_SECOND="2", POLKA_RATE_BURST="3").ready()
-    ours, others = (key_of_bank(api.url, bank) for bank in ("bank1", "bank2"))
-    url = f"{api.url}/transaction"
-    answers = [send("POST", url, ours, payment()) for _ in range(10)]
-    assert [answer.status_code for answer in answers[:3]] == [201] * 3
-    over = next(answer for answer in answers if answer.status_code != 201)
-    refused(over, 429, "rate_limited")
-    assert over.headers["retry-after"] == "1"
-    assert over.headers["ratelimit-policy"] == '"default";q=3;w=2'
-    assert over.headers["ratelimit"] == '"default";r=0;t=1'
-    assert send("POST", url, others, payment(sender="bank2", receiver="bank1")).status_code == 201
-    wait_for("it may come back", lambda: send("POST", url, ours, payment()).status_code == 201)
-
-
-def test_all_keys_of_a_bank_share_one_limit(services: Services) -> None:
-    """Ten keys are no ten limits. Each key of operators has its own, because they pay for all banks."""
-    api = services.api(POLKA_RATE_PER_SECOND="1", POLKA_RATE_BURST="20").ready()
-    ours = [key_of_bank(api.url, "bank1") for _ in range(10)]
-    statuses = [send("GET", f"{api.url}/banks/bank1", one).status_code for one in ours for _ in range(3)]
-    assert statuses.count(200) < 30
-    assert 429 in statuses
-    assert send("GET", f"{api.url}/banks/bank2", key_of_bank(api.url, "bank2")).status_code == 200
-
-
-def test_a_bulk_request_counts_by_its_payments(services: Services) -> None:
-    api = services.api(POLKA_RATE_PER_SECOND="1", POLKA_RATE_BURST="100").ready()
-    key = key_of_bank(api.url, "bank1")
-    assert send("POST", f"{api.url}/transactions", key, [payment() for _ in range(90)]).status_code == 201
-    over = send("POST", f"{api.url}/transactions", key, [payment() for _ in range(90)])
-    refused(over, 429, "rate_limited")
-    assert over.headers["retry-after"] == "80"
-    assert fetch(services.database_url, "SELECT count(*) FROM transactions") == [(90,)]
 
 
 def test_without_auth_everybody_is_an_operator_and_the_log_warns(services: Services) -> None:
