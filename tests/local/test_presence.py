@@ -137,6 +137,19 @@ def test_no_key_of_a_folder_goes_to_another_address(monkeypatch: pytest.MonkeyPa
     assert polka_of(None, "mine") == Presence("http://127.0.0.1:8000", "mine")
 
 
+def test_a_user_without_a_home_names_a_polka_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    from polka.command.on_polka import polka_of
+
+    def no_home() -> Path:
+        raise Failure("This user has no home folder.")
+
+    monkeypatch.setattr("polka.local.postgres.data_folder", no_home)
+    assert polka_of("http://x", None) == Presence("http://x")
+    assert polka_of(None, KEY) == Presence("http://127.0.0.1:8000", KEY)
+    with pytest.raises(Failure, match="no home"):
+        polka_of(None, None)
+
+
 def test_a_file_that_others_can_read_or_that_is_a_link_is_not_believed(folder: Path) -> None:
     with presence.announced(folder, Presence("http://127.0.0.1:1", KEY)):
         file = folder / presence.FILE
@@ -161,6 +174,18 @@ def test_a_folder_of_another_user_gets_no_key_of_ours(folder: Path) -> None:
         said = one_line(polka("clearing", "show", "1", f"--data={folder}", POLKA_KEY=KEY))
         assert said.endswith("is not a file of yours that only you can read.")
         assert heard == []
+
+
+@needs_root
+def test_a_folder_that_is_closed_to_us_is_one_clear_line(folder: Path) -> None:
+    def find() -> str:
+        try:
+            presence.find(folder / "below")
+        except Failure as failure:
+            return str(failure)
+        return "found"
+
+    assert as_stranger(find) == f"Cannot read {folder}/below/running: Permission denied."
 
 
 @needs_root

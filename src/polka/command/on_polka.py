@@ -73,12 +73,13 @@ def polka_of(url: str | None, key: str | None, data: Path | None = None) -> Pres
         url = None
     if url is not None and key is not None:
         return Presence(url, key)
-    folder = data or postgres.data_folder()
     if url is not None:
-        return local_at(url, folder) or Presence(url)
+        return local_at(url) or Presence(url)
+    if key is not None and data is None:
+        local = usual()
+        return Presence(local.url, key, folder=local.folder) if local else Presence(URL, key)
+    folder = data or postgres.data_folder()
     local = presence.find(folder)
-    if local is None and key is not None and data is None:
-        return Presence(URL, key)
     if local is None:
         raise Failure(
             f"No Polka of yours runs in {folder}: start it with `polka up`, or say where it is with --data or --url."
@@ -86,10 +87,15 @@ def polka_of(url: str | None, key: str | None, data: Path | None = None) -> Pres
     return local if key is None else Presence(local.url, key, folder=local.folder)
 
 
-def local_at(url: str, folder: Path) -> Presence | None:
+def local_at(url: str) -> Presence | None:
     """Our own Polka, if it has exactly this address: a name such as localhost may lead to another process."""
+    local = usual()
+    return local if local and local.url == url.rstrip("/") else None
+
+
+def usual() -> Presence | None:
+    """The Polka of the usual folder; None where there is none, as in a container whose user has no home."""
     try:
-        local = presence.find(folder)
+        return presence.find(postgres.data_folder())
     except Failure:
         return None
-    return local if local and local.url == url.rstrip("/") else None

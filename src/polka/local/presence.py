@@ -54,10 +54,10 @@ def find(folder: Path) -> Presence | None:
     Raises:
         Failure: the folder or the file belongs to another user, or others can write there.
     """
-    if not folder.exists():
-        return None
-    private.check_owned(folder)
     try:
+        if not folder.exists():
+            return None
+        private.check_owned(folder)
         descriptor = os.open(folder / FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
