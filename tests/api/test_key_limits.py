@@ -20,6 +20,13 @@ def test_a_key_has_a_limit_and_is_told_when_to_come_back(services: Services) -> 
     wait_for("it may come back", lambda: send("POST", url, ours, payment()).status_code == 201)
 
 
+def test_a_payment_that_is_sent_again_counts_once_each_time(services: Services) -> None:
+    """Its answer is known: it takes another way than the first."""
+    api = services.api(POLKA_RATE_PER_SECOND="1", POLKA_RATE_BURST="30").ready()
+    ours = key_of_bank(api.url, "bank1") | {"Idempotency-Key": "again"}
+    assert [send("POST", f"{api.url}/transaction", ours, payment()).status_code for _ in range(30)] == [201] * 30
+
+
 def test_all_keys_of_a_bank_share_one_limit(services: Services) -> None:
     """Ten keys are no ten limits. Each key of operators has its own, because they pay for all banks."""
     api = services.api(POLKA_RATE_PER_SECOND="1", POLKA_RATE_BURST="20").ready()

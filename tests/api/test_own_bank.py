@@ -22,6 +22,9 @@ def test_idempotency_keys_are_each_callers_own(polka: Running) -> None:
         key_of_bank(polka.url, "bank6"),
         bearer(new_key(polka.url)),
     )
+    for api in polka.apis:  # the banks are known from now on
+        for bank in ("bank5", "bank6"):
+            assert client.post(f"{api.url}/transaction", json=payment(sender=bank)).status_code == 201
     first = pay(ours, "bank5")
     assert pay(theirs, "bank6")["id"] != first["id"]
     assert pay(operators, "bank5")["id"] != first["id"]

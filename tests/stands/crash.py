@@ -42,6 +42,7 @@ from polka.rules.audits import Run
 from polka.rules.policy import INTEREST_BASIS_POINTS_MAX, NOTHING_AGREED, Fee, Interest, Terms
 from polka.store import api_keys, bank_terms, database, seed
 from waiting import WAIT_SECONDS
+from whole import AsyncTransport
 
 BANKS, ACCOUNTS, CLIENTS = 5, 3, 4
 WINDOW_SECONDS = 0.2
@@ -221,7 +222,7 @@ async def step(
 
 
 def client_of(storm: Storm) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=storm.url, headers=storm.headers, trust_env=False, verify=False)
+    return httpx.AsyncClient(base_url=storm.url, headers=storm.headers, transport=AsyncTransport())
 
 
 def draw(chance: random.Random, mine: list[str]) -> Request:

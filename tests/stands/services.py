@@ -17,6 +17,7 @@ import httpx
 from nursery import Child, nursery_of
 from polka.local.demo import free_port
 from waiting import WAIT_SECONDS
+from whole import Transport
 
 os.environ["POLKA_RATES_URL"] = ""
 """No test asks anybody outside for exchange rates."""
@@ -32,7 +33,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-client = httpx.Client(trust_env=False, verify=False, headers=bearer(KEY), timeout=WAIT_SECONDS)
+client = httpx.Client(transport=Transport(), headers=bearer(KEY), timeout=WAIT_SECONDS)
 """One for all tests: making one takes longer than a payment. `cache_client` is for caches alone."""
 cache_client = httpx.Client(trust_env=False, verify=False, headers=bearer(CACHE_TOKEN), timeout=WAIT_SECONDS)
 

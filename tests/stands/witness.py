@@ -7,12 +7,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.client import HTTPConnection
 
 import httpx
 import psutil
 
 from services import CACHE_TOKEN, KEY, Service, bearer, payment
+from whole import Connection
 
 ANSWER_SECONDS = 1.0
 BUSY_FACTOR = 3
@@ -45,7 +45,7 @@ class Witness:
             thread.join()
 
     def _repeat(self, service: Service, method: str, path: str, headers: dict[str, str], expected: int) -> None:
-        connection = HTTPConnection("127.0.0.1", httpx.URL(service.url).port, timeout=120)
+        connection = Connection("127.0.0.1", httpx.URL(service.url).port, timeout=120)
         body = json.dumps(payment()).encode() if method == "POST" else None
         while not self._enough.is_set():
             began = time.monotonic()

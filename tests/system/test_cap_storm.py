@@ -22,6 +22,7 @@ import pytest
 
 from proof import prove
 from services import KEY, Service, Services, bearer, client, payment, wait_for
+from whole import Transport
 
 BANK = "bank1"
 CAPS = (1_000, 600)
@@ -87,7 +88,7 @@ def sender(storm: Storm, number: int) -> None:
     """One client: sends requests, each until its answer is certain or the storm is over."""
     chance = storm.chance(number)
     received: list[str] = []
-    with httpx.Client(trust_env=False, verify=False, headers=bearer(KEY)) as http:
+    with httpx.Client(transport=Transport(), headers=bearer(KEY)) as http:
         while not storm.is_over.is_set():
             key = uuid.uuid4().hex
             kind = chance.choices(["out", "in", "delete"], [6, 3, 1])[0]

@@ -16,6 +16,7 @@ import pytest
 from front_door import fetch
 from services import KEY, Service, Services, bearer, client, payment, wait_for
 from waiting import WAIT_SECONDS
+from whole import Transport
 
 CLIENTS = 8
 QUICK = {"POLKA_FLUSH_SECONDS": "0.2"}
@@ -43,7 +44,7 @@ def capped_load(apis: list[Service]) -> Iterator[Load]:
     load = Load()
 
     def pay(api: Service) -> None:
-        with httpx.Client(trust_env=False, verify=False, headers=bearer(KEY), timeout=WAIT_SECONDS) as http:
+        with httpx.Client(transport=Transport(), headers=bearer(KEY), timeout=WAIT_SECONDS) as http:
             while not load.is_over.is_set():
                 with contextlib.suppress(httpx.HTTPError):
                     answer = http.post(f"{api.url}/transaction", json=payment(1)).json()

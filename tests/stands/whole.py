@@ -1,0 +1,111 @@
+"""HTTP clients that send head and body of a request in one piece, as a plain payment comes that needs no ASGI.
+
+httpx and http.client send them one after the other: most payments of such a client go to the app.
+"""
+
+import contextlib
+import http.client
+from typing import Any
+
+import httpcore
+import httpx
+
+LIMITS: Any = {"max_connections": 100, "max_keepalive_connections": 20, "keepalive_expiry": 5.0}
+"""Those of httpx."""
+
+
+class Stream(httpcore.NetworkStream):
+    """Sends all that was written when an answer is read."""
+
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
+        self._stream = stream
+        self._unsent: list[bytes] = []
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._unsent.append(buffer)
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if unsent := b"".join(self._unsent):
+            self._unsent.clear()
+            with contextlib.suppress(httpcore.WriteError):  # the answer may have come before
+                self._stream.write(unsent, timeout)
+        return self._stream.read(max_bytes, timeout)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(self, *args: Any, **kwargs: Any) -> "Stream":
+        return Stream(self._stream.start_tls(*args, **kwargs))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class Network(httpcore.SyncBackend):
+    def connect_tcp(self, *args: Any, **kwargs: Any) -> Stream:
+        return Stream(super().connect_tcp(*args, **kwargs))
+
+
+class AsyncStream(httpcore.AsyncNetworkStream):
+    """As `Stream`, for asyncio."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._unsent: list[bytes] = []
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._unsent.append(buffer)
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if unsent := b"".join(self._unsent):
+            self._unsent.clear()
+            with contextlib.suppress(httpcore.WriteError):
+                await self._stream.write(unsent, timeout)
+        return await self._stream.read(max_bytes, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(self, *args: Any, **kwargs: Any) -> "AsyncStream":
+        return AsyncStream(await self._stream.start_tls(*args, **kwargs))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class AsyncNetwork(httpcore.AnyIOBackend):
+    async def connect_tcp(self, *args: Any, **kwargs: Any) -> AsyncStream:
+        return AsyncStream(await super().connect_tcp(*args, **kwargs))
+
+
+class Connection(http.client.HTTPConnection):
+    """As http.client's, for `request` and `getresponse`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._unsent: list[bytes] = []
+
+    def send(self, data: Any) -> None:
+        self._unsent.append(data)
+
+    def getresponse(self) -> http.client.HTTPResponse:
+        unsent = b"".join(self._unsent)
+        self._unsent.clear()
+        super().send(unsent)
+        return super().getresponse()
+
+
+class Transport(httpx.HTTPTransport):
+    """For `httpx.Client(transport=...)`."""
+
+    def __init__(self) -> None:
+        super().__init__(verify=False, trust_env=False)
+        self._pool = httpcore.ConnectionPool(self._pool._ssl_context, network_backend=Network(), **LIMITS)
+
+
+class AsyncTransport(httpx.AsyncHTTPTransport):
+    """For `httpx.AsyncClient(transport=...)`."""
+
+    def __init__(self) -> None:
+        super().__init__(verify=False, trust_env=False)
+        self._pool = httpcore.AsyncConnectionPool(self._pool._ssl_context, network_backend=AsyncNetwork(), **LIMITS)
