@@ -5,6 +5,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from commands import one_line, polka, up
 from polka.edge import server
 from polka.local.demo import PORTS_OF_LAYOUT, free_layout, free_port
-from polka.local.up import HOST, Held, Layout, check_ports
+from polka.local.up import ANYWHERE, HOST, Held, Layout, check_ports
 from polka.service.failure import Failure
 from services import client, wait_for
 from strangers import as_stranger, needs_root
@@ -34,6 +35,16 @@ def test_ports_beyond_the_last_are_one_clear_line(tmp_path: Path) -> None:
     check_ports(layout(65532))
     with pytest.raises(Failure):
         check_ports(layout(65533))
+
+
+def test_without_keys_nobody_comes_from_outside(tmp_path: Path) -> None:
+    said = one_line(polka("up", "--no-auth", "--host=0.0.0.0", f"--data={tmp_path}"))
+    assert said == "Without keys it may listen on this machine alone, not on 0.0.0.0."
+
+
+def test_a_host_is_an_address(tmp_path: Path) -> None:
+    said = one_line(polka("up", "--host=example.org", f"--data={tmp_path}"))
+    assert said == "Invalid value for '--host' (env var: 'POLKA_HOST'): 'example.org' is not an IPv4 address."
 
 
 @pytest.fixture
@@ -83,11 +94,12 @@ WAYS = [(), (socket.SO_REUSEADDR,), (socket.SO_REUSEPORT,), (socket.SO_REUSEADDR
 
 
 @needs_root
+@pytest.mark.parametrize("host", [HOST, ANYWHERE])
 @pytest.mark.parametrize("options", WAYS)
 def test_another_user_cannot_take_a_port_before_a_process_listens_or_after_it_has_died(
-    options: tuple[int, ...],
+    options: tuple[int, ...], host: str
 ) -> None:
-    free = free_layout(2, Path("/nowhere"), None)
+    free = replace(free_layout(2, Path("/nowhere"), None), host=host)
     with Held.bound(free) as held:
         sockets = (held.cache, *held.metrics)
         ports = [free.port, *(bound.getsockname()[1] for bound in sockets)]
@@ -95,11 +107,11 @@ def test_another_user_cannot_take_a_port_before_a_process_listens_or_after_it_ha
         for bound in sockets:  # as a process that is killed: its copy of the socket is closed
             with bound.dup() as copy:
                 copy.listen()
-        with server.listen(HOST, free.port, shared=True) as shared:
+        with server.listen(host, free.port, shared=True) as shared:
             shared.listen()
             assert as_stranger(lambda: listens(free.port, *options)) is False
         assert as_stranger(lambda: [listens(port, *options) for port in ports]) == [False] * 5
-        with server.listen(HOST, free.port, shared=True) as successor:
+        with server.listen(host, free.port, shared=True) as successor:
             successor.listen()
     assert as_stranger(lambda: listens(free_port(), *options)) is True
 
@@ -108,3 +120,13 @@ def test_a_free_port_and_those_of_its_layout_are_not_given_again_soon() -> None:
     given = [free_port() for _ in range(50)]
     layouts = [set(range(port, port + PORTS_OF_LAYOUT)) for port in given]
     assert len(set.union(*layouts)) == len(given) * PORTS_OF_LAYOUT
+
+
+def test_a_host_opens_the_port_of_clients_alone(folder: Path) -> None:
+    """All of 127.0.0.0/8 leads to this machine, so another address of that kind stands for one from outside."""
+    with up(folder, POLKA_HOST="0.0.0.0") as running:
+        outside = f"http://127.0.0.2:{running.port}"
+        assert client.get(f"{outside}/banks", headers=running.key()).is_success
+        for port in (*range(running.port + 1, running.port + 4), int(running.address("cache").rpartition(":")[2])):
+            with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.2", port)):
+                pass

@@ -1,6 +1,7 @@
 """`polka up`: everything on this machine."""
 
 import asyncio
+import ipaddress
 import sys
 from pathlib import Path
 
@@ -15,8 +16,15 @@ from polka.command.show import show
 from polka.command.terminal import say
 from polka.local import kept_keys, postgres, presence
 from polka.local.presence import Presence
-from polka.local.up import Layout, Running, up
+from polka.local.up import HOST, Layout, Running, up
 from polka.store.database import Connection
+
+
+def address_of(text: str) -> str:
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not an IPv4 address.") from None
 
 
 @command("up", "polka up", "polka up --port 9000 --apis 4", "polka up --data ~/polka-tour")
@@ -28,6 +36,16 @@ from polka.store.database import Connection
     type=click.IntRange(1, 65535),
     metavar="PORT",
     help="The port for clients and the console.",
+)
+@option(
+    "--host",
+    type=address_of,
+    metavar="ADDRESS",
+    default=HOST,
+    show_default=True,
+    envvar="POLKA_HOST",
+    show_envvar=True,
+    help="The address for clients. 0.0.0.0 admits clients from elsewhere.",
 )
 @option(
     "--cache-port",
@@ -43,6 +61,7 @@ from polka.store.database import Connection
 def run_up(
     apis: int,
     port: int,
+    host: str,
     cache_port: int | None,
     data: Path | None,
     database_url: str | None,
@@ -54,7 +73,7 @@ def run_up(
     Postgres, the cache and several apis run behind one port, until Ctrl-C.
     """
     folder = data or postgres.data_folder()
-    layout = Layout(apis, port, cache_port, folder, database_url, allow_lossy_database, no_auth)
+    layout = Layout(apis, port, cache_port, folder, database_url, allow_lossy_database, no_auth, host)
     run(stay_up(layout), interrupted=0)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import ipaddress
 import os
 import re
 import secrets
@@ -27,6 +28,8 @@ from polka.service.failure import Failure, OutdatedFailure
 from polka.store import migrate
 
 HOST = "127.0.0.1"
+ANYWHERE = "0.0.0.0"  # noqa: S104
+"""All addresses of this machine, where a user asks for that: in a container, say."""
 PORTS_ARE_SHARED = sys.platform == "linux"
 RESTART_SECONDS_MIN, RESTART_SECONDS_MAX = 0.1, 2.0
 OUTDATED_SECONDS = 15.0
@@ -59,6 +62,8 @@ class Layout:
     database_url: str | None = None
     allow_lossy: bool = False
     no_auth: bool = False
+    host: str = HOST
+    """Where the apis listen for clients. Everything else is for this machine alone."""
 
     @property
     def api_ports(self) -> list[int]:
@@ -73,7 +78,8 @@ class Layout:
 
     @property
     def url(self) -> str:
-        return f"http://{HOST}:{self.port}"
+        """Where this machine reaches the apis."""
+        return f"http://{HOST if self.host == ANYWHERE else self.host}:{self.port}"
 
 
 @dataclass
@@ -153,13 +159,15 @@ class Held:
             Failure: the ports do not fit together, or one is in use.
         """
         check_ports(layout)
+        check_host(layout)
         with ExitStack() as stack:
             apis = []
             if PORTS_ARE_SHARED:
-                server.listen(HOST, layout.port).close()  # a shared port would quietly be shared with another Polka
-                stack.enter_context(server.reserve(HOST, layout.port))
+                # A shared port would quietly be shared with another Polka.
+                server.listen(layout.host, layout.port).close()
+                stack.enter_context(server.reserve(layout.host, layout.port))
             else:
-                apis = [stack.enter_context(server.hold(HOST, port)) for port in layout.api_ports]
+                apis = [stack.enter_context(server.hold(layout.host, port)) for port in layout.api_ports]
             metrics = [stack.enter_context(server.hold(HOST, port)) for port in layout.metrics_ports]
             yield cls(stack.enter_context(hold_for_cache(layout.cache_port)), apis, metrics)
 
@@ -177,6 +185,16 @@ def check_ports(layout: Layout) -> None:
         raise Failure(
             f"--cache-port: {layout.cache_port} is one of the ports of apis and metrics, {ports[0]} to {ports[-1]}."
         )
+
+
+def check_host(layout: Layout) -> None:
+    """See that nobody comes from outside without a key.
+
+    Raises:
+        Failure: others could.
+    """
+    if layout.no_auth and not ipaddress.ip_address(layout.host).is_loopback:
+        raise Failure(f"Without keys it may listen on this machine alone, not on {layout.host}.")
 
 
 def hold_for_cache(port: int | None) -> socket.socket:
@@ -247,7 +265,13 @@ def services(running: Running) -> list[Process]:
         *(
             service(f"api-{number}", ["api"], held.apis[number - 1], its, environ)
             if held.apis
-            else service(f"api-{number}", ["api", "--shared", f"--port={layout.port}"], None, its, environ)
+            else service(
+                f"api-{number}",
+                ["api", "--shared", f"--host={layout.host}", f"--port={layout.port}"],
+                None,
+                its,
+                environ,
+            )
             for number, its in enumerate(metrics, 1)
         ),
     ]
