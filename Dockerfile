@@ -1,4 +1,5 @@
 # Polka: one image for the api, the cache, the spammer and every command. `docker run polka --help` lists them.
+# The target `local` adds a Postgres, for `polka up` and `polka demo` in one container. The last target is the default.
 FROM python:3.13-slim AS build
 
 # What is installed is checked against the hashes in requirements.txt. Symbols, C sources, the packages' own
@@ -18,7 +19,7 @@ RUN printf '%s\n' '#!/opt/polka/bin/python' 'from polka.command.main import main
     && chmod 755 /opt/polka/bin/polka
 
 
-FROM python:3.13-slim
+FROM python:3.13-slim AS polka
 
 LABEL org.opencontainers.image.title="Polka" \
     org.opencontainers.image.description="A payments processor and clearing house: load it, break it, watch it." \
@@ -37,3 +38,23 @@ EXPOSE 8000 8100 8089
 # One process, and no shell around it: signals reach it.
 ENTRYPOINT ["polka"]
 CMD ["--help"]
+
+
+FROM polka AS local
+
+# A user with a name, because Postgres asks the kernel who connects. A volume keeps the payments.
+USER root
+COPY requirements-run.txt /tmp/
+RUN pip --python /opt/polka/bin/python install --quiet --no-cache-dir --disable-pip-version-check \
+        --require-hashes --only-binary :all: --requirement /tmp/requirements-run.txt \
+    && rm /tmp/requirements-run.txt \
+    && useradd --uid 10001 --user-group --home-dir /var/lib/polka --create-home polka
+ENV XDG_DATA_HOME=/var/lib POLKA_HOST=0.0.0.0
+VOLUME /var/lib/polka
+WORKDIR /var/lib/polka
+USER polka
+EXPOSE 8000
+CMD ["up"]
+
+
+FROM polka
