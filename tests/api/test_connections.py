@@ -13,9 +13,9 @@ from uvicorn.server import ServerState
 
 from polka.edge import connections
 from polka.edge.bounds import Bounds
-from polka.edge.connections import Connection
 from polka.edge.drain import Drain
 from polka.edge.gate import Gate
+from polka.edge.server import protocol
 from waiting import WAIT_SECONDS
 
 
@@ -29,8 +29,8 @@ async def serving() -> AsyncIterator[int]:
     """The port of a server whose connections are Polka's."""
     config = uvicorn.Config(app, interface="asgi3", lifespan="off", log_config=None)
     config.load()
-    connection = partial(Connection, Drain(0), Gate(Bounds()), config=config, server_state=ServerState(), app_state={})
-    async with await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0) as listening:
+    made = partial(protocol(Drain(0), Gate(Bounds())), config=config, server_state=ServerState(), app_state={})
+    async with await asyncio.get_running_loop().create_server(made, "127.0.0.1", 0) as listening:
         yield listening.sockets[0].getsockname()[1]
 
 

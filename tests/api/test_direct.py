@@ -12,10 +12,10 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from polka.edge.bounds import Bounds
-from polka.edge.connections import Connection
 from polka.edge.direct import Direct
 from polka.edge.drain import Drain
 from polka.edge.gate import Gate
+from polka.edge.server import protocol
 from waiting import WAIT_SECONDS
 
 pytestmark = pytest.mark.anyio
@@ -73,8 +73,12 @@ class Server:
     async def client(self) -> AsyncIterator["Client"]:
         config = uvicorn.Config(self.app, interface="asgi3", lifespan="off", log_config=None)
         config.load()
-        connection = partial(Connection, self.drain, Gate(Bounds()), self.take)
-        made = partial(connection, config=config, server_state=ServerState(), app_state={})
+        made = partial(
+            protocol(self.drain, Gate(Bounds()), take=self.take),
+            config=config,
+            server_state=ServerState(),
+            app_state={},
+        )
         async with (
             await asyncio.get_running_loop().create_server(made, "127.0.0.1", 0) as listening,
             asyncio.timeout(WAIT_SECONDS),

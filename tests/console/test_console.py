@@ -7,6 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -23,7 +24,6 @@ from exposed import value
 from front_door import refused
 from polka.edge import connections, server
 from polka.edge.bounds import Bounds
-from polka.edge.connections import Connection
 from polka.edge.drain import Drain
 from polka.edge.gate import Gate
 from polka.local.kept_keys import console_key
@@ -308,7 +308,7 @@ async def test_a_client_that_reads_nothing_is_cut_off(monkeypatch: pytest.Monkey
     loop = asyncio.get_running_loop()
     with server.listen("127.0.0.1", 0) as listening:
         listener = await loop.create_server(
-            lambda: Connection(Drain(0), Gate(Bounds()), config=config, server_state=state, app_state={}),
+            partial(server.protocol(Drain(0), Gate(Bounds())), config=config, server_state=state, app_state={}),
             sock=listening,
         )
         with socket.create_connection(listening.getsockname()) as deaf:

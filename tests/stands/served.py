@@ -13,10 +13,9 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from polka.edge.bounds import REFUSED_BY_REASON, Bounds, Reason
-from polka.edge.connections import Connection
 from polka.edge.drain import Drain
 from polka.edge.gate import Gate
-from polka.edge.handshakes import Handshake
+from polka.edge.server import protocol
 from waiting import WAIT_SECONDS
 
 SOCKET_BYTES = 4096
@@ -49,10 +48,17 @@ class Served:
         await send({"type": "http.response.start", "status": 200 if self.body else 204, "headers": []})
         await send({"type": "http.response.body", "body": self.body})
 
+    def cycles(self) -> list[Any]:
+        """What each connection has last begun to answer; None if it has not got a whole head yet."""
+        connections: list[Any] = list(self.state.connections)
+        return [None if one.is_new else one.cycle for one in connections]
+
     def sweep(self, seconds: float = 0.0, stalled_seconds: float = 0.0) -> None:
         """As the server does, so much later."""
+        now = asyncio.get_running_loop().time() + seconds
+        self.gate.cut_off_newcomers(now, stalled_seconds)
         guests: list[Any] = list(self.state.connections)
-        self.gate.sweep(guests, asyncio.get_running_loop().time() + seconds, stalled_seconds)
+        self.gate.sweep(guests, now, stalled_seconds)
 
 
 @asynccontextmanager
@@ -61,11 +67,8 @@ async def serving(encryption: ssl.SSLContext | None = None, **chosen: Any) -> As
     served = Served(Gate(Bounds(**chosen)))
     config = uvicorn.Config(served.app, interface="asgi3", lifespan="off", log_config=None, ws="none")
     config.load()
-    connection: Any = partial(Connection, Drain(0), served.gate)
-    if encryption:
-        connection = partial(Handshake, encryption, served.gate, connection)
-    of_uvicorn = {"config": config, "server_state": served.state, "app_state": {}}
-    listens = asyncio.get_running_loop().create_server(partial(connection, **of_uvicorn), "127.0.0.1", 0)
+    made = partial(protocol(Drain(0), served.gate, encryption), config=config, server_state=served.state, app_state={})
+    listens = asyncio.get_running_loop().create_server(made, "127.0.0.1", 0)
     async with await listens as listening:
         served.port = listening.sockets[0].getsockname()[1]
         listening.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
@@ -111,9 +114,9 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def unread(served: Served) -> bool:
     """Whether some of a whole answer waits in the server, so that the client can read it."""
+    connections: list[Any] = [one for one in served.state.connections if not one.is_new]  # type: ignore[union-attr]
     return any(
-        one.cycle and one.cycle.response_complete and one.transport.get_write_buffer_size()  # type: ignore[union-attr]
-        for one in served.state.connections
+        one.cycle and one.cycle.response_complete and one.transport.get_write_buffer_size() for one in connections
     )
 
 

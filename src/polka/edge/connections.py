@@ -24,7 +24,16 @@ from polka.edge.drain import Drain
 from polka.edge.gate import Gate
 from polka.edge.outgoing import Outgoing
 from polka.edge.parsers import Behind, has_path, new_parser
-from polka.edge.unfit import UnfitError, answer, headers_too_large, malformed, not_chunked, too_large, url_too_long
+from polka.edge.unfit import (
+    UnfitError,
+    answer,
+    headers_too_large,
+    malformed,
+    not_chunked,
+    too_large,
+    too_slow_a_head,
+    url_too_long,
+)
 from polka.rules import duration, problem
 
 log = logging.getLogger(__name__)
@@ -89,6 +98,7 @@ class Connection(HttpToolsProtocol):
     """
 
     flow: "Flow"
+    is_new = False
 
     def __init__(self, drain: Drain, gate: Gate, take: Take | None = None, **of_uvicorn: Any) -> None:
         super().__init__(**of_uvicorn)
@@ -97,7 +107,7 @@ class Connection(HttpToolsProtocol):
         self._gate = gate
         self._take = take
         self._direct: Direct | None = None  # the plain request that is being read
-        self._has_entered = False
+        self._host: str | None = None
         self._began_at = 0.0
         self._awaited: tuple[Wait, Any] | None = (Wait.HEAD, None)
         self._awaited_since = 0.0
@@ -111,10 +121,6 @@ class Connection(HttpToolsProtocol):
         self._is_over = False
         self._offers_upgrade = False
         self._unread: asyncio.TimerHandle | None = None
-
-    @property
-    def is_new(self) -> bool:
-        return self.cycle is None and not self.transport.is_closing()
 
     @property
     def is_idle(self) -> bool:
@@ -132,19 +138,20 @@ class Connection(HttpToolsProtocol):
     def is_slow(self) -> bool:
         return self._awaited is not None and self._awaited == self._awaits()
 
+    def take_place(self, transport: asyncio.Transport, host: str | None, since: float, data: bytes) -> None:
+        """Go on from a newcomer, which has entered the gate from this host and at this time, and has sent this."""
+        self._host = host
+        self.connection_made(transport)
+        self._awaited_since = since
+        self.data_received(data)
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = Flow(transport)
         self._outgoing = Outgoing(transport, self.loop)
         share = random.uniform(0.5, 1)  # noqa: S311  # so that connections opened together do not end together
         self._requests_left = 0 if self._drain.has_begun else int(CONNECTION_REQUESTS_MAX * share)
-        now = self.loop.time()
-        self._closes_at = now + CONNECTION_SECONDS_MAX * share
-        self._awaited_since = now
-        if reason := self._gate.enter(self, self.client[0] if self.client else None):
-            self._refuse(UnfitError(reason, problem.OVERLOADED, "Too many connections are open. Try again."))
-        else:
-            self._has_entered = True
+        self._closes_at = self.loop.time() + CONNECTION_SECONDS_MAX * share
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -153,8 +160,7 @@ class Connection(HttpToolsProtocol):
         self._behind = b""
         if self._unread is not None:
             self._unread.cancel()
-        if self._has_entered:
-            self._gate.leave(self.client[0] if self.client else None)
+        self._gate.leave(self._host)
 
     def data_received(self, data: bytes) -> None:
         if self._behind:
@@ -415,7 +421,7 @@ class Connection(HttpToolsProtocol):
                 self._gate.refused(Reason.HEAD_TIMEOUT)
                 self.transport.close()
             case Wait.HEAD:
-                self._refuse(UnfitError(Reason.HEAD_TIMEOUT, problem.SLOW, "The headers did not arrive in time."))
+                self._refuse(too_slow_a_head())
             case Wait.BODY | Wait.REST:
                 self._refuse(UnfitError(Reason.BODY_TIMEOUT, problem.SLOW, "The body did not arrive in time."))
             case Wait.REQUEST:
@@ -453,7 +459,7 @@ class Connection(HttpToolsProtocol):
             return
         self._outgoing.write(self._last_words)
         self._outgoing.flush()
-        if not self._has_entered or not self.transport.can_write_eof() or self._outgoing.waiting_bytes:
+        if not self.transport.can_write_eof() or self._outgoing.waiting_bytes:
             self._outgoing.close()
             return
         self.transport.write_eof()

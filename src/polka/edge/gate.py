@@ -18,12 +18,24 @@ log = logging.getLogger(__name__)
 REPORT_SECONDS = 10.0
 
 
-class Guest(Protocol):
-    """A connection, as the gate sees it."""
+class Entrant(Protocol):
+    """A connection that has entered, as the gate sees it."""
 
     @property
     def is_new(self) -> bool:
-        """Whether it is open and has not sent a whole head yet."""
+        """Whether it still waits for its first head or its handshake, and nobody but the gate sees to its end."""
+
+    def abort(self) -> None: ...
+
+    def cut_off(self, now: float) -> None: ...
+
+
+class Guest(Protocol):
+    """Any connection, as the sweep sees it."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it is a newcomer, which is not asked whether it is late."""
 
     @property
     def is_idle(self) -> bool:
@@ -50,12 +62,15 @@ class Gate:
         self._connections_max = min(bounds.connections_max, descriptors)
         self._count = 0
         self._by_address: Counter[str] = Counter()
-        self._newcomers: deque[Guest] = deque()
+        self._newcomers: deque[tuple[float, Entrant]] = deque()
+        """With the times at which they entered, less the time that this process had stalled by then."""
+        self.stalled_seconds = 0.0
+        """Since its start. Nobody is late by the time in which this process did not run."""
         self._slow: list[Guest] = []
         self._unreported: Counter[str] = Counter()
         self._reports_at = 0.0
 
-    def enter(self, guest: Guest, host: str | None) -> Reason | None:
+    def enter(self, entrant: Entrant, host: str | None, now: float) -> Reason | None:
         """Count a connection, or say why there is no room for it."""
         address = neighbourhood(host)
         address_max = self.bounds.connections_per_address_max
@@ -66,7 +81,7 @@ class Gate:
         self._count += 1
         if address:
             self._by_address[address] += 1
-        self._newcomers.append(guest)
+        self._newcomers.append((now - self.stalled_seconds, entrant))
         return None
 
     def leave(self, host: str | None) -> None:
@@ -81,12 +96,26 @@ class Gate:
         REFUSED_BY_REASON[reason].inc()
         self._unreported[reason.value] += 1
 
+    def cut_off_newcomers(self, now: float, stalled_seconds: float = 0.0) -> None:
+        """Cut off those that are late, ten times a second, so that few are cut off at once.
+
+        They are kept in the order in which they came. Those behind the first one that has time left cost nothing.
+        """
+        self.stalled_seconds += stalled_seconds
+        latest = now - self.stalled_seconds - self.bounds.head_timeout_seconds
+        while self._newcomers:
+            entered_at, oldest = self._newcomers[0]
+            if oldest.is_new and entered_at > latest:
+                return
+            self._newcomers.popleft()
+            if oldest.is_new:
+                oldest.cut_off(now)
+
     def sweep(self, guests: Collection[Guest], now: float, stalled_seconds: float = 0.0) -> None:
         """Cut off whoever is late, once a second. Time in which this process did not run makes nobody late."""
         for guest in guests:
-            guest.cut_if_late(now, stalled_seconds)
-        while self._newcomers and not self._newcomers[0].is_new:
-            self._newcomers.popleft()
+            if not guest.is_new:
+                guest.cut_if_late(now, stalled_seconds)
         self._bound_memory(guests)
         is_half_full = 2 * self._count >= self._connections_max
         slow = [guest for guest in guests if guest.is_slow] if is_half_full else []
@@ -99,10 +128,10 @@ class Gate:
 
     def _bound_memory(self, guests: Collection[Guest]) -> None:
         """End the connections that hold most, until all together hold no more than they may."""
-        held = {guest: guest.held_bytes for guest in guests}
-        excess = sum(held.values()) - HELD_BYTES_MAX
+        excess = sum(guest.held_bytes for guest in guests) - HELD_BYTES_MAX
         if excess <= 0:
             return
+        held = {guest: guest.held_bytes for guest in guests}
         for guest in sorted(held, key=held.__getitem__, reverse=True):
             self.refused(Reason.MEMORY)
             guest.abort()
@@ -112,7 +141,7 @@ class Gate:
 
     def _evict(self) -> bool:
         while self._newcomers:
-            oldest = self._newcomers.popleft()
+            _, oldest = self._newcomers.popleft()
             if oldest.is_new:
                 self._end(oldest)
                 return True
@@ -123,7 +152,7 @@ class Gate:
                 return True
         return False
 
-    def _end(self, guest: Guest) -> None:
+    def _end(self, guest: Entrant | Guest) -> None:
         self.refused(Reason.EVICTED)
         guest.abort()
 

@@ -17,12 +17,12 @@ from uvicorn.protocols.utils import get_remote_addr
 from uvicorn.server import ServerState
 
 from polka.edge.bounds import Reason
-from polka.edge.connections import Connection
 from polka.edge.gate import Gate
+from polka.edge.newcomers import Newcomer
 
 
 class Handshake(asyncio.Protocol):
-    """Its place is taken by a connection, or it ends."""
+    """Its place is taken by a newcomer, or it ends."""
 
     is_idle = is_slow = False
     held_bytes = 0
@@ -31,16 +31,15 @@ class Handshake(asyncio.Protocol):
         self,
         encryption: SSLContext,
         gate: Gate,
-        connection: Callable[..., Connection],
+        newcomer: Callable[..., Newcomer],
         server_state: ServerState,
         **of_uvicorn: Any,
     ) -> None:
         self._encryption = encryption
         self._gate = gate
-        self._connect = partial(connection, server_state=server_state, **of_uvicorn)
+        self._welcome = partial(newcomer, server_state=server_state, **of_uvicorn)
         self._connections: set[Any] = server_state.connections
         self._host: str | None = None
-        self._began_at = 0.0
 
     @property
     def is_new(self) -> bool:
@@ -53,12 +52,11 @@ class Handshake(asyncio.Protocol):
             self._socket = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
         finally:
             transport.abort()  # nothing is read by it, and the copy of its socket stays open
-        if reason := self._gate.enter(self, self._host):
+        loop = asyncio.get_running_loop()
+        if reason := self._gate.enter(self, self._host, loop.time()):
             self._gate.refused(reason)  # in silence: the client understands no answer yet
             self._socket.close()
             return
-        loop = asyncio.get_running_loop()
-        self._began_at = loop.time()
         self._connections.add(self)
         self._task = loop.create_task(self._shake_hands(loop))
 
@@ -74,23 +72,21 @@ class Handshake(asyncio.Protocol):
 
     def succeed(self, transport: asyncio.Transport) -> None:
         self._leave()
-        connection = self._connect()
-        transport.set_protocol(connection)
-        connection.connection_made(transport)
+        newcomer = self._welcome()
+        transport.set_protocol(newcomer)
+        newcomer.connection_made(transport)
 
     def _leave(self) -> None:
         if self in self._connections:
             self._connections.discard(self)
             self._gate.leave(self._host)
 
-    def cut_if_late(self, now: float, stalled_seconds: float) -> None:
-        self._began_at += stalled_seconds
-        if now - self._began_at >= self._gate.bounds.head_timeout_seconds:
-            self._gate.refused(Reason.HANDSHAKE)
-            self.abort()
+    def cut_off(self, _: float) -> None:
+        self._gate.refused(Reason.HANDSHAKE)
+        self.abort()
 
     def end_with_next_answer(self) -> None:
-        """The connection that takes its place does."""
+        """The connection that comes of it does."""
 
     def abort(self) -> None:
         self._task.cancel()

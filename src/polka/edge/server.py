@@ -31,6 +31,7 @@ from polka.edge.drain import Drain
 from polka.edge.gate import Gate
 from polka.edge.handshakes import Handshake
 from polka.edge.monitoring import Obstacle
+from polka.edge.newcomers import Newcomer
 from polka.service import logs, settings, traces
 from polka.service.failure import Failure
 
@@ -146,12 +147,10 @@ def config(
 
     Uvicorn knows nothing of TLS: it would count a connection only after its handshake.
     """
-    connection = partial(Connection, drain, gate, take)
-    protocol: Any = partial(Handshake, encryption, gate, connection) if encryption else connection
     return uvicorn.Config(
         app,
         interface="asgi3",
-        http=protocol,  # uvicorn only calls it
+        http=protocol(drain, gate, encryption, take),
         ws="none",
         lifespan="off",  # entered above, so that what fails at the start is told as one line
         access_log=False,
@@ -164,6 +163,12 @@ def config(
     )
 
 
+def protocol(drain: Drain, gate: Gate, encryption: ssl.SSLContext | None = None, take: Take | None = None) -> Any:
+    """What uvicorn calls for each connection, as if it were the class of its protocol."""
+    newcomer = partial(Newcomer, gate, partial(Connection, drain, gate, take))
+    return partial(Handshake, encryption, gate, newcomer) if encryption else newcomer
+
+
 def obstacle(server: uvicorn.Server, service: Service) -> str | None:
     """What keeps the process from serving, if anything does."""
     if service.drain.has_begun:
@@ -172,7 +177,7 @@ def obstacle(server: uvicorn.Server, service: Service) -> str | None:
 
 
 class Swept(uvicorn.Server):
-    """Looks once a second whether a client is late."""
+    """Looks again and again whether a client is late."""
 
     def __init__(self, config: uvicorn.Config, gate: Gate) -> None:
         super().__init__(config)
@@ -183,8 +188,10 @@ class Swept(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Whether to stop serving; asked ten times a second."""
         now = asyncio.get_running_loop().time()
-        self._stalled_seconds += max(0.0, now - self._ticked_at - TICK_SECONDS_MAX)
+        stalled_seconds = max(0.0, now - self._ticked_at - TICK_SECONDS_MAX)
+        self._stalled_seconds += stalled_seconds
         self._ticked_at = now
+        self._gate.cut_off_newcomers(now, stalled_seconds)
         if counter % TICKS_OF_SWEEP == 0:
             guests: list[Any] = list(self.server_state.connections)
             self._gate.sweep(guests, now, self._stalled_seconds)

@@ -49,6 +49,14 @@ def not_chunked() -> UnfitError:
     return UnfitError(Reason.MALFORMED, problem.MALFORMED, detail)
 
 
+def too_slow_a_head() -> UnfitError:
+    return UnfitError(Reason.HEAD_TIMEOUT, problem.SLOW, "The headers did not arrive in time.")
+
+
+def too_many_connections(reason: Reason) -> UnfitError:
+    return UnfitError(reason, problem.OVERLOADED, "Too many connections are open. Try again.")
+
+
 def too_large(path: str) -> UnfitError:
     detail = f"The body of this request has at most {bounds.body_bytes_max(path)} bytes."
     return UnfitError(Reason.BODY_TOO_LARGE, problem.TOO_LARGE, detail)

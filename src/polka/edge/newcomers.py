@@ -1,0 +1,127 @@
+"""A connection before its first head is whole: it costs little, because most hostile clients send no more than this.
+
+It has no parser, and no look once a second: the gate knows the order in which newcomers came. Most heads arrive in one
+part, which a connection then parses. All bytes go to that connection as they came.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.server import ServerState
+
+from polka.edge.bounds import Reason
+from polka.edge.connections import LINGER_SECONDS, Connection
+from polka.edge.gate import Gate
+from polka.edge.unfit import answer, too_many_connections, too_slow_a_head
+
+HELD_BYTES_MAX = 1024
+"""A longer part of a head goes to a connection, with its parser."""
+
+
+class Newcomer(asyncio.Protocol):
+    """Its place is taken by a connection, or it ends."""
+
+    __slots__ = (
+        "_connect",
+        "_ends_at",
+        "_entered_at",
+        "_gate",
+        "_head",
+        "_host",
+        "_of_uvicorn",
+        "_server_state",
+        "_transport",
+        "is_new",
+        "is_slow",
+    )
+    is_idle = False
+
+    def __init__(
+        self, gate: Gate, connection: Callable[..., Connection], server_state: ServerState, **of_uvicorn: Any
+    ) -> None:
+        self._gate = gate
+        self._connect = connection
+        self._server_state: Any = server_state
+        self._of_uvicorn = of_uvicorn
+        self._host: str | None = None
+        self._head = b""
+        self._transport: Any = None
+        self._entered_at = 0.0
+        self._ends_at: float | None = None
+        self.is_new = self.is_slow = False
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self._head)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        remote = transport.get_extra_info("peername")
+        self._host = remote[0] if isinstance(remote, tuple) else None
+        gate = self._gate
+        now = asyncio.get_running_loop().time()
+        self._entered_at = now - gate.stalled_seconds
+        if reason := gate.enter(self, self._host, now):
+            gate.refused(reason)
+            transport.write(answer(too_many_connections(reason), self._server_state.default_headers, None))
+            transport.close()
+            return
+        self._transport = transport
+        self.is_new = True
+        self._server_state.connections.add(self)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        if self._transport is not None:
+            self._leave()
+            self._gate.leave(self._host)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.is_new:  # it ends, or was refused
+            return
+        self._head = head = self._head + data
+        if b"\n\r\n" in head or len(head) > HELD_BYTES_MAX or not head[:1].isupper() or b"\n\n" in head:
+            self._give_place()
+
+    def _give_place(self) -> Connection:
+        transport, head = self._transport, self._head
+        self._leave()
+        connection = self._connect(server_state=self._server_state, **self._of_uvicorn)
+        transport.set_protocol(connection)
+        connection.take_place(transport, self._host, self._entered_at + self._gate.stalled_seconds, head)
+        return connection
+
+    def _leave(self) -> None:
+        self._server_state.connections.discard(self)
+        self.is_new = self.is_slow = False
+        self._transport = None
+        self._head = b""
+
+    def cut_off(self, now: float) -> None:
+        """The time for its head is over. A client that has sent a part of one is told."""
+        if b"\n" in self._head:
+            self._give_place().cut_if_late(now, 0.0)  # it knows how to answer
+            return
+        self._gate.refused(Reason.HEAD_TIMEOUT)
+        self.is_new, self.is_slow = False, True
+        if self._head:
+            self._transport.write(answer(too_slow_a_head(), self._server_state.default_headers, None))
+        if self._head and self._transport.can_write_eof():
+            self._transport.write_eof()  # a client that is still sending could lose the answer otherwise
+        else:
+            self._transport.close()
+
+    def cut_if_late(self, now: float, stalled_seconds: float) -> None:
+        """The end of a client that was told to leave."""
+        self._ends_at = now + LINGER_SECONDS if self._ends_at is None else self._ends_at + stalled_seconds
+        if now >= self._ends_at:
+            self.abort()
+
+    def abort(self) -> None:
+        self.is_new = False
+        self._transport.abort()
+
+    def end_with_next_answer(self) -> None:
+        """The connection that takes its place does."""
+
+    def shutdown(self) -> None:
+        self._transport.close()
