@@ -11,6 +11,7 @@ from bench.report import Bound, Figure, Findings, Target
 from bench.rounds import ratios
 from bench.silence import CONNECTIONS as SILENT
 from bench.silence import SOURCES
+from bench.sink import HEAD_SECONDS
 from bench.stand import new_key, polka, prove
 from polka.local.up import Say
 from polka.service.failure import Failure
@@ -23,9 +24,10 @@ CONNECTIONS = 50
 
 
 async def measure(quick: bool, say: Say) -> Findings:
-    rounds, seconds = (1, 5) if quick else (3, 60)
+    rounds, seconds, sink_seconds = (1, 5, 5) if quick else (3, 60, 20)
     without: list[float] = []
     beside: list[float] = []
+    elsewhere: list[float] = []
     cut: list[float] = []
     own: list[float] = []
     async with polka(say) as running:
@@ -40,11 +42,17 @@ async def measure(quick: bool, say: Say) -> Findings:
                 cut_off, own_seconds = said()
             cut.append(cut_off)
             own.append(own_seconds / seconds)
+            say("the same against a listener that does nothing …")
+            async with sink() as url, silence(url):
+                await asyncio.sleep(HEAD_SECONDS)  # none of them is closed before
+                elsewhere.append(await client.rate(CONNECTIONS, sink_seconds))
         proof = await prove("the payments", running, client.answered)
     figures = [
         Figure("without them", without, "/s"),
         Figure("beside them", beside, "/s"),
         Figure("ratio", ratios(beside, without), target=TARGET),
+        Figure("beside as many to a listener that does nothing", elsewhere, "/s"),
+        Figure("ratio, which the machine alone loses", ratios(elsewhere, without)),
         Figure("of them cut off meanwhile", cut),
         Figure("processors that the silent clients take themselves", own),
     ]
@@ -52,9 +60,26 @@ async def measure(quick: bool, say: Say) -> Findings:
         f"One api process, its cache and its Postgres run; payments between {WORLD} on {CONNECTIONS} connections, "
         f"each with an Idempotency-Key of its own. Each round sends for {seconds} s without and {seconds} s beside a "
         f"process that keeps {SILENT:,} connections to the same port open, from {len(SOURCES)} addresses. Half of them "
-        f"send nothing, half a byte a second, and each that is cut off is opened again. {rounds} rounds."
+        "send nothing, half a byte a second, and each that is cut off is opened again. Then the payments go on for "
+        f"{sink_seconds} s beside as many connections to another process, which accepts them, reads nothing, and "
+        f"closes each after {HEAD_SECONDS} s. The rate that is lost there goes to the silent "
+        f"clients themselves, on a machine of few cores. {rounds} rounds."
     )
     return Findings(conditions, figures, [proof])
+
+
+@asynccontextmanager
+async def sink() -> AsyncIterator[str]:
+    """A listener that does nothing, while the block runs; its URL."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.sink", "127.0.0.1"), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout
+    try:
+        yield f"http://127.0.0.1:{int(await process.stdout.readline())}"
+    finally:
+        process.kill()
+        await process.wait()
 
 
 @asynccontextmanager
