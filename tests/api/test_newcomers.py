@@ -35,12 +35,11 @@ class Entrant:
     def leave(self) -> None:
         self._is_new = False
 
-    def abort(self) -> None:
+    def cut_off(self, _: float) -> None:
         self._ended.append(self._name)
         self._is_new = False
 
-    def cut_off(self, _: float) -> None:
-        self.abort()
+    give_way = leave
 
 
 async def newcomer(served: Served, has_sent: Callable[[int], bool] = lambda held: True) -> None:
@@ -159,6 +158,34 @@ async def test_a_late_client_makes_room_for_a_new_one() -> None:
             await new.send(SECOND)
             assert await new.status() == 204
     assert counted(Reason.EVICTED) == before + 1
+
+
+@pytest.mark.parametrize("leaving_max", [0, 1, 128])
+async def test_a_newcomer_that_made_room_is_closed_soon_and_served_no_more(
+    monkeypatch: pytest.MonkeyPatch, leaving_max: int
+) -> None:
+    """A client that comes again as soon as it is closed then pushes out few others. Few are open beside the others."""
+    monkeypatch.setattr(newcomers, "LEAVING_MAX", leaving_max)
+    before = counted(Reason.EVICTED)
+    async with serving(connections_max=2) as served, client(served) as first, client(served) as second:
+        await until(lambda: len(served.state.connections) == 2)
+        async with client(served) as third, client(served) as fourth:
+            for new in (third, fourth):
+                await new.send(SECOND)
+                assert await new.status() == 204
+            assert counted(Reason.EVICTED) == before + 2
+            await until(lambda: len(served.state.connections) == 2 + min(2, leaving_max))
+            for evicted in (first, second):
+                await evicted.send(SECOND)
+                with suppress(ConnectionResetError, BrokenPipeError):
+                    assert await evicted.ends() == b""
+            assert len(served.seen) == 2
+            for kept in (third, fourth):
+                await kept.send(SECOND)
+                assert await kept.status() == 204
+            assert len(served.state.connections) == 2
+    await until(lambda: not served.state.connections)
+    assert counted(Reason.EVICTED) == before + 2
 
 
 async def test_newcomers_leave_no_trace() -> None:

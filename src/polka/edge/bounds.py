@@ -26,8 +26,8 @@ BODY_BYTES_MAX_BY_PATH = {
 }
 TIMEOUT_SECONDS_MAX = 300.0
 """The longest that a request may ask for, as `?timeout=5m`."""
-DESCRIPTORS_KEPT = 256
-"""Files, connections to Postgres and probes, for which there must be room beside clients."""
+DESCRIPTORS_KEPT = 384
+"""Files, connections to Postgres, probes, and clients that are leaving. There must be room for them beside clients."""
 
 
 class Bounds(Struct, frozen=True):

@@ -25,9 +25,11 @@ class Entrant(Protocol):
     def is_new(self) -> bool:
         """Whether it still waits for its first head or its handshake, and nobody but the gate sees to its end."""
 
-    def abort(self) -> None: ...
+    def cut_off(self, now: float) -> None:
+        """End it, because it is late."""
 
-    def cut_off(self, now: float) -> None: ...
+    def give_way(self) -> None:
+        """End it, to make room for another one."""
 
 
 class Guest(Protocol):
@@ -66,6 +68,8 @@ class Gate:
         """With the times at which they entered, less the time that this process had stalled by then."""
         self.stalled_seconds = 0.0
         """Since its start. Nobody is late by the time in which this process did not run."""
+        self.leaving = 0
+        """Connections that made room and are no longer counted, but still open for a moment."""
         self._slow: list[Guest] = []
         self._unreported: Counter[str] = Counter()
         self._reports_at = 0.0
@@ -143,18 +147,16 @@ class Gate:
         while self._newcomers:
             _, oldest = self._newcomers.popleft()
             if oldest.is_new:
-                self._end(oldest)
+                self.refused(Reason.EVICTED)
+                oldest.give_way()
                 return True
         while self._slow:
             guest = self._slow.pop()
             if guest.is_slow:
-                self._end(guest)
+                self.refused(Reason.EVICTED)
+                guest.abort()
                 return True
         return False
-
-    def _end(self, guest: Entrant | Guest) -> None:
-        self.refused(Reason.EVICTED)
-        guest.abort()
 
 
 def neighbourhood(host: str | None) -> str | None:

@@ -85,6 +85,9 @@ class Handshake(asyncio.Protocol):
         self._gate.refused(Reason.HANDSHAKE)
         self.abort()
 
+    def give_way(self) -> None:
+        self.abort()
+
     def end_with_next_answer(self) -> None:
         """The connection that comes of it does."""
 

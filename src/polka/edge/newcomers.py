@@ -17,6 +17,11 @@ from polka.edge.unfit import answer, too_many_connections, too_slow_a_head
 
 HELD_BYTES_MAX = 1024
 """A longer part of a head goes to a connection, with its parser."""
+LEAVING_SECONDS = 1.0
+"""How long a newcomer that made room stays open. A hostile client opens a closed connection again at once, and would
+push out the next one."""
+LEAVING_MAX = 128
+"""Newcomers that made room and are still open. Those above this number are closed at once."""
 
 
 class Newcomer(asyncio.Protocol):
@@ -29,6 +34,7 @@ class Newcomer(asyncio.Protocol):
         "_gate",
         "_head",
         "_host",
+        "_is_leaving",
         "_of_uvicorn",
         "_server_state",
         "_transport",
@@ -49,7 +55,7 @@ class Newcomer(asyncio.Protocol):
         self._transport: Any = None
         self._entered_at = 0.0
         self._ends_at: float | None = None
-        self.is_new = self.is_slow = False
+        self._is_leaving = self.is_new = self.is_slow = False
 
     @property
     def held_bytes(self) -> int:
@@ -73,7 +79,10 @@ class Newcomer(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         if self._transport is not None:
             self._leave()
-            self._gate.leave(self._host)
+            if self._is_leaving:
+                self._gate.leaving -= 1
+            else:
+                self._gate.leave(self._host)
 
     def data_received(self, data: bytes) -> None:
         if not self.is_new:  # it ends, or was refused
@@ -115,6 +124,16 @@ class Newcomer(asyncio.Protocol):
         self._ends_at = now + LINGER_SECONDS if self._ends_at is None else self._ends_at + stalled_seconds
         if now >= self._ends_at:
             self.abort()
+
+    def give_way(self) -> None:
+        """Room is made at once, and the client hears of it a little later."""
+        if self._gate.leaving >= LEAVING_MAX:
+            self.abort()
+            return
+        self._is_leaving, self.is_new = True, False
+        self._gate.leaving += 1
+        self._gate.leave(self._host)
+        asyncio.get_running_loop().call_later(LEAVING_SECONDS, self._transport.abort)
 
     def abort(self) -> None:
         self.is_new = False
