@@ -21,6 +21,8 @@ SECOND = request("GET", "/second")
 class Entrant:
     """Enters a gate, and counts how often the gate looks at it."""
 
+    is_slow = False
+
     def __init__(self, name: str, ended: list[str]) -> None:
         self.looks = 0
         self._name = name
@@ -39,7 +41,7 @@ class Entrant:
         self._ended.append(self._name)
         self._is_new = False
 
-    give_way = leave
+    give_way = abort = leave
 
 
 async def newcomer(served: Served, has_sent: Callable[[int], bool] = lambda held: True) -> None:

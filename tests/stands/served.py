@@ -56,9 +56,9 @@ class Served:
     def sweep(self, seconds: float = 0.0, stalled_seconds: float = 0.0) -> None:
         """As the server does, so much later."""
         now = asyncio.get_running_loop().time() + seconds
-        self.gate.cut_off_newcomers(now, stalled_seconds)
         guests: list[Any] = list(self.state.connections)
         self.gate.sweep(guests, now, stalled_seconds)
+        self.gate.cut_off_newcomers(now, stalled_seconds)
 
 
 @asynccontextmanager

@@ -25,6 +25,12 @@ class Entrant(Protocol):
     def is_new(self) -> bool:
         """Whether it still waits for its first head or its handshake, and nobody but the gate sees to its end."""
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether it was cut off, and has a moment to read why."""
+
+    def abort(self) -> None: ...
+
     def cut_off(self, now: float) -> None:
         """End it, because it is late."""
 
@@ -70,7 +76,7 @@ class Gate:
         """Since its start. Nobody is late by the time in which this process did not run."""
         self.leaving = 0
         """Connections that made room and are no longer counted, but still open for a moment."""
-        self._slow: list[Guest] = []
+        self._slow: list[Entrant | Guest] = []
         self._unreported: Counter[str] = Counter()
         self._reports_at = 0.0
 
@@ -114,6 +120,8 @@ class Gate:
             self._newcomers.popleft()
             if oldest.is_new:
                 oldest.cut_off(now)
+                if oldest.is_slow:
+                    self._slow.append(oldest)
 
     def sweep(self, guests: Collection[Guest], now: float, stalled_seconds: float = 0.0) -> None:
         """Cut off whoever is late, once a second. Time in which this process did not run makes nobody late."""
@@ -123,7 +131,8 @@ class Gate:
         self._bound_memory(guests)
         is_half_full = 2 * self._count >= self._connections_max
         slow = [guest for guest in guests if guest.is_slow] if is_half_full else []
-        self._slow = sorted(slow, key=lambda guest: guest.is_idle)  # they make room from the end
+        slow.sort(key=lambda guest: guest.is_idle)
+        self._slow = [*slow]  # they make room from the end
         if self._unreported and now >= self._reports_at:
             self._reports_at = now + REPORT_SECONDS
             counts = ", ".join(f"{count} {reason}" for reason, count in self._unreported.most_common())

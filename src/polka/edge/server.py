@@ -191,11 +191,11 @@ class Swept(uvicorn.Server):
         stalled_seconds = max(0.0, now - self._ticked_at - TICK_SECONDS_MAX)
         self._stalled_seconds += stalled_seconds
         self._ticked_at = now
-        self._gate.cut_off_newcomers(now, stalled_seconds)
         if counter % TICKS_OF_SWEEP == 0:
             guests: list[Any] = list(self.server_state.connections)
             self._gate.sweep(guests, now, self._stalled_seconds)
             self._stalled_seconds = 0.0
+        self._gate.cut_off_newcomers(now, stalled_seconds)
         return await super().on_tick(counter)
 
 
