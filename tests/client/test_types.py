@@ -1,9 +1,17 @@
 """The types that a user's type checker finds, in strict mode."""
 
+import pydoc
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from polka.client import AsyncClient, Client
+
+ROOT = Path(__file__).parents[2]
 USERS_CODE = """
 from collections.abc import AsyncIterator, Iterator
 from typing import assert_type
@@ -67,3 +75,23 @@ def test_a_users_code_has_the_types_of_the_api(tmp_path: Path) -> None:
 def test_a_users_mistakes_are_found(tmp_path: Path) -> None:
     lines = {int(said.split(":")[1]) for said in checked(MISTAKES, tmp_path) if ": error: " in said}
     assert lines == {4, 6, 7, 8, 9, 10, 14}
+
+
+def methods(client: type[Any]) -> set[str]:
+    return {name for name in vars(client) if not name.startswith("_")} - {"close"}
+
+
+def test_both_clients_have_the_methods_that_the_page_lists() -> None:
+    _, table = (ROOT / "docs" / "client.md").read_text().split("## All methods\n")
+    listed = re.findall(r"`(\w+)`", table.partition("\n## ")[0])
+    assert methods(Client) == methods(AsyncClient) == set(listed)
+    assert len(listed) == len(set(listed))
+
+
+@pytest.mark.parametrize("client", [Client, AsyncClient])
+def test_help_shows_the_arguments_and_the_description_of_every_method(client: type[Any]) -> None:
+    shown = pydoc.plain(pydoc.render_doc(client))
+    assert "pay(payment: polka.rules.transactions.Payment, *, idempotency_key" in shown
+    assert "Make a payment." in shown
+    assert "Listing" not in shown
+    assert "Call[" not in shown

@@ -24,13 +24,14 @@ class Method(Generic[P, T]):
 
     def __init__(self, call: Callable[P, Call[T]]) -> None:
         self._call = call
-        self.__doc__ = call.__doc__
+        self._signature = connection.returning(call)
 
     def __get__(self, client: "AsyncClient", owner: type["AsyncClient"]) -> Callable[P, Coroutine[Any, Any, T]]:
         @functools.wraps(self._call)
         async def method(*positional: P.args, **named: P.kwargs) -> T:
-            return await client.send(self._call(*positional, **named))
+            return await client._send(self._call(*positional, **named))
 
+        method.__dict__["__signature__"] = self._signature
         return method
 
 
@@ -39,13 +40,14 @@ class Pages(Generic[P, T]):
 
     def __init__(self, listing: Callable[P, Listing[T]]) -> None:
         self._listing = listing
-        self.__doc__ = listing.__doc__
+        self._signature = connection.returning(listing, AsyncIterator)
 
     def __get__(self, client: "AsyncClient", owner: type["AsyncClient"]) -> Callable[P, AsyncIterator[T]]:
         @functools.wraps(self._listing)
         def method(*positional: P.args, **named: P.kwargs) -> AsyncIterator[T]:
-            return client.iterate(self._listing(*positional, **named))
+            return client._iterate(self._listing(*positional, **named))
 
+        method.__dict__["__signature__"] = self._signature
         return method
 
 
@@ -114,7 +116,7 @@ class AsyncClient:
     start_drill = Method(calls.start_drill)
     hello = Method(calls.hello)
 
-    async def send(self, call: Call[T]) -> T:
+    async def _send(self, call: Call[T]) -> T:
         """The result of a call, after as many attempts as it needs."""
         link = self._connection
         attempts = exchange(call, link.url, link.patience, self._was_reached, time.monotonic, random.random)
@@ -127,11 +129,11 @@ class AsyncClient:
                 result: T = end.value
                 return result
 
-    async def iterate(self, listing: Listing[T]) -> AsyncIterator[T]:
+    async def _iterate(self, listing: Listing[T]) -> AsyncIterator[T]:
         """All items of a list. The next page is read when its first item is wanted."""
         cursor = None
         while True:
-            items, cursor = await self.send(listing.page(cursor))
+            items, cursor = await self._send(listing.page(cursor))
             for item in items:
                 yield item
             if cursor is None:

@@ -1,9 +1,10 @@
 """What both clients share: the address, the key, TLS and bounds, and the words for a failed connection."""
 
+import inspect
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import httpx
@@ -146,3 +147,10 @@ def chain(error: BaseException | None) -> list[BaseException]:
         found.append(error)
         error = error.__cause__ or error.__context__
     return found
+
+
+def returning(call: Callable[..., Any], shape: Any = None) -> inspect.Signature:
+    """The signature of a method, for `help`: the call's own, with its result, or with this shape of its items."""
+    signature = inspect.signature(call)
+    [result] = get_args(signature.return_annotation)
+    return signature.replace(return_annotation=shape[result] if shape else result)

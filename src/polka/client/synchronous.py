@@ -23,13 +23,14 @@ class Method(Generic[P, T]):
 
     def __init__(self, call: Callable[P, Call[T]]) -> None:
         self._call = call
-        self.__doc__ = call.__doc__
+        self._signature = connection.returning(call)
 
     def __get__(self, client: "Client", owner: type["Client"]) -> Callable[P, T]:
         @functools.wraps(self._call)
         def method(*positional: P.args, **named: P.kwargs) -> T:
-            return client.send(self._call(*positional, **named))
+            return client._send(self._call(*positional, **named))
 
+        method.__dict__["__signature__"] = self._signature
         return method
 
 
@@ -38,13 +39,14 @@ class Pages(Generic[P, T]):
 
     def __init__(self, listing: Callable[P, Listing[T]]) -> None:
         self._listing = listing
-        self.__doc__ = listing.__doc__
+        self._signature = connection.returning(listing, Iterator)
 
     def __get__(self, client: "Client", owner: type["Client"]) -> Callable[P, Iterator[T]]:
         @functools.wraps(self._listing)
         def method(*positional: P.args, **named: P.kwargs) -> Iterator[T]:
-            return client.iterate(self._listing(*positional, **named))
+            return client._iterate(self._listing(*positional, **named))
 
+        method.__dict__["__signature__"] = self._signature
         return method
 
 
@@ -113,7 +115,7 @@ class Client:
     start_drill = Method(calls.start_drill)
     hello = Method(calls.hello)
 
-    def send(self, call: Call[T]) -> T:
+    def _send(self, call: Call[T]) -> T:
         """The result of a call, after as many attempts as it needs."""
         link = self._connection
         attempts = exchange(call, link.url, link.patience, self._was_reached, time.monotonic, random.random)
@@ -126,11 +128,11 @@ class Client:
                 result: T = end.value
                 return result
 
-    def iterate(self, listing: Listing[T]) -> Iterator[T]:
+    def _iterate(self, listing: Listing[T]) -> Iterator[T]:
         """All items of a list. The next page is read when its first item is wanted."""
         cursor = None
         while True:
-            items, cursor = self.send(listing.page(cursor))
+            items, cursor = self._send(listing.page(cursor))
             yield from items
             if cursor is None:
                 return
