@@ -139,6 +139,13 @@ def test_a_rejection_under_the_key_settles_an_unknown_outcome() -> None:
     assert len(attempts) == 2
 
 
+def test_a_failure_of_polka_does_not_say_that_nothing_was_recorded() -> None:
+    error, attempts = sent(PAY, problem(500, "internal"))
+    assert isinstance(error, OutcomeUnknownError)
+    assert len(attempts) == 1
+    assert isinstance(sent(READ, problem(500, "internal"))[0], ProblemError)
+
+
 @pytest.mark.parametrize("outcome", [Answer(200, b"<h1>Welcome</h1>"), Answer(201, b"{}"), Answer(500, b"oops")])
 def test_an_unreadable_answer_to_a_payment_says_nothing_of_its_outcome(outcome: Outcome) -> None:
     assert isinstance(sent(PAY, outcome)[0], OutcomeUnknownError)

@@ -28,7 +28,9 @@ TOLD = 0.9
 """The part of an attempt's time that Polka is given, so that its answer arrives in time."""
 
 OUTCOME_UNKNOWN = "outcome_unknown"
-PASSING_CODES = ("timeout", "slow")
+UNSAID_CODES = (OUTCOME_UNKNOWN, "internal")
+"""Problems that do not say that nothing was recorded."""
+PASSING_CODES = (OUTCOME_UNKNOWN, "timeout", "slow")
 """Problems without `Retry-After` after which the same request may succeed at once."""
 BEFORE_THE_KEY = (401, 403, 408, 429)
 """Statuses of problems that are found before Polka looks at the idempotency key."""
@@ -179,11 +181,10 @@ def judged(call: Call[T], url: str, outcome: Outcome, was_reached: bool) -> Done
             unavailable = UnavailableError(f"{said}, without a word of Polka's", key)
             return Failed(unavailable, call.writes, passes=True, retry_after_seconds=seconds or 0.0)
         return Failed(NotPolkaError(f"{said}, but not as a Polka does", key), call.writes and outcome.status >= 500)
-    is_unknown = problem.code == OUTCOME_UNKNOWN
     return Failed(
         ProblemError(problem, key),
-        may_be_done=is_unknown and call.writes,
-        passes=is_unknown or seconds is not None or problem.code in PASSING_CODES,
+        may_be_done=call.writes and problem.code in UNSAID_CODES,
+        passes=seconds is not None or problem.code in PASSING_CODES,
         retry_after_seconds=seconds or 0.0,
     )
 
