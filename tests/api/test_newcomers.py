@@ -120,6 +120,17 @@ async def test_a_long_part_of_a_head_has_no_more_time_than_a_short_one() -> None
         assert problem_in(await one.ends()) == (408, "slow")
 
 
+async def test_time_in_which_the_process_did_not_run_makes_no_long_head_late() -> None:
+    async with serving(head_timeout_seconds=5) as served, client(served) as one:
+        await newcomer(served)
+        served.sweep(7, stalled_seconds=6)
+        await one.send(HEAD + b"X: " + b"y" * newcomers.HELD_BYTES_MAX)
+        await until(lambda: all(not found.is_new for found in served.state.connections))  # type: ignore[union-attr]
+        served.sweep(10.5)
+        await one.send(b"\r\n\r\n")
+        assert await one.status() == 204
+
+
 @pytest.mark.parametrize(("sent", "is_own"), [(HEAD + b"X-Request-ID: mine\r\nX: y", True), (b"GET / HTTP/1.1", False)])
 async def test_a_late_head_is_answered_with_the_id_that_it_names(sent: bytes, is_own: bool) -> None:
     before = counted(Reason.HEAD_TIMEOUT)
@@ -186,8 +197,21 @@ async def test_a_newcomer_that_made_room_is_closed_soon_and_served_no_more(
                 await kept.send(SECOND)
                 assert await kept.status() == 204
             assert len(served.state.connections) == 2
+            async with client(served) as fifth:
+                assert problem_in(await fifth.ends()) == (503, "overloaded")
     await until(lambda: not served.state.connections)
     assert counted(Reason.EVICTED) == before + 2
+
+
+async def test_few_newcomers_that_made_room_stay_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(newcomers, "LEAVING_MAX", 1)
+    monkeypatch.setattr(newcomers, "LEAVING_SECONDS", 3600.0)
+    async with serving(connections_max=2) as served, client(served), client(served) as second:
+        await until(lambda: len(served.state.connections) == 2)
+        async with client(served), client(served):
+            with suppress(ConnectionResetError):
+                assert await second.ends() == b""
+            await until(lambda: len(served.state.connections) == 3)
 
 
 async def test_newcomers_leave_no_trace() -> None:
