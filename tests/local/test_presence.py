@@ -49,9 +49,11 @@ def listening() -> Iterator[tuple[str, list[bytes]]]:
 
         thread = threading.Thread(target=hear)
         thread.start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}", heard
-        server.shutdown(socket.SHUT_RDWR)
-        thread.join(WAIT_SECONDS)
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}", heard
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join(WAIT_SECONDS)
 
 
 @pytest.fixture(scope="module")
