@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from api.http.refusals import NO_KEY, problem
 from commands import Up, one_line, polka, up
 from polka.local import presence
 from polka.local.demo import free_port
@@ -31,6 +33,13 @@ def folder() -> Iterator[Path]:
         yield folder
 
 
+PROBLEM = msgspec.json.encode(problem(NO_KEY, None))
+UNAUTHORIZED = (
+    b"HTTP/1.1 401 No\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+) % len(PROBLEM) + PROBLEM
+"""As a Polka answers whose key it is not."""
+
+
 @contextmanager
 def listening() -> Iterator[tuple[str, list[bytes]]]:
     """A server of somebody else, and the beginnings of the requests that it got."""
@@ -45,7 +54,7 @@ def listening() -> Iterator[tuple[str, list[bytes]]]:
                     return
                 with connection:
                     heard.append(connection.recv(10_000))
-                    connection.sendall(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                    connection.sendall(UNAUTHORIZED)
 
         thread = threading.Thread(target=hear)
         thread.start()
