@@ -207,15 +207,22 @@ async def test_the_last_request_of_a_connection_is_answered_and_closes_it() -> N
 
 
 async def test_a_draining_server_closes_the_connection_with_the_answer() -> None:
+    async with held() as (server, client):
+        server.taken[0]._connection.end_with_next_answer()
+        server.release()
+        await see_the_last_answer(client)
+
+
+@asynccontextmanager
+async def held() -> AsyncIterator[tuple[Server, Client]]:
+    """A server that has taken a client's payment, and does not answer yet."""
     server = Server()
     server.holds = True
     async with server.client() as client:
         client.writer.write(PLAIN)
         while not server.taken:
             await asyncio.sleep(0)
-        server.taken[0]._connection.end_with_next_answer()
-        server.release()
-        await see_the_last_answer(client)
+        yield server, client
 
 
 async def see_the_last_answer(client: Client) -> None:
@@ -227,16 +234,13 @@ async def see_the_last_answer(client: Client) -> None:
 
 
 async def test_a_client_that_has_left_gets_no_answer() -> None:
-    server = Server()
-    server.holds = True
-    async with server.client() as client:
-        client.writer.write(PLAIN)
-        while not server.taken:
-            await asyncio.sleep(0)
+    async with held() as (server, client):
+        [request] = server.taken
         client.writer.transport.abort()
-        while not server.taken[0].disconnected:
+        while not request.disconnected:
             await asyncio.sleep(0)
         server.release()
+        assert request._connection._outgoing.waiting_bytes == 0
 
 
 async def test_a_failure_ends_the_connection_and_the_app_does_nothing(caplog: pytest.LogCaptureFixture) -> None:
