@@ -18,9 +18,10 @@ from api.routes.search import read_time
 from polka.rules.keys import Scope
 from polka.rules.liquidity import Exposures, LiquidityHistory, Resolution
 from polka.rules.money import is_currency
+from polka.rules.pages import PAGE_MAX
 from polka.store import exposures
 from polka.store.database import Pool
-from polka.store.positions import PAGE_MAX, encode
+from polka.store.positions import encode
 
 
 @get("/liquidity", tags=["Liquidity"], guards=[Needs(Scope.OPERATE)])

@@ -6,7 +6,7 @@ from litestar.params import QueryParameter
 
 from api.http.problems import refuse
 from api.http.refusals import Refusal
-from polka.store.positions import PAGE_MAX
+from polka.rules.pages import PAGE_MAX
 
 T = TypeVar("T")
 

@@ -15,9 +15,10 @@ from cache.ledger.flush import OutdatedError
 from polka.rules import duration
 from polka.rules.banks import Account, Accounts, Bank, Banks, Position
 from polka.rules.messages import Asked, Held, PolicyToFollow, Reserved, Told
+from polka.rules.pages import PAGE_MAX
 from polka.store import database, positions
 from polka.store.database import Pool
-from polka.store.positions import PAGE_MAX, with_pending
+from polka.store.positions import with_pending
 
 After = Annotated[str, QueryParameter()]
 Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_MAX)]

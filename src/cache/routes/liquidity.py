@@ -14,11 +14,11 @@ from cache.keeping.keeper import Keeper
 from cache.keeping.service import Service, as_of
 from cache.routes.balances import serving
 from polka.rules.liquidity import KEPT, Exposure, Exposures, concentration, nearest
+from polka.rules.pages import PAGE_MAX
 from polka.rules.policy import BASIS_POINTS
 from polka.store import database, positions
 from polka.store.database import Connection
 from polka.store.exposures import exposure
-from polka.store.positions import PAGE_MAX
 from polka.store.writers import Writers
 
 log = logging.getLogger(__name__)

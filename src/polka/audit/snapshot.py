@@ -18,11 +18,11 @@ from polka.audit.recomputed import FROM_THE_BEGINNING
 from polka.edge import tls
 from polka.rules.audits import Skipped
 from polka.rules.banks import Bank, Banks
+from polka.rules.pages import PAGE_MAX
 from polka.rules.transactions import POLKA
 from polka.service import settings
 from polka.store import database
 from polka.store.database import Connection
-from polka.store.positions import PAGE_MAX
 
 DIFFERENCES_MAX = 1_000
 CACHE_TRIES = 50

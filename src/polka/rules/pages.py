@@ -3,3 +3,6 @@
 import msgspec
 
 OLDER_CURSOR = msgspec.Meta(description="The older name of `cursor`.", extra_json_schema={"deprecated": True})
+
+PAGE_MAX = 500
+"""The most items in one answer."""

@@ -10,9 +10,6 @@ import msgspec
 from polka.rules.banks import Account, Accounts, AsOf, Bank, Banks, Position
 from polka.store.database import Pool
 
-PAGE_MAX = 500
-"""The most banks or accounts in one answer."""
-
 
 def encode(answer: msgspec.Struct) -> bytes:
     """As JSON. A balance knows no bound, and msgspec writes whole numbers up to 64 bits."""
