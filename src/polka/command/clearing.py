@@ -1,13 +1,12 @@
 """`polka clearing`: closes, settles, lists and shows windows."""
 
 from collections.abc import Callable
-from itertools import islice
 
 import click
 
 from polka.command.asking import asking
 from polka.command.help import Command, command
-from polka.command.listing import limit_option, say_more
+from polka.command.listing import first, limit_option, say_more
 from polka.command.on_polka import on_polka
 from polka.command.show import show_netting, show_window, time_of
 from polka.command.terminal import counts, say, show_table
@@ -42,15 +41,15 @@ def run_clearing_list(limit: int, polka: Presence) -> None:
     Times are UTC.
     """
     with asking(polka) as client:
-        found = list(islice(client.windows(page_size=min(limit + 1, 500)), limit + 1))
+        found, is_more = first(client.windows, limit)
     show_table(
         ("window", "state", "opened", "closed", "settled"),
         (
             (str(one.id), one.state, time_of(one.opened_at), time_of(one.closed_at), time_of(one.settled_at))
-            for one in found[:limit]
+            for one in found
         ),
     )
-    say_more(len(found) > limit)
+    say_more(is_more)
 
 
 @clearing_command("close")

@@ -1,6 +1,9 @@
 """`polka banks` and `polka payments`: lists of a Polka's banks and payments."""
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
+from typing import TypeVar
 
 import click
 
@@ -11,6 +14,9 @@ from polka.command.on_polka import on_polka
 from polka.command.terminal import say, show_table
 from polka.local.presence import Presence
 from polka.rules.money import figure
+from polka.rules.pages import PAGE_MAX
+
+T = TypeVar("T")
 
 limit_option = option(
     "--limit", default=20, show_default=True, type=click.IntRange(1), metavar="N", help="How many to show."
@@ -27,9 +33,9 @@ def run_banks(limit: int, polka: Presence) -> None:
     a balance below zero. Pending payments are not in the balance yet.
     """
     with asking(polka) as client:
-        found = list(islice(client.banks(page_size=min(limit + 1, 500)), limit + 1))
+        found, is_more = first(client.banks, limit)
     rows = []
-    for bank in found[:limit]:
+    for bank in found:
         for position in bank.balances:
             pending = "" if position.pending is None else figure(position.pending, position.currency)
             rows.append((bank.name, position.currency, figure(position.posted, position.currency), pending))
@@ -38,7 +44,7 @@ def run_banks(limit: int, polka: Presence) -> None:
     show_table(("bank", "currency", "balance", "pending"), rows)
     if not found:
         say("There are no banks: `polka seed` opens some.")
-    say_more(len(found) > limit)
+    say_more(is_more)
 
 
 @command("payments", "polka payments", "polka payments --bank bank1 --limit 100", "polka payments --ids")
@@ -53,13 +59,18 @@ def run_payments(limit: int, bank: str | None, account: str | None, ids: bool, p
     Times are UTC.
     """
     with asking(polka) as client:
-        pages = client.payments(bank=bank, account=account, page_size=min(limit + 1, 500))
-        found = list(islice(pages, limit + 1))
+        found, is_more = first(partial(client.payments, bank=bank, account=account), limit)
     names = ("made", "from", "to", "amount", "currency", "state")
-    show_table((*names, "id") if ids else names, (row_of(made, ids) for made in found[:limit]))
+    show_table((*names, "id") if ids else names, (row_of(made, ids) for made in found))
     if not found:
         say("There are no such payments.")
-    say_more(len(found) > limit)
+    say_more(is_more)
+
+
+def first(listing: Callable[..., Iterator[T]], limit: int) -> tuple[list[T], bool]:
+    """The first items of a list, and whether there are more."""
+    found = list(islice(listing(page_size=min(limit + 1, PAGE_MAX)), limit + 1))
+    return found[:limit], len(found) > limit
 
 
 def row_of(made: Transaction, has_id: bool) -> tuple[str, ...]:
