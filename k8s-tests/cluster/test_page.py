@@ -78,10 +78,14 @@ def test_the_page_starts_a_run_shows_charts_and_stops(polka: Release, browser: w
         wait_for("the second run is on", lambda: stats(address)["state"] == "running")
         press(browser, "STOP")
         wait_for("it is stopped", lambda: stats(address)["state"] == "stopped")
-    log = polka.kubectl("logs", "deployment/polka-spammer-web")
-    assert f"{PAYMENTS:,} of {PAYMENTS:,} payments" in log
-    assert "Stopped early." in log
+    # The summary of a run follows the state that the page shows.
+    wait_for("the log says that it was stopped", lambda: "Stopped early." in log_of_the_page(polka))
+    assert f"{PAYMENTS:,} of {PAYMENTS:,} payments" in log_of_the_page(polka)
     assert "The audit is clean." in polka.audit()
+
+
+def log_of_the_page(release: Release) -> str:
+    return release.kubectl("logs", "deployment/polka-spammer-web")
 
 
 def stats(address: str) -> dict[str, Any]:
