@@ -7,6 +7,7 @@ import pytest
 import trustme
 
 from polka.edge.bounds import Reason
+from polka.edge.newcomers import Newcomer
 from raw import request, with_length
 from served import Client, Served, client, counted, serving, until
 
@@ -68,6 +69,17 @@ async def test_a_handshake_that_is_not_done_in_time_is_cut_off_and_counted(
         assert await ends(one) == b""
         await shaking_hands(served, 0)
     assert counted(Reason.HANDSHAKE) == before + 1
+
+
+async def test_a_late_head_is_not_read_as_it_was_encrypted(encryption: ssl.SSLContext, trust: ssl.SSLContext) -> None:
+    """It arrived in the very moment in which its time was over."""
+    late, malformed = counted(Reason.HEAD_TIMEOUT), counted(Reason.MALFORMED)
+    async with serving(encryption, head_timeout_seconds=5) as served, client(served, trust) as one:
+        await until(lambda: any(isinstance(found, Newcomer) for found in served.state.connections))
+        one.writer.write(b"GET / HT")
+        served.sweep(6)
+        await ends(one)
+    assert (counted(Reason.HEAD_TIMEOUT), counted(Reason.MALFORMED)) == (late + 1, malformed)
 
 
 async def test_handshakes_are_among_the_connections_that_one_address_may_have(

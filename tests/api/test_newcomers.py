@@ -1,6 +1,7 @@
 """A client that has not sent a whole head yet costs little, and has the bounds of any other."""
 
 import asyncio
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -84,20 +85,61 @@ def test_each_newcomer_has_its_whole_time_whatever_the_process_stalled() -> None
     assert ended == ["before", "stayed", "after"]
 
 
-@pytest.mark.parametrize("size", [0, 1, 20, len(HEAD), len(HEAD) + 1])
+@pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 20, len(HEAD), len(HEAD) + 1])
 async def test_a_client_has_no_parser_before_its_head_is_whole(size: int) -> None:
     head = HEAD + b"\r\n"
     async with serving() as served, client(served) as one:
         await one.send(head[:size])
-        await newcomer(served, lambda held: held == size)
+        await newcomer(served, lambda held: held == size or size < newcomers.HEAD_BYTES_MIN)
         await one.send(head[size:] + SECOND)
         assert [await one.status() for _ in range(2)] == [204] * 2
         assert not [found for found in served.state.connections if found.is_new]  # type: ignore[union-attr]
         assert [path for path, _, _ in served.seen] == ["/", "/second"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels keep nothing")
+async def test_a_client_of_few_bytes_wakes_nobody() -> None:
+    async with serving() as served, client(served) as one, client(served) as other:
+        for byte in HEAD[: newcomers.HEAD_BYTES_MIN - 1]:
+            await one.send(bytes([byte]))
+        await other.send(SECOND)
+        assert await other.status() == 204
+        assert [found.held_bytes for found in served.state.connections if found.is_new] == [0]  # type: ignore[union-attr]
+        await one.send(HEAD[newcomers.HEAD_BYTES_MIN - 1 :])
+        await newcomer(served, lambda held: held == len(HEAD))
+
+
+@pytest.mark.parametrize("head", [HEAD + b"\r\n", b"GET / HTTP/1.0\r\n\r\n"])
+async def test_a_head_may_come_byte_by_byte(head: bytes) -> None:
+    async with serving() as served, client(served) as one, client(served) as other:
+        for byte in head:
+            await one.send(bytes([byte]))
+            await other.send(SECOND)
+            assert await other.status() == 204
+        assert await one.status() == 204
+
+
+@pytest.mark.parametrize("sent", [b"\x16\x03\x01\x02", b"get / HT", b" ", b"QUIT\r\n"])
+async def test_a_few_bytes_of_something_else_are_refused_in_the_end(sent: bytes) -> None:
+    async with serving(head_timeout_seconds=5) as served, client(served) as one:
+        await one.send(sent)
+        await newcomer(served)
+        served.sweep(4.5)
+        assert any(found.is_new for found in served.state.connections)  # type: ignore[union-attr]
+        served.sweep(6)
+        assert problem_in(await one.ends()) == (400, "malformed")
+
+
 @pytest.mark.parametrize(
-    "sent", [b"\x16\x03\x01\x02\x00\x01", b"get / HT", b" ", b"GET / HTTP/1.1\nHost: polka\n\n", b"\r\n\0"]
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(32),  # how a client of HTTPS begins
+        b"get / HTTP/1.1\r\n",
+        b" " * 16,
+        b"GET / HTTP/1.1\nHost: polka\n\n",
+        b"GET / HTTP/1.1\n\n",
+        b"\r\n\0" + b"x" * 13,
+    ],
 )
 async def test_what_no_head_begins_with_is_refused_at_once(sent: bytes) -> None:
     """A client of HTTPS, for example, hears at once that this is no port for it."""
@@ -136,7 +178,7 @@ async def test_a_late_head_is_answered_with_the_id_that_it_names(sent: bytes, is
     before = counted(Reason.HEAD_TIMEOUT)
     async with serving(head_timeout_seconds=5) as served, client(served) as one:
         await one.send(sent)
-        await newcomer(served, lambda held: held == len(sent))
+        await newcomer(served, lambda held: held == len(sent) or len(sent) < newcomers.HEAD_BYTES_MIN)
         served.sweep(6)
         answer = await one.ends()
         assert problem_in(answer) == (408, "slow")
@@ -149,7 +191,7 @@ async def test_a_late_client_has_time_to_read_why_its_connection_ends(sent: byte
     """Also one that is still sending. Then the connection ends, whatever the client does."""
     async with serving(head_timeout_seconds=5) as served, client(served) as one:
         await one.send(sent)
-        await newcomer(served, lambda held: held == len(sent))
+        await newcomer(served, lambda held: held == len(sent) or len(sent) < newcomers.HEAD_BYTES_MIN)
         served.sweep(6)
         await asyncio.sleep(0)
         await one.send(b"X: y\r\n\r\n", SECOND)
@@ -165,7 +207,7 @@ async def test_a_late_client_makes_room_for_a_new_one() -> None:
     before = counted(Reason.EVICTED)
     async with serving(head_timeout_seconds=5, connections_max=1) as served, client(served) as late:
         await late.send(b"GET / HT")
-        await newcomer(served, lambda held: held > 0)
+        await newcomer(served)
         served.sweep(6)
         async with client(served) as new:
             await new.send(SECOND)

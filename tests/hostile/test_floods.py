@@ -4,10 +4,13 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
+from socket import inet_aton
 
 import httpx
 import pytest
 
+from polka.edge.newcomers import HEAD_BYTES_MIN
 from raw import Raw, deaf, request
 from services import Service, client
 from witness import Hostile
@@ -91,6 +94,32 @@ def test_a_thousand_silent_clients_are_cut_off(hostile: Hostile, target: Service
         for raw in silent:
             raw.ends()
     assert cut_off(target) >= before + 750
+
+
+def test_a_few_bytes_wake_nobody(hostile: Hostile, target: Service) -> None:
+    sent = HEAD[: HEAD_BYTES_MIN - 1]
+    with Raw(target.url) as silent, Raw(target.url) as other:
+        silent.send(sent)
+        for _ in range(10):
+            other.send(request("GET", "/hello"))
+            other.answer()
+        assert unread(silent) == len(sent)
+        silent.send(HEAD[len(sent) :] + b"\r\n")
+        silent.answer()
+        assert unread(silent) == 0
+
+
+def unread(client_of: Raw) -> int:
+    """How many bytes of this client the kernel keeps, which its service has not read."""
+    here, there = client_of.socket.getsockname(), client_of.socket.getpeername()
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    [queues] = [queues for _, local, remote, _, queues, *_ in lines if (local, remote) == (shown(there), shown(here))]
+    return int(queues.partition(":")[2], 16)
+
+
+def shown(address: tuple[str, int]) -> str:
+    """As the kernel writes it."""
+    return f"{int.from_bytes(inet_aton(address[0]), 'little'):08X}:{address[1]:04X}"
 
 
 def cut_off(service: Service) -> int:

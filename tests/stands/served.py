@@ -12,6 +12,7 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
+from polka.edge import newcomers
 from polka.edge.bounds import REFUSED_BY_REASON, Bounds, Reason
 from polka.edge.drain import Drain
 from polka.edge.gate import Gate
@@ -68,10 +69,12 @@ async def serving(encryption: ssl.SSLContext | None = None, **chosen: Any) -> As
     config = uvicorn.Config(served.app, interface="asgi3", lifespan="off", log_config=None, ws="none")
     config.load()
     made = partial(protocol(Drain(0), served.gate, encryption), config=config, server_state=served.state, app_state={})
-    listens = asyncio.get_running_loop().create_server(made, "127.0.0.1", 0)
-    async with await listens as listening:
-        served.port = listening.sockets[0].getsockname()[1]
-        listening.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
+    if encryption is None:
+        newcomers.await_heads([listening])
+    served.port = listening.getsockname()[1]
+    async with await asyncio.get_running_loop().create_server(made, sock=listening):
         yield served
 
 

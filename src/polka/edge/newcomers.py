@@ -1,11 +1,16 @@
 """A connection before its first head is whole: it costs little, because most hostile clients send no more than this.
 
 It has no parser, and no look once a second: the gate knows the order in which newcomers came. Most heads arrive in one
-part, which a connection then parses. All bytes go to that connection as they came.
+part, which a connection then parses. All bytes go to that connection as they came. On Linux the kernel keeps the first
+bytes until they could be a head: a client that sends a byte a second wakes nobody.
 """
 
 import asyncio
-from collections.abc import Callable
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from uvicorn.server import ServerState
@@ -15,6 +20,8 @@ from polka.edge.connections import LINGER_SECONDS, Connection
 from polka.edge.gate import Gate
 from polka.edge.unfit import answer, too_many_connections, too_slow_a_head
 
+HEAD_BYTES_MIN = len(b"GET / HTTP/1.0\n\n")
+"""No head is shorter."""
 HELD_BYTES_MAX = 1024
 """A longer part of a head goes to a connection, with its parser."""
 LEAVING_SECONDS = 1.0
@@ -22,6 +29,17 @@ LEAVING_SECONDS = 1.0
 push out the next one."""
 LEAVING_MAX = 128
 """Newcomers that made room and are still open. Those above this number are closed at once."""
+
+
+def await_heads(listening: Iterable[socket.socket]) -> None:
+    """Have the kernel keep what connections to these sockets send until it could be a head. They inherit it."""
+    if sys.platform == "linux":
+        for one in listening:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, HEAD_BYTES_MIN)
+
+
+def may_begin_a_head(data: bytes) -> bool:
+    return data[:1].isupper()
 
 
 class Newcomer(asyncio.Protocol):
@@ -87,8 +105,10 @@ class Newcomer(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if not self.is_new:  # it ends, or was refused
             return
+        if not self._head:
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
         self._head = head = self._head + data
-        if b"\n\r\n" in head or len(head) > HELD_BYTES_MAX or not head[:1].isupper() or b"\n\n" in head:
+        if b"\n\r\n" in head or len(head) > HELD_BYTES_MAX or not may_begin_a_head(head) or b"\n\n" in head:
             self._give_place()
 
     def _give_place(self) -> Connection:
@@ -107,7 +127,9 @@ class Newcomer(asyncio.Protocol):
 
     def cut_off(self, now: float) -> None:
         """The time for its head is over. A client that has sent a part of one is told."""
-        if b"\n" in self._head:
+        if not self._head:
+            self._read_kept()
+        if self._head and (b"\n" in self._head or not may_begin_a_head(self._head)):
             self._give_place().cut_if_late(now, 0.0)  # it knows how to answer
             return
         self._gate.refused(Reason.HEAD_TIMEOUT)
@@ -118,6 +140,13 @@ class Newcomer(asyncio.Protocol):
             self._transport.write_eof()  # a client that is still sending could lose the answer otherwise
         else:
             self._transport.close()
+
+    def _read_kept(self) -> None:
+        """Read what the kernel has kept, which no event loop will."""
+        if self._transport.get_extra_info("sslcontext"):
+            return  # it keeps nothing, and what there is to read is encrypted
+        with suppress(OSError):
+            self._head = os.read(self._transport.get_extra_info("socket").fileno(), HEAD_BYTES_MIN)
 
     def cut_if_late(self, now: float, stalled_seconds: float) -> None:
         """The end of a client that was told to leave."""

@@ -23,7 +23,7 @@ from litestar.types import ASGIApp
 from msgspec import Meta, Struct
 from uvicorn.supervisors import ChangeReload
 
-from polka.edge import bounds, monitoring, tls
+from polka.edge import bounds, monitoring, newcomers, tls
 from polka.edge.bounds import Bounds
 from polka.edge.connections import Connection
 from polka.edge.direct import Take
@@ -134,6 +134,8 @@ async def serve(open_app: App, sockets: Sockets) -> None:
         monitor = Monitor(config(monitored, service.drain, own_gate, own_encryption), own_gate)
         clients = config(service.app, service.drain, gate, encryption, service.take)
         server = Server(clients, gate, service.drain, monitor)
+        if encryption is None:
+            newcomers.await_heads(sockets.clients)
         again = [one.dup() for one in sockets.clients for _ in range(ACCEPTS_AT_ONCE - 1)]
         async with asyncio.TaskGroup() as both, tls.watched(encryption, own_encryption):
             both.create_task(monitor.serve([sockets.monitoring]))
