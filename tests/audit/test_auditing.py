@@ -239,8 +239,8 @@ def test_the_cache_audits_in_the_background_and_tells_what_it_finds(services: Se
     wait_for("both falsehoods are a metric", lambda: value(cache.metrics_url, FAULTS) == 2)
     cache.kill()
     answer = audited(api)
-    found = {(one["subject"], one["expected"], one["found"]) for one in answer["runs"][0]["findings"]}
-    assert found == {("accounts of bank1 USD", "-100", "-99"), ("USD", "0", "1")}
+    found = {(one["subject"], one["expected"], one["found"], one["currency"]) for one in answer["runs"][0]["findings"]}
+    assert found == {("accounts of bank1 USD", "-100", "-99", "USD"), ("USD", "0", "1", "USD")}
     assert answer["age_seconds"] < 30
     cache.restart()
     have(services, "UPDATE accounts SET balance = balance - 1 WHERE bank = 'bank1'")

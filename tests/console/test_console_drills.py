@@ -66,7 +66,7 @@ def test_a_drill_by_its_button_ends_with_nothing_lost(page: webdriver.Chrome, dr
         part: (drill[f"acknowledged_{part}"], drill["findings"][f"stored_{part}"]) for part in ("before", "after")
     }
     paid = sum(stored for _, stored in counts.values())
-    said = f"Drill {drill['id']}: {paid} payments acknowledged, {paid} stored, lost 0, doubled 0."
+    said = f"Drill {drill['id']}: {paid} payments acknowledged, {paid} stored, 0 lost, 0 duplicated."
     wait_for("it says so", lambda: text(page, "drill-said") == said)
     row = table(page, "drill-results")[0]
     assert row[0].endswith(f" {drill['process']}")

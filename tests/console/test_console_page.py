@@ -123,6 +123,38 @@ def test_a_window_is_closed_and_settled_by_the_button(page: webdriver.Chrome, po
     wait_for("the row says so", lambda: ["settled" in row for row in table(page, "windows")] == [False, True])
 
 
+ANSWER_AUDIT = """
+const [run] = arguments;
+const ask = window.fetch;
+window.fetch = (path, ...others) =>
+    path.startsWith("/audit") ? Promise.resolve(new Response(JSON.stringify({ runs: [run] }))) : ask(path, ...others);
+"""
+FOUND = {
+    "began_at": "2026-11-30T10:00:00Z",
+    "ended_at": "2026-11-30T10:00:01Z",
+    "flush": 7,
+    "payments_new": 3,
+    "payments_again": 1250,
+    "faults": 2,
+    "findings": [
+        {"check": "An account", "subject": "meadow USD", "expected": "3500", "found": "-103500", "currency": "USD"},
+        {"check": "A batch", "subject": "batch 7", "expected": "1250", "found": "0"},
+    ],
+    "skipped": [],
+    "verified_from": None,
+}
+
+
+def test_the_audit_shows_amounts_as_people_write_them(page: webdriver.Chrome) -> None:
+    page.execute_script(ANSWER_AUDIT, FOUND)
+    wait_for("the findings are shown", lambda: "2 faults" in page.find_element(By.CLASS_NAME, "audit").text)
+    said = page.find_element(By.CLASS_NAME, "audit").text
+    page.refresh()
+    assert "An account: meadow USD: −1,035.00 instead of 35.00" in said
+    assert "A batch: batch 7: 0 instead of 1,250" in said
+    assert "3 new payments proved, 1,250 proved again" in said
+
+
 def test_it_comes_back_when_its_api_is_started_anew(page: webdriver.Chrome, polka: Running) -> None:
     pid = polka.apis[0].process.pid
     told = time.monotonic()

@@ -7,7 +7,7 @@ import asyncpg
 import msgspec
 
 from polka.audit import passes, scans
-from polka.audit.checks import CHECKS
+from polka.audit.checks import CHECKS, currency_of
 from polka.audit.passes import STEP_SECONDS, look_at
 from polka.audit.snapshot import Difference, Findings, Seen
 from polka.rules.audits import Finding, Run, Runs, Skipped
@@ -123,7 +123,7 @@ async def record(
     connection: Connection, began_at: datetime, proved: Proved, found: Findings, skipped: list[Skipped]
 ) -> Run:
     findings = [
-        Finding(check, one.subject, str(one.expected), str(one.found))
+        Finding(check, one.subject, str(one.expected), str(one.found), currency_of(check, one.subject))
         for check, differences in found.items()
         for one in differences
     ]

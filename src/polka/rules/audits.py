@@ -13,12 +13,13 @@ class Skipped(msgspec.Struct, frozen=True):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """Something that is not as it must be, by the check that found it. Minor units, or 1 and 0 for yes and no."""
+    """A fault, by the check that found it. With a currency, both numbers are minor units. Otherwise 1 is yes, 0 is no."""
 
     check: str
     subject: str
     expected: str
     found: str
+    currency: str | None = None
 
 
 class Run(msgspec.Struct, frozen=True):

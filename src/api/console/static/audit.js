@@ -2,6 +2,7 @@
 
 import { ask, Refused } from "./door.js";
 import { find, make, since } from "./dom.js";
+import { money } from "./money.js";
 
 const REFRESH_MILLISECONDS = 5000;
 const FINDINGS_SHOWN = 3;
@@ -42,14 +43,19 @@ function draw(run) {
     return;
   }
   const verdict = make("p", run.faults || run.skipped.length ? "health bad" : "health good", verdictOf(run));
-  const when = make("p", "quiet", `${(run.payments_new + run.payments_again).toLocaleString("en")} payments proved up to flush ${run.flush.toLocaleString("en")}, at ${since(run.ended_at)}.`);
+  const when = make("p", "quiet", `${run.payments_new.toLocaleString("en")} new payments proved, ${run.payments_again.toLocaleString("en")} proved again, at ${since(run.ended_at)}.`);
   const findings = make("ul");
   for (const found of run.findings.slice(0, FINDINGS_SHOWN)) {
-    findings.append(make("li", "", `${found.check}: ${found.subject} must be ${found.expected}, is ${found.found}`));
+    findings.append(make("li", "", `${found.check}: ${found.subject}: ${shown(found.found, found)} instead of ${shown(found.expected, found)}`));
   }
   for (const skipped of run.skipped.slice(0, FINDINGS_SHOWN)) {
     findings.append(make("li", "", `${skipped.check}: ${skipped.reason}`));
   }
   if (run.faults > FINDINGS_SHOWN) findings.append(make("li", "quiet", `and ${run.faults - FINDINGS_SHOWN} more: GET /audit`));
   place.replaceChildren(verdict, when, ...(findings.children.length ? [findings] : []));
+}
+
+/** A number of a finding: money, or a count. */
+function shown(number, { currency }) {
+  return currency ? money(number, currency) : BigInt(number).toLocaleString("en");
 }

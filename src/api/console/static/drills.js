@@ -101,7 +101,7 @@ export class Drills {
     const stored = findings.stored_before + findings.stored_after;
     this.say(
       `Drill ${drill.id}: ${acknowledged.toLocaleString("en")} payments acknowledged, ${stored.toLocaleString("en")} stored, ` +
-        `lost ${findings.lost}, doubled ${findings.doubled}.`,
+        `${findings.lost} lost, ${findings.doubled} duplicated.`,
     );
   }
 
@@ -113,11 +113,11 @@ export class Drills {
 }
 
 function found({ lost, doubled, unacknowledged, wrong_balances }) {
-  return `lost ${lost}, doubled ${doubled}, stored without a yes ${unacknowledged}, wrong balances ${wrong_balances.length}.`;
+  return `${lost} lost, ${doubled} duplicated, ${unacknowledged} stored without acknowledgement, ${wrong_balances.length} wrong balances.`;
 }
 
 function create({ started_at, process }) {
-  return newRow(`${clock(started_at)} ${process}`, "", "number", "number", "number", "number", "number slim", "number slim", "number slim");
+  return newRow(`${clock(started_at)} ${process}`, "", "number slim", "number slim", "number", "number", "number slim", "number slim", "number slim");
 }
 
 function fill(row, drill) {
