@@ -58,11 +58,11 @@ name another Polka and another key.
 PROBLEMS = """\
 # Problems
 
-What the api refuses it answers with a problem document (RFC 9457, `application/problem+json`): `type`, `title`,
-`status`, `code`, `detail`, and `field` where one is at fault. A `code` keeps its meaning for ever, a `detail` is for
-people and may change. A 503 or 504 that says that nothing was recorded speaks of this attempt alone; after an
-`outcome_unknown` the same request with the same `Idempotency-Key` tells the one true result. A 429 says
-in `Retry-After` when the key's limit allows the next request.
+The api answers a rejected request with a problem document (RFC 9457, `application/problem+json`): `type`, `title`,
+`status`, `code`, `detail`, and `field` if a field is at fault. A `code` keeps its meaning for ever. A `detail` is
+for people and may change. "Nothing was recorded" in a 503 or 504 is about this attempt alone. After an
+`outcome_unknown`, the same request with the same `Idempotency-Key` returns the final result. The `Retry-After` of a 429
+is the time of the next allowed request.
 """
 
 METRICS = """\

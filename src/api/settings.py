@@ -22,7 +22,7 @@ class Settings(Struct, frozen=True):
     cache_token: CacheToken = None
     no_auth: NoAuth = False
     keys_poll_seconds: Annotated[
-        Seconds, Meta(description="From one look for new and revoked keys to the next; NOTIFY tells of them sooner.")
+        Seconds, Meta(description="Pause between two reads of new and revoked keys. NOTIFY reports changes sooner.")
     ] = 0.3
     rate_per_second: Annotated[
         Count, Meta(description="Requests a second of one bank, or of one key of operators, in each process.")
@@ -37,57 +37,62 @@ class Settings(Struct, frozen=True):
     queue_payments_max: Annotated[
         Count,
         Meta(
-            description="Payments of one bank that wait for a commit, at most; more are refused as `overloaded`. Where "
-            "several banks have payments waiting, each may have fewer, and in all at most twice as many wait."
+            description="Most payments of one bank that wait for a commit. More are rejected as `overloaded`. If "
+            "several banks have waiting payments, each bank may have fewer, and twice as many wait in all."
         ),
     ] = 4096
     commit_timeout_seconds: Annotated[
-        Seconds, Meta(description="Bounds one commit; what a caller waits is bounded by its own timeout.")
+        Seconds, Meta(description="Limit of one commit. A caller's wait has the limit of its own timeout.")
     ] = 5.0
     request_timeout_seconds: Annotated[
-        Seconds, Meta(description="What a caller waits that names no timeout of its own.")
+        Seconds, Meta(description="Time limit of a request without a timeout of its own.")
     ] = 10.0
     direct_lane: Annotated[
         bool,
         Meta(
             description="Answer plain requests of `POST /transaction` without ASGI, in half the processor time. "
-            "Without keys, and while requests are traced, all go by ASGI."
+            "Without keys, and while requests are traced, ASGI answers all."
         ),
     ] = True
-    recent_keys_max: Annotated[
-        Count, Meta(description="Idempotency keys remembered in memory; all are in the database.")
-    ] = 10_000
+    recent_keys_max: Annotated[Count, Meta(description="Idempotency keys in memory. The database has all.")] = 10_000
     database_pool_size: Annotated[
-        Count, Meta(description="Connections of one process for reads, beside the one that commits.")
+        Count, Meta(description="Connections of one process for reads. Commits have another connection.")
     ] = 4
     search_pool_size: Annotated[
-        Count, Meta(description="Connections of one process for searches: long ones hold no other read up.")
+        Count,
+        Meta(
+            description="Connections of one process for searches alone, because a long search would delay other reads."
+        ),
     ] = 2
     queue_reads_max: Annotated[
         Count,
-        Meta(description="Reads that wait for a connection of either pool, at most; more are refused as `overloaded`."),
+        Meta(description="Most reads that wait for a connection of either pool. More are rejected as `overloaded`."),
     ] = 256
     rates_age_limit_days: Annotated[
         int,
-        Meta(ge=1, le=36_500, description="Nothing is converted by exchange rates that are older than this many days."),
+        Meta(ge=1, le=36_500, description="Oldest exchange rates that Polka converts by, in days."),
     ] = 7
     rates_recorded: Annotated[
         bool,
-        Meta(description="Convert by the rates that ship with Polka, at any age, while none were ever fetched."),
+        Meta(description="Convert by the rates in Polka's package, at any age, until other rates were fetched."),
     ] = True
-    cache_timeout_seconds: Annotated[Seconds, Meta(description="Bounds one call to the cache.")] = 2.0
-    cache_connect_timeout_seconds: Annotated[Seconds, Meta(description="Bounds connecting to the cache.")] = 0.5
+    cache_timeout_seconds: Annotated[Seconds, Meta(description="Limit of one call to the cache.")] = 2.0
+    cache_connect_timeout_seconds: Annotated[Seconds, Meta(description="Limit of a new connection to the cache.")] = 0.5
     cache_spacing_seconds: Annotated[
         float,
-        Meta(ge=0, le=60, description="From one POST /balance to the next, at least: batches between go together."),
+        Meta(
+            ge=0,
+            le=60,
+            description="Least pause between two calls of POST /balance. The next call takes all batches of the pause.",
+        ),
     ] = 0.05
-    cache_connections_max: Annotated[
-        Count, Meta(description="How many reads of one process the cache gets at once.")
-    ] = 4
+    cache_connections_max: Annotated[Count, Meta(description="Most reads of one process at the cache at once.")] = 4
     control_socket: Annotated[
         str | None,
-        Meta(description="Where `polka up`, which sets it, takes orders for drills; without it there are none."),
+        Meta(
+            description="Socket for orders of drills. `polka up` sets the socket. There are no drills without a socket."
+        ),
     ] = None
-    control_token: Annotated[str | None, Meta(description="What `polka up`, which sets it, wants with each order.")] = (
-        None
-    )
+    control_token: Annotated[
+        str | None, Meta(description="Secret of each order of a drill. `polka up` sets the secret.")
+    ] = None

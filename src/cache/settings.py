@@ -23,62 +23,69 @@ class Settings(Struct, frozen=True):
     allow_lossy_database: AllowLossyDatabase = False
     drain_seconds: DrainSeconds = 0.0
     name: Name = ""
-    flush_seconds: Annotated[Seconds, Meta(description="From one flush to the next.")] = 1.0
+    flush_seconds: Annotated[Seconds, Meta(description="Pause between two flushes.")] = 1.0
     flush_payments_max: Annotated[
-        Count, Meta(description="Payments in one transaction of a flush, which has as many as it needs.")
+        Count,
+        Meta(description="Payments in one transaction of a flush. A flush has as many transactions as necessary."),
     ] = 5_000
     flush_timeout_seconds: Annotated[
-        Seconds, Meta(description="Bounds each statement of a flush; past it the cache starts anew.")
+        Seconds,
+        Meta(description="Limit of each statement of a flush. After a longer statement the cache starts again."),
     ] = 10.0
     pending_seconds: Annotated[
         Seconds,
-        Meta(description="How long a batch may stay pending before a tombstone asks what became of it."),
+        Meta(description="Age at which a tombstone settles a pending batch."),
     ] = 15.0
     reservation_seconds: Annotated[
         Seconds,
-        Meta(description="The same for a batch that has room under a cap reserved, which nobody else can use."),
+        Meta(description="The same age for a batch with reserved room under a cap. No other batch can use the room."),
     ] = 3.0
     late_seconds: Annotated[
-        Seconds, Meta(description="How late a POST /balance may be: older batches are not held any more.")
+        Seconds, Meta(description="Longest delay of a POST /balance. The cache rejects older batches.")
     ] = 60.0
     clearing_schedule: Annotated[
         Annotated[str, Meta(max_length=200)],
         Meta(
-            description="When the open window is closed and settled by itself, as a cron expression in UTC "
-            "(`0 17 * * MON-FRI`); a sixth field in front is seconds. Never if empty."
+            description="Times at which the cache closes and settles the open window, as a cron expression in UTC "
+            "(`0 17 * * MON-FRI`). A sixth field in front is seconds. Empty: never."
         ),
     ] = ""
     rates_url: Annotated[
         str,
         Meta(
             pattern=r"^(https?://[^\s/]\S*)?\Z",
-            description="Where exchange rates are fetched, in the form of the European Central Bank; nowhere if empty.",
+            description="Source of exchange rates, in the form of the European Central Bank. Empty: no source.",
         ),
     ] = "https://www.ecb.europa.eu/stats/eurofxref/eurofxref-daily.xml"
     rates_refresh_seconds: Annotated[
-        Seconds, Meta(description="The longest pause from one look for new exchange rates to the next.")
+        Seconds, Meta(description="Longest pause between two fetches of exchange rates.")
     ] = 3_600.0
     rates_timeout_seconds: Annotated[
-        Seconds, Meta(description="Bounds one fetch of the exchange rates, to the last byte.")
+        Seconds, Meta(description="Limit of one fetch of the exchange rates, to the last byte.")
     ] = 10.0
     rates_change_limit_percent: Annotated[
         int,
-        Meta(ge=1, le=100_000, description="Exchange rates of which one has changed by more than this are not taken."),
+        Meta(
+            ge=1,
+            le=100_000,
+            description="Largest change of a rate. A fetch with a larger change of any rate is rejected.",
+        ),
     ] = 50
     metrics_banks_max: Annotated[
         int,
         Meta(
             ge=0,
             le=10_000,
-            description="Balances of a bank in a currency that are shown as metrics: the largest by absolute value.",
+            description="Number of balances in the metrics: the largest by absolute value, by bank and currency.",
         ),
     ] = 100
     audit_seconds: Annotated[
-        float, Meta(ge=0, le=86_400, description="From one run of the audit in the background to the next; never if 0.")
+        float, Meta(ge=0, le=86_400, description="Pause between two runs of the background audit. 0: never.")
     ] = 60.0
     audit_payments_again: Annotated[
-        Count, Meta(description="Payments that were proved before and that each run of the audit proves again.")
+        Count, Meta(description="Old payments that each run of the audit proves again.")
     ] = 20_000
     idempotency_key_seconds: Annotated[
-        Seconds, Meta(description="How long an idempotency key is kept, and a repeated request answered as at first.")
+        Seconds,
+        Meta(description="Lifetime of an idempotency key. A repeated request gets the first answer for this time."),
     ] = 86_400.0

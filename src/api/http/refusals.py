@@ -40,7 +40,7 @@ class Refusal(Enum):
     CAP_EXCEEDED = Kind(409, "cap_exceeded", "The bank may not owe that much")
     ITEMS_REFUSED = Kind(422, "items_refused", "Items of the request are refused, so none was taken")
     DELETED = Kind(410, "deleted", "The payment is deleted")
-    CONFLICT = Kind(409, "conflict", "It is not as the request takes it to be")
+    CONFLICT = Kind(409, "conflict", "Conflict with the current state")
     OVERLOADED = edge.OVERLOADED
     DATABASE_AWAY = Kind(503, "database_away", "The database does not answer")
     CACHE_AWAY = Kind(503, "cache_away", "The cache does not answer")

@@ -81,7 +81,7 @@ class Reason(Enum):
     """A connection that waited for its client made room for a new one."""
 
 
-REFUSED = Counts("polka_connections_refused", "Connections and requests that were cut off, by reason.", ["reason"])
+REFUSED = Counts("polka_connections_refused", "Rejected or ended connections and requests, by reason.", ["reason"])
 REFUSED_BY_REASON: dict[Reason, Number] = {reason: REFUSED.labels(reason.value) for reason in Reason}
 
 

@@ -12,12 +12,12 @@ LOOK_SECONDS = 0.1
 
 LOOP_LAG_SECONDS = Histogram(
     "polka_event_loop_lag_seconds",
-    "How much later than due a timer of the event loop goes off; looked at ten times a second.",
+    "Delay of a timer of the event loop, measured ten times a second.",
     buckets=SECONDS,
 )
 POOL_CONNECTIONS = Gauge("polka_pool_connections", "Connections of a pool to Postgres.", ["pool", "state"])
-POOL_MAX = Gauge("polka_pool_max_connections", "Connections that a pool to Postgres may have.", ["pool"])
-BUILD = Gauge("polka_build_info", "1, with the version of Polka that runs.", ["version"])
+POOL_MAX = Gauge("polka_pool_max_connections", "Most connections of a pool to Postgres.", ["pool"])
+BUILD = Gauge("polka_build_info", "1, with the version of the running Polka.", ["version"])
 
 BUILD.labels(__version__).set(1)
 

@@ -18,24 +18,22 @@ Count = Annotated[int, Meta(ge=1, le=10**9)]
 DatabaseUrl = Annotated[str, Meta(description="Postgres, as `postgresql://user:password@host:port/name`.")]
 CacheToken = Annotated[
     Annotated[str, Meta(min_length=16)] | None,
-    Meta(description="The secret that the cache asks apis for; needed unless `POLKA_NO_AUTH` is set."),
+    Meta(description="Secret between apis and cache. Required unless `POLKA_NO_AUTH` is set."),
 ]
 NoAuth = Annotated[bool, Meta(description="Ask nobody for keys: everybody is an operator. For local play only.")]
 Name = Annotated[
     Annotated[str, Meta(max_length=64)],
     Meta(
-        description="What the console and the log call this process; if empty, the console says its host's name, "
-        "the log its service's."
+        description="Name of this process in the console and the log. If empty, the console shows the name of the "
+        "host, and the log the name of the service."
     ),
 ]
 DrainSeconds = Annotated[
     float,
-    Meta(
-        ge=0, le=3600, description="How long a process that was told to stop still serves, so that its clients leave."
-    ),
+    Meta(ge=0, le=3600, description="Seconds that a stopping process still serves, for its clients to leave."),
 ]
 AllowLossyDatabase = Annotated[
-    bool, Meta(description="Take a database with `fsync` or `synchronous_commit` off. For play only.")
+    bool, Meta(description="Accept a database with `fsync` or `synchronous_commit` off. For play only.")
 ]
 
 
