@@ -1,4 +1,4 @@
-"""The audit (`/audit`): what its last runs found."""
+"""The audit (`/audit`): its last runs."""
 
 from typing import Annotated
 
@@ -18,10 +18,10 @@ async def list_audit_runs(
     pool: NamedDependency[Pool],
     limit: Annotated[int, QueryParameter(description="The most to answer.", ge=1, le=100)] = 10,
 ) -> Runs:
-    """The last runs of the audit, the newest first, and how long ago the newest ended.
+    """The last runs of the audit, the newest first, and the time since the end of the newest.
 
-    The cache runs it in the background; this asks the database. A run without `faults` and `skipped` has proved all
-    that was posted up to its flush. What it has found tells what must be and what is, in minor units, or 1 and 0 for
-    yes and no. Checks that it could not make are in `skipped`, each with the reason.
+    The cache runs the audit in the background. This route reads the database. A run without `faults` and `skipped` has
+    proved everything posted up to its flush. A finding has the expected and the found number: minor units of its
+    `currency`, or 1 and 0 for yes and no. `skipped` has the checks without a result, with the reason.
     """
     return await runs.list_runs(pool, limit)

@@ -1,4 +1,4 @@
-"""Banks: which there are, opening one, the positions of banks and accounts, and a bank's terms (`/banks…`)."""
+"""Banks: a list, new banks, the positions of banks and accounts, and a bank's terms (`/banks…`)."""
 
 import asyncio
 import contextlib
@@ -53,18 +53,18 @@ class KnownBanks:
         return self._names.issuperset(names)
 
     async def exists(self, name: str) -> bool:
-        """Whether there is such a bank, asked of the database where it is not known here."""
+        """Whether the bank exists. The database is asked about an unknown name."""
         await self.meet({name})
         return name in self._names
 
     async def meet(self, names: Set[str]) -> None:
-        """Ask the database which of those names that are not known here are banks, in one query."""
+        """Look up the unknown names in the database, in a single query."""
         if strangers := [name for name in names - self._names if is_bank_name(name)]:
             self._names.update(await self._writers.do(existing, strangers))
 
 
 async def existing(connection: Connection, names: Sequence[str]) -> list[str]:
-    """Those of the names that are banks."""
+    """The names of banks among these names."""
     return [row["name"] for row in await connection.fetch(EXIST, names)]
 
 
@@ -77,7 +77,7 @@ async def list_banks(
     after: After = None,
     limit: Limit = 100,
 ) -> Response[Banks]:
-    """All banks by name, with what each is owed (> 0) or owes (< 0); for a bank's key that bank alone."""
+    """All banks by name, with the credit (> 0) or debt (< 0) of each. A bank's key sees its own bank alone."""
     begin = place(cursor, after, "after") or ""
     if caller.bank is not None:
         own = [await position(cache, pool, caller.bank)] if begin < caller.bank else []
@@ -104,7 +104,7 @@ async def open_bank(request: Request[Any, Any, Any], writers: NamedDependency[Wr
 
 
 async def insert_bank(connection: Connection, name: str) -> bool:
-    """Open the bank; False if it was open before, and stays so whatever fails."""
+    """Open the bank. False if the bank was open before. An open bank stays open after any failure."""
     if await connection.fetchval(OPEN, name):
         return True
     await connection.execute(FOUND, name)
@@ -139,7 +139,7 @@ async def list_accounts(
     after: After = None,
     limit: Limit = 100,
 ) -> Response[Accounts]:
-    """The bank's accounts by id, or the one that `account` names."""
+    """The bank's accounts by id, or the account `account`."""
     await need(caller, known_banks, name)
     begin = place(cursor, after, "after") or ""
     params: dict[str, str | int] = {"after": begin, "limit": limit}
@@ -157,7 +157,7 @@ def with_cursor(page: bytes) -> bytes:
 
 
 async def need(caller: Caller, known_banks: KnownBanks, name: str) -> None:
-    """See that there is such a bank; whoever may not look at it does not learn whether there is."""
+    """Check that the bank exists. A caller without the right to see the bank learns nothing."""
     if not caller.acts_for(name):
         refuse(Refusal.FORBIDDEN, f"The key is one of {caller.bank}, which sees no other bank.")
     if not await known_banks.exists(name):

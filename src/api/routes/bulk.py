@@ -30,7 +30,7 @@ PATH = "/transactions"
 ITEMS_MAX = 1_000
 BODY_BYTES_MAX = bounds.body_bytes_max(PATH)
 PIECE = 100
-"""Payments that are checked while nobody else goes on."""
+"""Payments checked in one turn of the event loop."""
 PARAMETERS = ("mode",)
 MODES = ("atomic", "each")
 MESSAGE_PACK = ("application/msgpack", "application/vnd.msgpack", "application/x-msgpack")
@@ -119,7 +119,7 @@ def check_item(payments: Payments, caller: Caller, payment: Payment) -> Pay | Re
 
 
 class Form(msgspec.Struct, frozen=True):
-    """How to read a body: as payments at once, as items that are not read yet, and one of those."""
+    """Decoders of a body: all payments at once, unread items, and an item."""
 
     name: str
     all: Callable[[bytes], list[Payment]]

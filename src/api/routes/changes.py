@@ -25,7 +25,7 @@ from polka.store.database import Pool
 
 PARAMETERS = ("reason",)
 FIXED = ("amount", "currency", "receiver_currency")
-"""What no amendment changes: it would be another payment."""
+"""Parts that no amendment changes, because the result would be another payment."""
 
 
 @delete(
@@ -89,7 +89,7 @@ async def change(
     request: tuple[Any, ...],
     make: Callable[[Transaction], Awaitable[Transaction | Refused]],
 ) -> Outcome:
-    """Replace the newest version of the payment by what is made of it, if nobody else does so at the same time."""
+    """Replace the newest version of the payment, if no other change comes first."""
     reason = read_reason(head)
     fingerprint = fingerprint_of(*request, reason)
     old = await head.in_time(read_transaction(pool, transaction_id, head.caller))
@@ -140,7 +140,7 @@ def read_amendment(body: bytes) -> Amendment:
 
 
 def read_reason(head: Head) -> str | None:
-    """Why, in the client's words: kept with the version that is replaced."""
+    """The reason in the client's words, stored with the replaced version."""
     if "reason" not in head.parameters:
         return None
     try:

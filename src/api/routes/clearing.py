@@ -1,6 +1,6 @@
-"""Clearing windows (`/clearing…`): which there are, what is in one, closing the open one, settling a closed one.
+"""Clearing windows (`/clearing…`): a list, the totals of a window, close and settle.
 
-The cache, which alone writes balances, closes and settles. Reading asks the database.
+The cache closes and settles, because the cache alone writes balances. Reads ask the database.
 """
 
 import csv
@@ -40,9 +40,9 @@ Format = Annotated[Literal["json", "csv"] | None, QueryParameter(description="In
     opt=described(Refusal.CONFLICT, Refusal.CACHE_AWAY, body=WindowToClose),
 )
 async def close_window(request: Request[Any, Any, Any], cache: NamedDependency[CacheClient]) -> Window:
-    """Close the window that the body names: everything posted until then is in it, the rest falls into the next.
+    """Close the window with everything posted until now. Later payments belong to the next window.
 
-    One that is closed stays as it is, and is the answer: so a call may be repeated.
+    A closed window stays unchanged and is the answer, so you can repeat the call.
     """
     to_close = await read_json(request, decode)
     return await ordered(cache, "/clearing", "closed", to_close)
@@ -60,7 +60,7 @@ async def settle_window(
 ) -> Window:
     """Settle a closed window: settlement entries bring each of its nets to zero, once.
 
-    One that is settled stays as it is, and is the answer: so a call may be repeated.
+    A settled window stays unchanged and is the answer, so you can repeat the call.
     """
     if not await clearing.exists(pool, window):
         raise RefusedError(no_window(window))
@@ -76,7 +76,7 @@ async def list_windows(
     limit: Limit = 100,
     format: Format = None,
 ) -> Response[Windows]:
-    """Clearing windows, the newest first: the first of them is the open one."""
+    """Clearing windows, the newest first. The first window is open."""
     page = await clearing.windows(pool, place(cursor, before, "before"), limit)
     if wants_csv(request, format):
         return as_csv(Window.__struct_fields__, (msgspec.structs.astuple(window) for window in page))
@@ -92,7 +92,7 @@ async def get_window(
     pool: NamedDependency[Pool],
     format: Format = None,
 ) -> Response[Report]:
-    """One window, with the totals of each bank in each currency; for a bank's key those of that bank alone."""
+    """A window, with the totals of each bank in each currency. A bank's key sees the totals of its own bank alone."""
     report = await read(pool, window, caller.bank)
     if wants_csv(request, format):
         rows = ((window, *msgspec.structs.astuple(total)) for total in report.totals)
@@ -112,7 +112,7 @@ def no_window(window: int) -> Refused:
 
 
 async def ordered(cache: CacheClient, path: str, what: str, body: msgspec.Struct | None = None) -> Window:
-    """The window as the cache says that it is now."""
+    """The window in its present state, from the cache."""
     answer = await cache.order(path, Window, body)
     if answer is Silence.NOT_BEGUN:
         refuse(Refusal.CACHE_AWAY, f"Nothing was {what}: the cache, which does that, does not answer. Try again.")

@@ -1,4 +1,4 @@
-"""Currencies: which there are, what they are worth in each other, and what an amount comes to (`/currencies` …)."""
+"""Currencies: a list, exchange rates, and conversions (`/currencies` …)."""
 
 from datetime import date
 from typing import Annotated
@@ -35,7 +35,7 @@ async def get_rates(
     pool: NamedDependency[Pool],
     date: Annotated[date | None, QueryParameter(description="The day, as 2026-01-31; without one, today.")] = None,
 ) -> DayRates:
-    """The exchange rates in force on a day: the newest that are not of a later one."""
+    """The exchange rates in force on a day: the newest rates of this day or an earlier day."""
     stored = (await rate_sets.in_force(pool, date)).stored
     if stored is None:
         refuse(Refusal.NOT_FOUND, f"There are no rates of {date} or before." if date else "There are no rates yet.")
@@ -51,7 +51,7 @@ async def convert_amount(
     to: Annotated[str, QueryParameter(description="ISO 4217.", pattern=CODE)],
     amount: Annotated[int, QueryParameter(description="Minor units of `from`.", ge=1, le=AMOUNT_MAX)],
 ) -> Conversion:
-    """What an amount of one currency comes to in another today. No money moves."""
+    """The value of an amount in another currency today. No money moves."""
     for field, currency in (("from", from_), ("to", to)):
         if not is_currency(currency):
             raise RefusedError(unknown_currency(field, currency))

@@ -1,6 +1,6 @@
 """Drills (`/drills`): killing a process of a local Polka to see that nothing is lost.
 
-`polka up` runs them, which outlives the api that is asked; elsewhere there are none.
+`polka up` runs drills, because `polka up` outlives the asked api. Other installations have no drills.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ from polka.rules.keys import Scope
     opt=described(Refusal.NOT_FOUND, Refusal.CONTROL_AWAY),
 )
 async def list_drills(settings: NamedDependency[Settings]) -> Drills:
-    """What may be killed, the drill that runs, and what the last ones came to: on a Polka that `polka up` runs."""
+    """Possible targets, the running drill, and the results of the last drills, with `polka up` alone."""
     return (await ask(settings)).drills
 
 
@@ -43,8 +43,8 @@ async def list_drills(settings: NamedDependency[Settings]) -> Drills:
 async def start_drill(request: Request[Any, Any, Any], settings: NamedDependency[Settings]) -> Drills:
     """Kill the cache, an api or Postgres under load, and see that nothing is lost.
 
-    `polka up` starts the process again. The drill pays before, meanwhile and after, and compares what it was told
-    with what is stored. One runs at a time.
+    `polka up` starts the process again. The drill pays before, meanwhile and after, and compares the
+    acknowledged with the stored payments. Drills run one at a time.
     """
     order = await read_json(request, decode)
     answer = await ask(settings, order.target)

@@ -14,7 +14,7 @@ HEADERS = {"Vary": "Accept"}
 
 @get("/", include_in_schema=False, sync_to_thread=False)
 def show_front(request: Request[Any, Any, Any]) -> Response[Any]:
-    """What Polka is and where its parts are. It needs no key."""
+    """The name, the version and the addresses of this Polka. No key is necessary."""
     if request.accept.best_match([MediaType.JSON, MediaType.HTML]) == MediaType.HTML:
         return Redirect("/console", status_code=303, headers=HEADERS)
     return Json(Front("polka", __version__, Links()), headers=HEADERS)

@@ -1,4 +1,4 @@
-"""`/hello` for clients, and where health and metrics are for whoever asks for them here."""
+"""`/hello` for clients, and the place of health and metrics."""
 
 from litestar import get
 

@@ -1,4 +1,4 @@
-"""API keys for operators: making one, seeing which there are, revoking one (`/keys…`)."""
+"""API keys for operators: make, list and revoke keys (`/keys…`)."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -32,9 +32,9 @@ from polka.store.writers import Writers
 async def create_key(
     request: Request[Any, Any, Any], caller: NamedDependency[Caller], writers: NamedDependency[Writers]
 ) -> Response[MadeKey]:
-    """Make a key. It is told this once; only its hash is kept.
+    """Make a key. The answer alone shows the key. Polka stores a hash.
 
-    It has no scope that your own key does not have, and does not outlive it.
+    A new key has no scope beyond your own key, and does not outlive your own key.
     """
     if caller is EVERYBODY:
         refuse(Refusal.FORBIDDEN, "No keys are made where none are asked for: they would stay valid later.")
@@ -77,7 +77,7 @@ async def revoke_key(
     key_id: Annotated[str, PathParameter(description="The `id` of the key.", format="uuid")],
     writers: NamedDependency[Writers],
 ) -> ApiKey:
-    """Have a key refused, by every api within a second. One that was revoked before stays so."""
+    """Revoke a key. Every api rejects the key within a second. A revoked key stays revoked."""
     found = read_id(key_id)
     revoked = await writers.do(api_keys.revoke, found) if found else None
     if revoked is None:

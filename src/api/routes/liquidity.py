@@ -1,4 +1,4 @@
-"""Liquidity (`/liquidity…`): what Polka owes, is owed and holds now, and what it was over time."""
+"""Liquidity (`/liquidity…`): debts, credits and money of Polka, now and over time."""
 
 from typing import Annotated
 
@@ -35,10 +35,10 @@ async def get_liquidity(
         ),
     ] = 10,
 ) -> Response[Exposures]:
-    """For each currency what Polka owes banks, is owed by them and holds, with the highest that it was owed today.
+    """For each currency Polka's debts to banks, debts of banks, money, and the highest debt of banks today.
 
-    Today began at midnight, UTC. A concentration is the share of the largest five banks, in basis points; `caps` are
-    the banks that use most of their net debit caps.
+    Today began at midnight, UTC. A concentration is the share of the largest five banks, in basis points. `caps` are
+    the banks with the most used net debit caps.
     """
     return as_json(await cache.ask("/liquidity", {"caps": caps}) or encode(await exposures.exposures(pool, caps)))
 
@@ -66,10 +66,10 @@ async def get_liquidity_history(
     cursor: Annotated[str | None, QueryParameter(description=CURSOR, format="date-time")] = None,
     limit: Limit = 100,
 ) -> Response[LiquidityHistory]:
-    """What the figures of one currency were over time, the newest first.
+    """The figures of a currency over time, the newest first.
 
-    A sample has the figures at the end of its span, and the highest that Polka was owed in it. A span in which no
-    figure changed has none: it had the figures of the span before.
+    A sample has the figures at the end of its span, and the highest debt of banks in the span. A span without a change
+    has no sample: its figures are those of the span before.
     """
     if not is_currency(currency):
         raise RefusedError(unknown_currency("currency", currency))

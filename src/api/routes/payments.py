@@ -27,7 +27,7 @@ from polka.service.instrumentation import REQUESTS
 
 
 class Payments:
-    """What becomes of requests that pay: their checks, and their way into posting."""
+    """Requests with payments: their checks, and their way into posting."""
 
     def __init__(
         self, posting: Posting, known_banks: KnownBanks, exchange: Exchange, request_timeout_seconds: float
@@ -38,7 +38,7 @@ class Payments:
         self._known_banks = known_banks
 
     async def answer(self, scope: Any, receive: Receive) -> Answer:
-        """The answer to a `POST /transaction` that has not been read yet."""
+        """The answer to an unread `POST /transaction`."""
         outcome = await certain(self._pay(scope, receive))
         count("payment", outcome)
         return encode(outcome, 201, scope["caller"])
@@ -70,16 +70,16 @@ class Payments:
         return refused
 
     def knows_banks(self, payment: Payment) -> bool:
-        """Whether both banks are known here, so that nobody has to be asked."""
+        """Whether both banks are known here."""
         return self._known_banks.has(payment.sender.bank, payment.receiver.bank)
 
     async def unknown_bank(self, payment: Payment | Transaction) -> Refused | None:
-        """That a side of the payment is of no bank."""
+        """The rejection of a payment with an unknown bank."""
         await self.meet_banks([payment])
         return self.stranger(payment)
 
     async def meet_banks(self, payments: Iterable[Payment | Transaction]) -> None:
-        """Look up the banks of these payments that are not known here, in one query."""
+        """Look up the unknown banks of these payments, in a single query."""
         await self._known_banks.meet({party.bank for one in payments for party in (one.sender, one.receiver)})
 
     def stranger(self, payment: Payment | Transaction) -> Refused | None:
@@ -122,7 +122,7 @@ decode = msgspec.json.Decoder(Payment).decode
 async def post_transaction(
     request: Request[Any, Any, Any], payments: NamedDependency[Payments]
 ) -> Response[Transaction]:
-    """Make a payment: 201 once it is durable."""
+    """Make a payment. The answer 201 comes after the payment is durable."""
     return as_response(await payments.answer(request.scope, request.receive))
 
 

@@ -52,8 +52,8 @@ async def change_terms(
 ) -> Response[BankWithTerms]:
     """Change a bank's terms, by a JSON Merge Patch (RFC 7396).
 
-    From the answer on they hold everywhere: what was decided under the old ones is committed by then, or never will be.
-    What changes nothing makes no new version. While the cache is away, payments that need a cap checked wait for it.
+    From the answer on, the terms hold everywhere. Payments decided under the old terms are committed before the answer,
+    or never. A change without an effect makes no new version. While the cache is down, payments under a cap wait.
     """
     head = read_head(request.scope, settings.request_timeout_seconds)
     await head.in_time(need(caller, known_banks, name))
@@ -86,7 +86,7 @@ async def change_in_time(writers: Writers, bank: str, change: dict[str, Any], by
 
 
 async def have_followed(cache: CacheClient, policy: Policy, seconds: float) -> None:
-    """Have the cache decide under the policy at once; it would within a second."""
+    """Send the policy to the cache at once. Otherwise the cache reads the policy within a second."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(min(seconds, FOLLOW_SECONDS)):
             await cache.order("/policy", PolicyToFollow, PolicyToFollow(policy.version))

@@ -1,4 +1,4 @@
-"""Reading what was recorded: one transaction, the latest, what became of a request, and all versions of a payment."""
+"""Reads of transactions: a transaction, the latest, the outcome of a request, and all versions of a payment."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -61,7 +61,7 @@ async def find_transaction(
     payments: NamedDependency[Payments],
     idempotency_key: Annotated[str | None, QueryParameter(max_length=KEY_LENGTH_MAX)] = None,
 ) -> Response[Transaction | BulkResult]:
-    """The latest transaction; with `idempotency_key`, what became of the caller's request that bore it."""
+    """The latest transaction, or the outcome of the caller's request with this `idempotency_key`."""
     if idempotency_key is not None:
         return await find_answer(payments.posting, pool, (caller.name, idempotency_key), caller)
     row = await (pool.fetchrow(LATEST_OF_BANK, caller.bank) if caller.bank else pool.fetchrow(LATEST))
@@ -89,7 +89,7 @@ async def find_answer(posting: Posting, pool: Pool, key: Key, caller: Caller) ->
 async def get_transaction(
     transaction_id: PaymentId, caller: NamedDependency[Caller], pool: NamedDependency[Pool]
 ) -> Response[Transaction]:
-    """One transaction in its newest version, with its batch, when that was posted, and its clearing window."""
+    """A transaction in its newest version, with its batch, the time of its posting, and its clearing window."""
     return await one_transaction(transaction_id, caller, pool)
 
 
@@ -105,7 +105,7 @@ async def get_one_of_transactions(
 async def get_history(
     transaction_id: PaymentId, caller: NamedDependency[Caller], pool: NamedDependency[Pool]
 ) -> History:
-    """All versions of a payment, who replaced each of them, when and why; a bank sees those that it took part in."""
+    """All versions of a payment, with the author, time and reason of each replacement. A bank sees its own versions."""
     found = read_id(transaction_id)
     rows = await pool.fetch(VERSIONS, found, caller.bank) if found else []
     if not rows:
@@ -120,7 +120,7 @@ async def one_transaction(transaction_id: str, caller: Caller, pool: Pool) -> Re
 
 
 async def read_transaction(pool: Pool, transaction_id: str, caller: Caller) -> Transaction | None:
-    """The newest version, if there is such a transaction that the caller may see."""
+    """The newest version, if the caller may see the transaction."""
     found = read_id(transaction_id)
     row = await pool.fetchrow(TRANSACTION, found, caller.bank) if found else None
     return transaction_of(row) if row else None

@@ -1,4 +1,4 @@
-"""What the api answers about the audit: its last runs."""
+"""Answers of the api about the audit: its last runs."""
 
 import msgspec
 
@@ -6,14 +6,17 @@ from polka.rules.formats import Time
 
 
 class Skipped(msgspec.Struct, frozen=True):
-    """A check that an audit has skipped, or a part of one, and why. It says nothing of what the check would find."""
+    """A skipped check, or a skipped part of a check, and the reason. The findings of a skipped check are unknown."""
 
     check: str
     reason: str
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """A fault, by the check that found it. With a currency, both numbers are minor units. Otherwise 1 is yes, 0 is no."""
+    """A fault, by the check that found it.
+
+    With a currency, both numbers are minor units. Otherwise 1 is yes, and 0 is no.
+    """
 
     check: str
     subject: str
@@ -23,10 +26,10 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """A run of the audit. It proved all that was posted up to this flush, unless it has `faults` or `skipped` checks.
+    """A run of the audit. Without `faults` and `skipped` checks, everything posted up to this flush is proved.
 
-    Of the payments, `payments_new` are those since the run before, and `payments_again` those that were proved again.
-    Everything was proved from the first payment on since `verified_from`; null until that was done once.
+    `payments_new` came after the previous run. `payments_again` were proved before, and now again.
+    Everything was proved from the first payment on since `verified_from`. The time is null until then.
     """
 
     began_at: Time
@@ -41,7 +44,7 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class Runs(msgspec.Struct, frozen=True):
-    """The newest first, and how long ago that one ended; null where there is none."""
+    """Runs, the newest first, and the time since the end of the newest. The time is null without a run."""
 
     runs: list[Run]
     age_seconds: float | None

@@ -11,14 +11,14 @@ from polka.rules.transactions import BankName
 
 
 class AsOf(msgspec.Struct, frozen=True):
-    """The latest flush that `posted` includes, and the database's time at which it was the latest."""
+    """The latest flush in `posted`, and the time of the database at this moment."""
 
     flush: int
     time: Time
 
 
 class Position(msgspec.Struct, frozen=True):
-    """Minor units in one currency; `pending` is None where the cache, which knows it, was not asked."""
+    """Minor units in a currency. `pending` is None if the cache was not asked."""
 
     currency: str
     posted: int

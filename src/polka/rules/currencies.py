@@ -1,4 +1,4 @@
-"""What the api answers about currencies: which there are, the rates of a day, a conversion."""
+"""Answers of the api about currencies: all currencies, the rates of a day, a conversion."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -16,9 +16,9 @@ class Currencies(msgspec.Struct, frozen=True):
 
 
 class DayRates(msgspec.Struct, frozen=True):
-    """The rates in force on a day: their own date, and what one unit of `base` is in each currency, in decimals.
+    """The rates in force on a day: their own date, and the decimal value of a unit of `base` in each currency.
 
-    `source` is `recorded` for those that ship with Polka.
+    `source` is `recorded` for the rates in Polka's package.
     """
 
     base: str
@@ -37,9 +37,9 @@ class Money(msgspec.Struct, frozen=True):
 
 
 class Conversion(msgspec.Struct, frozen=True, rename={"from_": "from"}):
-    """What an amount comes to, and by which rates.
+    """A converted amount, and the rates.
 
-    `rate` is what one unit (not minor unit) of the one currency is in the other, in ten digits at most. `to` is
+    `rate` is the value of a unit (not minor unit) of the first currency in the second, in ten digits at most. `to` is
     computed from the exact rate and rounded down.
     """
 

@@ -1,6 +1,6 @@
-"""Drills: what is told of one, what its payments came to, and what of them is stored. Pure.
+"""Drills: their reports, and the comparison of acknowledged and stored payments. Pure.
 
-A drill pays through the front door, kills a process meanwhile, and compares what it was told with what is there.
+A drill pays through the front door, kills a process meanwhile, and compares the answers with the stored payments.
 """
 
 from collections import defaultdict
@@ -17,7 +17,7 @@ LATE_SECONDS = 1.0
 
 
 class Target(Enum):
-    """What a drill kills."""
+    """The process that a drill kills."""
 
     CACHE = "cache"
     API = "api"
@@ -25,7 +25,7 @@ class Target(Enum):
 
 
 class Step(Enum):
-    """How far a drill has come: it pays before the kill, while not all is well again, and after; then it compares."""
+    """Steps of a drill: payments before the kill, during the recovery, and after; then the comparison."""
 
     BEFORE = "before"
     AWAY = "away"
@@ -35,10 +35,10 @@ class Step(Enum):
 
 
 class Findings(msgspec.Struct, frozen=True):
-    """What the database has of a drill's payments.
+    """The payments of a drill in the database.
 
-    `lost` were acknowledged and are not there, `doubled` are there once too often, `unacknowledged` are there and
-    nobody was told so. `wrong_balances` says in words which balances are not what the acknowledged payments come to.
+    `lost` were acknowledged and are missing, `doubled` are rows beyond the first, `unacknowledged` are stored without
+    an acknowledgement. `wrong_balances` lists in words the balances that differ from the acknowledged payments.
     """
 
     stored_before: int
@@ -54,13 +54,13 @@ class Findings(msgspec.Struct, frozen=True):
 
 
 class Drill(msgspec.Struct, frozen=True):
-    """One drill as it is told. Payments count as acknowledged before the kill or after it.
+    """The report of a drill. Payments count as acknowledged before the kill or after the kill.
 
-    `process` is the one that is killed. `waiting` have no certain answer yet, `refused` were refused for good, `late`
-    were acknowledged after more than a second; `repeated` counts requests that were sent again. `first_answer_seconds`
-    is from the kill to the first yes to what was asked after it, `ready_seconds` to where the process could serve
-    again. `failure` says why the drill proves nothing. `is_good`, known once it has ended: nothing is lost, doubled or
-    left open.
+    `process` is the killed process. `waiting` payments have no certain answer yet, `refused` payments were rejected
+    for good, `late` payments were acknowledged after more than a second. `repeated` counts requests sent again.
+    `first_answer_seconds` is the time from the kill to the first success of a later request, `ready_seconds` the time
+    to the ready process. `failure` is the reason why the drill proves nothing. `is_good` is known at the end: nothing
+    is lost, doubled or left open.
     """
 
     id: int
@@ -85,7 +85,7 @@ class Drill(msgspec.Struct, frozen=True):
 
 
 class Drills(msgspec.Struct, frozen=True):
-    """What may be killed, the drill that runs, and the last ones, the newest first."""
+    """Possible targets, the running drill, and the last drills, the newest first."""
 
     targets: list[Target]
     running: Drill | None
@@ -98,7 +98,7 @@ class DrillToStart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass
 class Payment:
-    """One of a drill's payments, and what the drill was told of it: its id is None until it is acknowledged."""
+    """A payment of a drill. Its id is None until its acknowledgement."""
 
     key: str
     sender: tuple[str, str]
@@ -112,7 +112,7 @@ class Payment:
 
 @dataclass
 class Record:
-    """What has happened in a drill. Times are in seconds of one clock."""
+    """The events of a drill. Times are in seconds of a single clock."""
 
     payments: list[Payment] = field(default_factory=list)
     killed_at: float | None = None
@@ -153,7 +153,7 @@ class Record:
 
 
 def compare(payments: Iterable[Payment], stored: Iterable[tuple[str, str]], wrong_balances: Sequence[str]) -> Findings:
-    """What became of the payments; `stored` has the id and the key of each that is there."""
+    """The outcome of the payments. `stored` has the id and the key of each stored payment."""
     ids: dict[str, set[str]] = defaultdict(set)
     for id, key in stored:
         ids[key].add(id)
@@ -171,7 +171,7 @@ def compare(payments: Iterable[Payment], stored: Iterable[tuple[str, str]], wron
 
 
 def balances(payments: Iterable[Payment]) -> dict[tuple[str, str], int]:
-    """What the acknowledged payments come to, by bank and account."""
+    """The sums of the acknowledged payments, by bank and account."""
     sums: dict[tuple[str, str], int] = defaultdict(int)
     for payment in payments:
         if payment.id is not None:
@@ -183,7 +183,7 @@ def balances(payments: Iterable[Payment]) -> dict[tuple[str, str], int]:
 def differences(
     expected: Mapping[tuple[str, str], int], found: Mapping[tuple[str, str], int], currency: str
 ) -> list[str]:
-    """In words, which of the two parts' balances are not what is expected."""
+    """In words, the balances of both banks that differ from the expected balances."""
     return [
         f"{' '.join(place)}: {written(found.get(place, 0), currency)} instead of "
         f"{written(expected.get(place, 0), currency)}"

@@ -1,6 +1,6 @@
 """The document in which the European Central Bank publishes its euro reference rates of a day, eurofxref-daily.xml.
 
-Whatever is in it, and whoever wrote it: it is read to its end as that form, or not at all.
+The document may have any content and any author. Polka takes the whole document, or nothing.
 """
 
 import re
@@ -25,7 +25,7 @@ def read(document: bytes) -> Rates:
     """The rates in the document. Currencies that Polka does not know are left out.
 
     Raises:
-        UnfitError: it is not such a document, of one day.
+        UnfitError: the text is no document in this form, of a single day.
     """
     try:
         envelope: Element = fromstring(document, forbid_dtd=True)

@@ -1,7 +1,7 @@
-"""Interest on what banks owe and are owed: in which unit it accrues, and what that comes to. Pure.
+"""Interest on debts and credits of banks: the unit of the accrual, and the amount. Pure.
 
-A balance is multiplied by the time that it stands, in microseconds, and by the rate, in basis points a year. Those are
-whole numbers, so their sum is exact; it is divided and rounded once, when a window is closed.
+A balance is multiplied by its time, in microseconds, and by the rate, in basis points a year. These are whole numbers,
+and their sum is exact. The sum is divided and rounded once, at the close of a window.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,9 +14,9 @@ from polka.rules.policy import BASIS_POINTS, Interest
 from polka.rules.transactions import POLKA, Entry
 
 INTEREST = "interest"
-"""Polka's own account that takes the other side of every interest entry."""
+"""Polka's own account for the other side of every interest entry."""
 BOOKED_BY_POLKA = "polka:interest"
-"""The account at each bank through which its interest is booked: no client can name one with a colon."""
+"""The account at each bank for its interest. No client can name an account with a colon."""
 
 MICROSECONDS_A_DAY = 86_400 * 10**6
 DAYS_A_YEAR = 360
@@ -53,13 +53,13 @@ def changes(known: Rates, versions: Iterable[tuple[str, datetime, Mapping[str, I
 
 
 def a_minor_unit(currency: str) -> int:
-    """What has to accrue for one minor unit of interest: minor units × microseconds × basis points."""
+    """The accrual of one minor unit of interest: minor units × microseconds × basis points."""
     return MICROSECONDS_A_DAY * DAYS_A_YEAR_OF.get(currency, DAYS_A_YEAR) * BASIS_POINTS
 
 
 def amount(currency: str, debit: int, credit: int) -> int:
-    """What a bank earns (> 0) or pays (< 0), in minor units, rounded half to even, where so much has accrued on what it
-    owed and on what it was owed."""
+    """The interest that a bank earns (> 0) or pays (< 0), in minor units, rounded half to even, for the accruals on its
+    debts and on its credits."""
     return round(Fraction(credit - debit, a_minor_unit(currency)))
 
 

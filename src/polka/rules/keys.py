@@ -1,4 +1,4 @@
-"""API keys: how one is made, hashed and read, and the caller whom it stands for. Only hashes of keys are stored."""
+"""API keys: making, hashing and reading a key, and its caller. Only hashes of keys are stored."""
 
 import hashlib
 import re
@@ -20,7 +20,7 @@ KEY = re.compile(rf"{PREFIX}[0-9a-f]{{{2 * RANDOM_BYTES}}}")
 
 
 class Scope(Enum):
-    """What a key may do."""
+    """The rights of a key."""
 
     TRANSACTIONS_WRITE = "transactions:write"
     TRANSACTIONS_READ = "transactions:read"
@@ -44,7 +44,7 @@ class Caller(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """Under which a caller's idempotency keys and changes are recorded, whichever of its keys it uses."""
+        """The name for a caller's idempotency keys and changes, the same for all keys of the caller."""
         return self.bank or POLKA
 
     @property
@@ -53,7 +53,7 @@ class Caller(msgspec.Struct, frozen=True):
         return self.bank or f"key/{self.id}"  # no bank's name has a slash
 
     def acts_for(self, bank: str) -> bool:
-        """Whether the caller may send, amend and delete as this bank, and see all that it has."""
+        """Whether the caller may send, amend and delete as this bank, and see everything of this bank."""
         return self.bank is None or self.bank == bank
 
 
@@ -65,9 +65,9 @@ def caller_of(id: str, bank: str | None, scopes: Iterable[str], expires_at: date
 
 
 class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A key to be made: with a bank it acts for that bank alone, without one for Polka's operators.
+    """A new key: with a bank for this bank alone, without a bank for Polka's operators.
 
-    It is refused from `expires_at` on. Without that time it does not expire.
+    The key is rejected from `expires_at` on. Without this time the key does not expire.
     """
 
     name: Annotated[str, msgspec.Meta(pattern=BANK_NAME, description="For people, to tell keys apart.")]
@@ -76,11 +76,11 @@ class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
     def refused_scopes(self) -> list[str]:
-        """Those that a bank's key cannot have."""
+        """Scopes that a bank's key cannot have."""
         return sorted(scope.value for scope in self.scopes if self.bank is not None and scope not in BANK_SCOPES)
 
     def beyond(self, maker: Caller) -> tuple[str, str] | None:
-        """The field that would give more than the maker's own key has, and why; None if it gives no more."""
+        """The field that would give more rights than the maker's own key has, and the reason. None if no field does."""
         if lacking := sorted(scope.value for scope in self.scopes if scope not in maker.scopes):
             return "scopes", f"your key does not have {lacking[0]}"
         if maker.bank is not None and self.bank != maker.bank:
@@ -91,7 +91,7 @@ class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ApiKey(msgspec.Struct, frozen=True):
-    """What may be known of a key."""
+    """The public part of a key."""
 
     id: Id
     name: str
@@ -104,7 +104,7 @@ class ApiKey(msgspec.Struct, frozen=True):
 
 
 class MadeKey(msgspec.Struct, frozen=True):
-    """A key that was just made: the one time that `key`, which callers send, is told."""
+    """A new key. The secret `key` is shown this once."""
 
     key: str
     id: Id
@@ -124,12 +124,12 @@ class ApiKeys(msgspec.Struct, frozen=True):
 
 
 def key_of(random: bytes) -> str:
-    """The key that 20 random bytes make."""
+    """The key of 20 random bytes."""
     return PREFIX + random.hex()
 
 
 def is_key(text: str) -> bool:
-    """Whether it has the form of one."""
+    """Whether the text has the form of a key."""
     return KEY.fullmatch(text) is not None
 
 
@@ -139,7 +139,7 @@ def hash_of(key: bytes) -> bytes:
 
 
 def bearer_token(fields: Fields) -> bytes | None:
-    """The token of `Authorization: Bearer …` (RFC 6750); None where there is no such header."""
+    """The token of `Authorization: Bearer …` (RFC 6750). None without this header."""
     value = fields.get(b"authorization")
     if value is None or value[:7].lower() != b"bearer ":
         return None

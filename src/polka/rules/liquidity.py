@@ -1,7 +1,7 @@
-"""Liquidity: what Polka owes, is owed and holds in each currency, and how high that went in each span of time. Pure.
+"""Liquidity: debts to banks, debts of banks and money of Polka in each currency, and their maxima over time. Pure.
 
-Figures change at flushes alone and stay in between. So the highest of a span is over all that they were in it, what
-they were at its beginning included.
+Figures change at flushes alone and stay in between. The highest of a span covers all figures in the span, the figures
+at its beginning included.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ from polka.rules.pages import OLDER_CURSOR
 from polka.rules.policy import BASIS_POINTS
 
 LARGEST = 5
-"""Banks whose share in the whole tells how concentrated it is."""
+"""Number of banks for the concentration: their share in the whole."""
 Resolution = Literal["flush", "minute", "hour", "day"]
 RESOLUTIONS: tuple[Resolution, ...] = get_args(Resolution)
 KEPT: Mapping[Resolution, timedelta] = {
@@ -30,7 +30,7 @@ KEPT: Mapping[Resolution, timedelta] = {
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """Minor units of one currency: what Polka owes banks, what banks owe Polka, and what Polka holds."""
+    """Minor units of a currency: debts of Polka to banks, debts of banks to Polka, and money of Polka."""
 
     owes: int
     owed: int
@@ -38,7 +38,7 @@ class Figures(msgspec.Struct, frozen=True):
 
 
 class Highest(msgspec.Struct, frozen=True):
-    """The highest that Polka was owed, since when, and the flush that made it so."""
+    """The highest debt of banks to Polka, its time, and its flush."""
 
     owed: int
     at: Time
@@ -46,9 +46,9 @@ class Highest(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """What a span of time has for one currency: the figures at its end, since when, by which flush; and the highest.
+    """A span of time in a currency: the figures at its end, their time and flush, and the highest debt.
 
-    The span is a minute, an hour or a day of UTC from `start`, or, of resolution `flush`, the one moment.
+    The span is a minute, an hour or a day of UTC from `start`. With resolution `flush` the span is a moment.
     """
 
     start: Time
@@ -69,9 +69,10 @@ class Concentration(msgspec.Struct, frozen=True):
 
 
 class CapUse(msgspec.Struct, frozen=True):
-    """What a bank uses of its net debit cap in one currency: minor units, and basis points, rounded down.
+    """The used part of a bank's net debit cap in a currency: minor units, and basis points, rounded down.
 
-    Used is what it owes with all that is pending out, whatever may come in. A cap of 0 counts as 1.
+    The used part is the debt with all pending payments of the bank, without payments to the bank. A cap of 0 counts
+    as 1.
     """
 
     bank: str
@@ -81,9 +82,9 @@ class CapUse(msgspec.Struct, frozen=True):
 
 
 class Exposure(msgspec.Struct, frozen=True):
-    """Polka's liquidity in one currency. `highest` is the highest that it was owed since midnight (UTC).
+    """Polka's liquidity in a currency. `highest` is the highest debt of banks since midnight (UTC).
 
-    `caps` are the banks that are nearest to theirs, the nearest first.
+    `caps` are the banks nearest to their caps, the nearest first.
     """
 
     currency: str
@@ -111,7 +112,7 @@ class LiquidityHistory(msgspec.Struct, frozen=True):
 
 
 def start_of(resolution: Resolution, time: datetime) -> datetime:
-    """When the span began that the time is in."""
+    """The beginning of the span around the time."""
     time = time.astimezone(UTC)
     match resolution:
         case "flush":
@@ -147,7 +148,7 @@ def sampled(resolution: Resolution, before: Sample | None, figures: Figures, at:
 
 
 def highest_within(start: datetime, newest: Sample) -> Highest:
-    """The highest of the span that begins at `start`, so far, where nothing has changed since the newest sample."""
+    """The highest so far of the span from `start` on, if nothing has changed since the newest sample."""
     if start <= newest.start:
         return newest.highest
     return Highest(newest.last.owed, start, newest.flush)
@@ -158,7 +159,7 @@ def higher(earlier: Highest, later: Highest) -> Highest:
 
 
 def cap_use(bank: str, cap: int, balance: int) -> CapUse:
-    """With the posted balance less all that is pending out."""
+    """With the posted balance less all pending payments of the bank."""
     used = max(-balance, 0)
     return CapUse(bank, cap, used, BASIS_POINTS * used // max(cap, 1))
 
@@ -169,7 +170,7 @@ def nearest(uses: Iterable[CapUse], most: int) -> list[CapUse]:
 
 
 def concentration(balances: Sequence[int]) -> Concentration:
-    """Of what all banks have posted in one currency."""
+    """The figures of all posted balances in a currency."""
     return Concentration(
         share([-balance for balance in balances if balance < 0]), share([b for b in balances if b > 0])
     )

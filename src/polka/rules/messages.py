@@ -1,4 +1,4 @@
-"""What an api and the cache tell each other: batches that are being committed, and reservations that are asked for."""
+"""Messages between an api and the cache: batches under commit, and reservations."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -12,7 +12,7 @@ Entries = Annotated[list[Entry], msgspec.Meta(min_length=1)]
 
 
 class Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A batch and its entries; `replaces` are batches that are known to have failed, and whose payments it takes."""
+    """A batch and its entries. `replaces` are failed batches with the same payments."""
 
     batch: UUID
     entries: Entries
@@ -56,7 +56,7 @@ class Asking(msgspec.Struct, frozen=True):
 
 
 class Overdraft(msgspec.Struct, frozen=True):
-    """A cap that a payment would exceed, in minor units: what is posted, and what is pending out of it (0 or less)."""
+    """A cap that a payment would exceed, in minor units: the posted balance, and the pending payments (0 or less)."""
 
     bank: str
     currency: str
@@ -78,6 +78,6 @@ class Reserved(msgspec.Struct, frozen=True):
 
 
 class PolicyToFollow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A version of the policy that is in force: the cache is to decide under it, or under a later one."""
+    """The version of the policy in force. The cache must decide under this version or a later version."""
 
     policy: int

@@ -22,9 +22,9 @@ class Netting(msgspec.Struct, frozen=True):
 
 
 class Flows:
-    """What banks have paid each other in one currency, taken up payment by payment.
+    """Payments between banks in a currency, added payment by payment.
 
-    With many banks there are very many pairs: each bank has a table of its own, so that none takes long to grow.
+    Many banks make very many pairs. Each bank has a table of its own, because a large table takes long to grow.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Flows:
         return Netting(currency, self._gross, self._bilateral, multilateral, self._gross - multilateral)
 
     def forget_bank(self) -> bool:
-        """Forget what one of the banks has paid, and say whether there was one: all at once takes long with many."""
+        """Forget the payments of a bank. Returns whether there was a bank. To forget all banks at once takes long."""
         if not self._pairs:
             return False
         self._pairs.popitem()

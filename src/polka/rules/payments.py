@@ -1,4 +1,4 @@
-"""What the api answers about payments beyond one transaction: a page, a history, the results of many at once."""
+"""Answers of the api about several payments: a page, a history, the results of a bulk request."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -19,14 +19,14 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class History(msgspec.Struct, frozen=True):
-    """A payment as it is, and as it was: old versions, newest first."""
+    """The newest version of a payment, and its old versions, the newest first."""
 
     transaction: Transaction
     old_versions: Sequence[OldVersion]
 
 
 class ItemResult(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of one item of a bulk request: its status alone would have been this, with this body."""
+    """The outcome of an item of a bulk request: the status and the body of the same request alone."""
 
     status: int
     transaction: Transaction | None = None

@@ -22,7 +22,7 @@ INTEREST_BASIS_POINTS_MAX = 100_000
 MinorUnits = Annotated[int, msgspec.Meta(ge=0, le=AMOUNT_MAX)]
 InterestRate = Annotated[int, msgspec.Meta(ge=0, le=INTEREST_BASIS_POINTS_MAX, description="Basis points a year.")]
 Suspended = Literal["no", "sending", "both"]
-"""`sending`: it may still receive; `both`: it may neither."""
+"""`sending`: the bank may receive, but not send. `both`: the bank may do neither."""
 
 
 class Fee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,14 +39,14 @@ class Fee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Interest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a bank pays for what it owes (`debit`), and earns for what it is owed (`credit`)."""
+    """The interest that a bank pays for its debt (`debit`), and earns for its credit (`credit`)."""
 
     debit_basis_points: InterestRate = 0
     credit_basis_points: InterestRate = 0
 
 
 class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is agreed with one bank, each by currency but for the suspension. A cap is what it may owe at most."""
+    """The terms of a bank, by currency but for the suspension. A cap is the most that the bank may owe."""
 
     caps: dict[str, MinorUnits] = {}
     suspended: Suspended = "no"
@@ -55,7 +55,7 @@ class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class InterestPatch(msgspec.Struct, frozen=True):
-    """What may be changed of the interest in one currency."""
+    """A change of the interest in a currency."""
 
     debit_basis_points: InterestRate | UnsetType | None = UNSET
     credit_basis_points: InterestRate | UnsetType | None = UNSET
@@ -71,7 +71,7 @@ class TermsPatch(msgspec.Struct, frozen=True):
 
 
 DEFAULT = Terms()
-"""Of a bank with which nothing else is agreed."""
+"""The terms of a bank without agreed terms."""
 
 
 class Agreed(msgspec.Struct, frozen=True):
@@ -86,7 +86,7 @@ NOTHING_AGREED = Agreed(DEFAULT, 0, None)
 
 
 Caps = Mapping[str, Mapping[str, int]]
-"""What a bank may owe at most, in minor units, by bank and currency; of banks that have a cap."""
+"""The most that a bank may owe, in minor units, by bank and currency, of banks with a cap."""
 
 Nets = dict[tuple[str, str], int]
 """Credits less debits, in minor units, by bank and currency."""
@@ -121,12 +121,12 @@ def capped_nets(entries: Iterable[Entry], caps: Caps) -> Nets:
 
 
 def falls(nets: Nets) -> Nets:
-    """Those of the nets that lower a balance."""
+    """The nets that lower a balance."""
     return {key: net for key, net in nets.items() if net < 0}
 
 
 class TermsError(ValueError):
-    """Terms that cannot be: the fact, and the place of it, as `fees.USD`."""
+    """Invalid terms: the fact, and its place, as `fees.USD`."""
 
     def __init__(self, fact: str, place: str) -> None:
         super().__init__(f"{place}: {fact}")
@@ -135,10 +135,10 @@ class TermsError(ValueError):
 
 
 def amended(terms: Terms, patch: Mapping[str, Any]) -> Terms:
-    """The terms with what the merge patch says.
+    """The terms after the merge patch.
 
     Raises:
-        TermsError: it names what is no term, or makes terms that cannot be.
+        TermsError: the patch names an unknown term, or makes invalid terms.
     """
     for name in patch:
         if name not in TermsPatch.__struct_fields__:

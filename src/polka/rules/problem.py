@@ -28,13 +28,13 @@ OVERLOADED = Kind(503, "overloaded", "There is more to do than can be done")
 
 
 def document(kind: Kind, detail: str) -> bytes:
-    """The document of a problem that has no other fields."""
+    """The document of a problem without other fields."""
     fields = {"type": kind.type, "title": kind.title, "status": kind.status, "code": kind.code, "detail": detail}
     return msgspec.json.encode(fields) + b"\n"
 
 
 class ItemRefused(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Which item of a request is refused (from 0), and why."""
+    """A rejected item of a request (from 0), and the reason."""
 
     index: int
     code: str
@@ -43,7 +43,7 @@ class ItemRefused(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The document that a client gets, as `application/problem+json`."""
+    """The document for a client, as `application/problem+json`."""
 
     type: str
     title: str

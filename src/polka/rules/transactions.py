@@ -1,4 +1,4 @@
-"""A payment as a client asks for it, the transaction that it becomes, and its double entries."""
+"""A client's payment, its transaction, and its double entries."""
 
 import re
 from datetime import date, datetime
@@ -36,18 +36,18 @@ Reference = Annotated[
 ]
 
 POLKA = "polka"
-"""The name under which Polka itself is a party: no bank can have it."""
+"""The name of Polka itself as a party. No bank can have this name."""
 CONVERSION = "conversion"
 """Polka's own account that takes the other side in both currencies of a payment across two."""
 FEES = "fees"
-"""Polka's own account that gets what payments cost."""
+"""Polka's own account for fees."""
 
 Entry = tuple[str, str, str, int]
 """One line of the ledger: bank, account, currency and the amount in minor units, below zero for a debit."""
 
 
 class Party(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One side of a payment: an account, and its bank, which must exist."""
+    """One side of a payment: an account, and its bank. The bank must exist."""
 
     bank: Annotated[str, msgspec.Meta(max_length=64)]
     account: AccountId
@@ -57,7 +57,7 @@ Code = Annotated[str, msgspec.Meta(max_length=3, description="ISO 4217.")]
 
 
 class Payment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a client asks for. Without a `receiver_currency` that is another, the receiver gets what the sender pays."""
+    """A payment of a client. Without another `receiver_currency` the receiver gets the amount of the sender."""
 
     sender: Party
     receiver: Party
@@ -73,7 +73,7 @@ class Payment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PartyAmendment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to be another of one side; the rest stays."""
+    """Changes of one side. The rest stays."""
 
     bank: Annotated[str, msgspec.Meta(max_length=64)] | UnsetType = UNSET
     account: AccountId | UnsetType = UNSET
@@ -88,14 +88,13 @@ class Amendment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Transaction(msgspec.Struct, frozen=True):
-    """A payment as it is recorded; what a client gets back.
+    """A recorded payment, as clients get the payment.
 
-    `version` counts from 1; `changed_at` says when a later version was made, and `batch` is the batch of this
-    version's entries (of the reversal, where the status is `deleted`), `window` the clearing window that it is in.
-    `fee` is what it cost the sender beside it, in minor units of `currency`; there is none where none is agreed.
-    A payment across currencies has the last five fields, which say what the receiver gets, and by which rates. `rate`
-    is what one unit (not minor unit) of `currency` is in `receiver_currency`, as it is shown: the amount comes of the
-    exact one.
+    `version` counts from 1. `changed_at` is the time of a later version. `batch` is the batch of this version's
+    entries (of the reversal, if the status is `deleted`), `window` its clearing window. `fee` is the price for the
+    sender, in minor units of `currency`; a payment without an agreed fee has no `fee`. A payment across currencies has
+    the last five fields: the amount of the receiver, and the rates. `rate` is the shown value of a unit (not minor
+    unit) of `currency` in `receiver_currency`. The amount is computed from the exact rate.
     """
 
     id: Id
@@ -120,7 +119,7 @@ class Transaction(msgspec.Struct, frozen=True):
 
     @property
     def converted(self) -> Converted | None:
-        """What the receiver gets, if that is another currency."""
+        """The amount of the receiver, in another currency."""
         values: tuple[Any, ...] = (
             self.receiver_amount,
             self.receiver_currency,
@@ -132,7 +131,7 @@ class Transaction(msgspec.Struct, frozen=True):
 
 
 class OldVersion(msgspec.Struct, frozen=True):
-    """A transaction as it was, the batch that reverses it, and who replaced it, when and why."""
+    """An old transaction, the batch of its reversal, and the author, time and reason of the replacement."""
 
     transaction: Transaction
     reversal_batch: Id
@@ -151,7 +150,7 @@ def is_account_id(text: str) -> bool:
 
 
 def amended(transaction: Transaction, amendment: Amendment) -> Transaction:
-    """The transaction with what the amendment says, and everything else as it was."""
+    """The transaction after the amendment."""
     reference = transaction.reference if amendment.reference is UNSET else amendment.reference
     return msgspec.structs.replace(
         transaction,
@@ -192,7 +191,7 @@ def recorded(
 
 
 def across(transaction: Transaction, converted: Converted) -> Transaction:
-    """The transaction as one whose receiver gets this."""
+    """The transaction with this amount for the receiver."""
     return msgspec.structs.replace(
         transaction,
         receiver_amount=converted.amount,
@@ -228,6 +227,6 @@ def entries_of(payment: Payment | Transaction, converted: Converted | None, fee:
 
 
 def reversal_of(transaction: Transaction) -> list[Entry]:
-    """The entries that undo the transaction's own."""
+    """The reversal of the transaction's entries."""
     made = entries_of(transaction, transaction.converted, transaction.fee)
     return [(bank, account, currency, -amount) for bank, account, currency, amount in made]

@@ -1,4 +1,4 @@
-"""Clearing windows: open → closed → settled, once each. Pure: which step may follow, and the entries that settle."""
+"""Clearing windows: open → closed → settled, once each. Pure: the next step, and the entries of a settlement."""
 
 from collections.abc import Iterable
 from typing import Annotated, Literal
@@ -11,23 +11,23 @@ from polka.rules.pages import OLDER_CURSOR
 from polka.rules.transactions import POLKA, Entry
 
 SETTLEMENT = "settlement"
-"""Polka's own account that takes the other side of every settlement entry."""
+"""Polka's own account for the other side of every settlement entry."""
 SETTLED_BY_POLKA = "polka:settlement"
-"""The account at each bank through which its nets are settled: no client can name one with a colon."""
+"""The account at each bank for its settlements. No client can name an account with a colon."""
 
 WindowId = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1, description="A clearing window; they count from 1.")]
 
 
 class WindowToClose(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Naming the window makes it safe to ask again: it is closed once."""
+    """The request names the window, so a repeated request closes the window once."""
 
     window: WindowId
 
 
 class Window(msgspec.Struct, frozen=True):
-    """`flush` is the latest one whose payments are in it, and `settlement` the batch that settled it, if any net was
-    not zero; `scheduled_for` is the time of the schedule at which it was closed, if it was not by request;
-    `interest_batch` the batch of the interest that was booked then, if there was any."""
+    """`flush` is the latest flush of the window's payments. `settlement` is the batch of the settlement, if any net was
+    not zero. `scheduled_for` is the scheduled time of the close, if no request closed the window. `interest_batch` is
+    the batch of the booked interest, if there was any."""
 
     id: int
     state: Literal["open", "closed", "settled"]
@@ -49,9 +49,10 @@ class Windows(msgspec.Struct, frozen=True):
 
 
 class Total(msgspec.Struct, frozen=True):
-    """What a window has for one bank in one currency, in minor units; `count` counts entries, `net` is credits less
-    debits. `fees` is what of it the bank has paid as fees, less what came back with reversals; `interest` what it has
-    earned (> 0) or paid (< 0) as interest."""
+    """The totals of a bank in a currency, in minor units.
+
+    `count` counts entries, `net` is credits less debits. `fees` are the paid fees less the fees returned by reversals.
+    `interest` is earned (> 0) or paid (< 0) interest."""
 
     bank: str
     currency: str
@@ -77,14 +78,14 @@ class Conflict(msgspec.Struct, frozen=True):
 
 
 def refused_closing(window: int, open_window: int) -> Conflict | None:
-    """Why the window cannot be closed; one that was closed before simply is."""
+    """Why the window cannot be closed. To close a closed window again is no error."""
     if window > open_window:
         return Conflict(f"window: there is no window {window} yet; window {open_window} is open.")
     return None
 
 
 def refused_settling(window: Window) -> Conflict | None:
-    """Why the window cannot be settled; one that was settled before simply is."""
+    """Why the window cannot be settled. To settle a settled window again is no error."""
     if window.state == "open":
         return Conflict(f"Window {window.id} is open: it is settled once it is closed.")
     return None
