@@ -82,7 +82,8 @@ def agree_terms(environment: Environment, options: Any, banks: Sequence[str]) ->
     if not 0 <= options.terms <= len(banks):
         raise ValueError(f"--terms: must be 0 to {len(banks)}, the number of banks.")
     currencies = spam_options.read_currencies(options.currencies)
-    terms = {"caps": dict.fromkeys(currencies, options.cap), "fees": dict.fromkeys(currencies, FEE)}
+    caps = spam_options.read_caps(options.cap)
+    terms = {"caps": {currency: caps[currency] for currency in currencies}, "fees": dict.fromkeys(currencies, FEE)}
     for bank in banks[len(banks) - options.terms :]:
         ask(environment, "PATCH", f"/banks/{bank}", json=terms)
 

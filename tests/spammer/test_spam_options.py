@@ -23,6 +23,7 @@ TEXTS = [
     *("", "x", "-1", "0", "1", "2", "101", "1001", "1000001", "70000", "1000000000000001", "9" * 400),
     *("-0.5", "0.0", "0.5", "1.5", "nan", "inf", "1e300", "5m", "5"),
     *("line", "none", "post=1", "post=0", "put=1", "post=1,get=2", "USD", "USD,EUR", "USD,USD", "XXX", "Name: value"),
+    *("0 USD", "1,000.00 USD, 5,000 JPY", "1 USD,2 EUR", "1 USD; 2 EUR", "12.505 USD", "a b", "a\nb"),
 ]
 ASK_LOCUST = """
 import json, sys
@@ -116,7 +117,9 @@ def told_by_command(option: click.Option, text: str) -> dict[str, Any]:
             ("across", "nan"),
             ("terms", "-1"),
         ),
-        *(("cap", "-1"), ("cap", "1000000000000001"), ("skew", "101"), ("skew", "nan"), ("mix", "put=1"), ("mix", "")),
+        *(("cap", "-1"), ("cap", "5000"), ("cap", "10.005 USD"), ("cap", "1 USD, 2 USD"), ("cap", "1 USD 2 EUR")),
+        *(("cap", "10,000,000,000,000.01 USD"), ("run_name", "a\nb"), ("run_name", "é"), ("run_name", "x" * 101)),
+        *(("skew", "101"), ("skew", "nan"), ("mix", "put=1"), ("mix", "")),
         *(("bulk", "0"), ("bulk", "1001"), ("rate", "-0.5"), ("rate", "nan"), ("rate", "1000001"), ("retries", "-1")),
         *(
             ("wait", "5"),
@@ -136,6 +139,7 @@ def test_what_no_run_can_have_is_rejected(field: str, bad: str) -> None:
     ("words", "fault"),
     [
         (["--across=0.5"], "--across: needs two --currencies or more."),
+        (["--terms=1", "--currencies=USD,GBP"], "--cap: has no amount in GBP."),
         (
             ["--bulk=2", "--rate=5"],
             "--bulk: cannot be used with --rate, because payments at a rate are due one by one.",

@@ -59,8 +59,8 @@ def written(amount: int, currency: str) -> str:
     return f"{figure(amount, currency)} {currency}"
 
 
-def read(text: str) -> tuple[int, str]:
-    """The minor units and the currency of an amount as people write it.
+def read(text: str, least: int = 1) -> tuple[int, str]:
+    """The minor units, `least` or more, and the currency of an amount as people write it.
 
     Raises:
         ValueError: the text is no amount, has more decimal places than its currency, or is out of bounds.
@@ -75,6 +75,7 @@ def read(text: str) -> tuple[int, str]:
     if len(decimals) > exponent:
         raise ValueError(f"{text}: an amount in {currency} has {exponent or 'no'} decimal places.")
     amount = int(whole + decimals.ljust(exponent, "0"))
-    if not 0 < amount <= AMOUNT_MAX:
-        raise ValueError(f"{text}: an amount is more than 0, and {written(AMOUNT_MAX, currency)} at most.")
+    if not least <= amount <= AMOUNT_MAX:
+        bound = "more than 0" if least else "0 or more"
+        raise ValueError(f"{text}: an amount is {bound}, and {written(AMOUNT_MAX, currency)} at most.")
     return amount, currency

@@ -4,17 +4,23 @@ All of them reject a value with the same words.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
 
-from polka.rules import duration
-from polka.rules.money import AMOUNT_MAX, is_currency
+from polka.rules import duration, money
+from polka.rules.headers import is_idempotency_key
+from polka.rules.money import is_currency
 
 POST = "post"
 OTHERS = ("patch", "get", "delete")
 """In the order in which they follow a payment."""
+
+BETWEEN_AMOUNTS = re.compile(r"(?<=[A-Z]), *")
+"""A comma behind a currency. Other commas are part of an amount."""
+RUN_NAME_LENGTH_MAX = 100
 
 BANKS, SPEED, FAULTS, OUTPUT = "Banks and terms", "Speed", "Faults", "Output"
 """Groups of options beside payments."""
@@ -118,6 +124,8 @@ def check(values: Mapping[str, Any]) -> None:
             raise ValueError(f"{option.flag}: {error}") from None
     if values["bulk"] > 1 and values["rate"]:
         raise ValueError("--bulk: cannot be used with --rate, because payments at a rate are due one by one.")
+    if values["terms"] and (lacking := set(read_currencies(values["currencies"])) - read_caps(values["cap"]).keys()):
+        raise ValueError(f"--cap: has no amount in {', '.join(sorted(lacking))}.")
     if values["across"] and len(read_currencies(values["currencies"])) < 2:
         raise ValueError("--across: needs two --currencies or more.")
 
@@ -161,6 +169,32 @@ def read_currencies(text: str) -> list[str]:
     return currencies
 
 
+def read_caps(text: str) -> dict[str, int]:
+    """The minor units by currency of amounts such as `1,000.00 USD, 5,000 JPY`.
+
+    Raises:
+        ValueError: the text is no list of amounts, or has two amounts of a currency.
+    """
+    caps: dict[str, int] = {}
+    for part in BETWEEN_AMOUNTS.split(text):
+        amount, currency = money.read(part, least=0)
+        if currency in caps:
+            raise ValueError(f"names {currency} twice.")
+        caps[currency] = amount
+    return caps
+
+
+def read_run_name(text: str) -> str:
+    """A part of idempotency keys.
+
+    Raises:
+        ValueError: no idempotency key can have the text in it.
+    """
+    if len(text) > RUN_NAME_LENGTH_MAX or (text and not is_idempotency_key(text.encode("utf-8", "surrogatepass"))):
+        raise ValueError(f"must be {RUN_NAME_LENGTH_MAX} printable ASCII characters at most.")
+    return text
+
+
 OPTIONS = (
     Option("transactions", 20_000, "Payments to send in all; 0: no end.", Range(0)),
     Option(
@@ -182,9 +216,10 @@ OPTIONS = (
     ),
     Option(
         "cap",
-        5_000_000,
-        "What each of them may owe, in minor units of each currency.",
-        Range(0, AMOUNT_MAX),
+        "50,000.00 USD, 50,000.00 EUR, 5,000,000 JPY",
+        "The most that each of them may owe: an amount for each of the currencies.",
+        read=read_caps,
+        form="AMOUNTS",
         group=BANKS,
     ),
     Option("seed", 1, "The same seed draws the same payments."),
@@ -199,7 +234,13 @@ OPTIONS = (
         Range(0),
         group=FAULTS,
     ),
-    Option("run-name", "", "Part of each idempotency key: a run of the same name pays nothing twice.", group=FAULTS),
+    Option(
+        "run-name",
+        "",
+        "Part of each idempotency key: a run of the same name pays nothing twice.",
+        read=read_run_name,
+        group=FAULTS,
+    ),
     Option("wait", "0s", "Wait this long for the api.", read=duration.read, form="DURATION", group=FAULTS),
     Option("client-timeout", 15.0, "Seconds to wait for an answer.", Range(0, is_open=True), group=FAULTS),
     Option("connect-timeout", 5.0, "Seconds to wait for a connection.", Range(0, is_open=True), group=FAULTS),

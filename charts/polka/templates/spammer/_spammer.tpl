@@ -13,7 +13,7 @@
 - {{ printf "--currencies=%s" .currencies | quote }}
 - --across={{ toJson .across }}
 - --terms={{ .terms | int64 }}
-- --cap={{ .cap | int64 }}
+- {{ printf "--cap=%s" .cap | quote }}
 {{- end }}
 {{- end }}
 {{- end -}}
