@@ -58,7 +58,7 @@ def begin(environment: Environment, **_: Any) -> None:
         preparation.set_out(environment, runner, given)
     elif given.bank_names and not key.is_bound():
         key.bind(environment.host)
-    prepare_users(given)
+    prepare_users(environment.host, given)
     run.start(environment, runner, given)
 
 

@@ -1,18 +1,18 @@
 """What became of a request, read from its answer."""
 
 import json
-from typing import Any
 
 from spammer.tally import GOOD_ENDS
+from spammer.wire import Answer
 
 
-def problem(response: Any) -> tuple[str, str]:
+def problem(answer: Answer) -> tuple[str, str]:
     """The code and the detail of a problem document; of any other answer its status and how it begins.
 
     Where items of a request are refused for terms and nothing else, that is the code.
     """
     try:
-        document = json.loads(response.text)
+        document = json.loads(answer.text)
         codes = [item["code"] for item in document.get("items", ())]
         if codes and GOOD_ENDS.issuperset(codes):
             return str(codes[0]), str(document["detail"])
@@ -20,4 +20,4 @@ def problem(response: Any) -> tuple[str, str]:
             return document["code"], str(document["detail"])
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
-    return f"status_{response.status_code}", (response.text or "")[:200]
+    return f"status_{answer.status}", answer.text[:200]

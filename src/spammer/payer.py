@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import gevent
-from geventhttpclient.client import HTTPClientPool
-from locust import FastHttpUser, task
+import msgspec
+from locust import User, task
 from locust.env import Environment
-from locust.exception import StopUser
+from locust.exception import CatchResponseError, StopUser
 
 from spammer import run as runs
-from spammer.key import HOST, authorization
+from spammer.key import HOST, address, authorization
 from spammer.options import headers_of
 from spammer.outcome import problem
 from spammer.run import Run
 from spammer.tally import ACCEPTED, GOOD_ENDS
-from spammer.trust import verified
+from spammer.wire import FAILURES, Answer, Wire
 
 MINE_MAX = 100
 NO_ANSWER = "no_answer"
@@ -42,19 +42,21 @@ def many(payments: Sequence[Any]) -> Request:
     return Request("bulk", "POST", "/transactions", payments)
 
 
-class Payer(FastHttpUser):
+class Payer(User):
     """A client that sends one payment after another, and now and then does something about one of its own."""
 
     host = HOST
-    concurrency = 1
-    insecure = False
-    ssl_context_factory = staticmethod(verified)
+    shared: Wire | None = None
+    """The connections that all clients share; None where each has its own."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
-        self.client.base_url = (self.client.base_url or "").rstrip("/")
-        self.authorization = authorization(self.client.base_url)
+        self.wire = self.shared or wire(self.host, 1, environment.parsed_options)
         self.mine: list[str] = []
+
+    def on_stop(self) -> None:
+        if self.wire is not self.shared:
+            self.wire.close()
 
     @task
     def pay(self) -> None:
@@ -105,42 +107,41 @@ class Payer(FastHttpUser):
 
     def attempt(self, request: Request, key: str) -> tuple[str, str, bool]:
         """Send once: `accepted` or the problem's code, what it says, and whether the request has ended with it."""
-        headers = self.authorization | {"Content-Type": "application/json", "Idempotency-Key": key}
-        body = None if request.body is None else json.dumps(request.body)
-        began = time.monotonic()
+        body = b"" if request.body is None else msgspec.json.encode(request.body)
+        began, started = time.monotonic(), time.time()
+        length = 0
         try:
-            code, detail, is_certain = self.answer(request, body, headers)
+            answer = self.wire.exchange(request.method, request.path, key, body)
+            length = len(answer.text)
+            code, detail, is_certain = self.judge(request, answer)
+        except FAILURES as error:
+            code, detail, is_certain = NO_ANSWER, repr(error), False
         except Exception as error:
             code, detail, is_certain = BROKEN, repr(error), True
+        seconds = time.monotonic() - began
+        self.environment.events.request.fire(
+            request_type=request.method,
+            name=request.path if request.method == "POST" else f"{request.method} /transaction/{{id}}",
+            response_time=seconds * 1000,
+            response_length=length,
+            exception=None if code in GOOD_ENDS else CatchResponseError(code),
+            context={},
+            response=None,
+            start_time=started,
+            url=request.path,
+        )
         if runs.current is not None:
-            runs.current.tally.count_request(request.operation, code, time.monotonic() - began)
+            runs.current.tally.count_request(request.operation, code, seconds)
         return code, detail, is_certain
 
-    def answer(self, request: Request, body: str | None, headers: dict[str, str]) -> tuple[str, str, bool]:
-        """The same, of a request as it is sent."""
-        name = request.path if request.method == "POST" else f"{request.method} /transaction/{{id}}"
-        with self.client.request(
-            *(request.method, request.path),
-            data=body,
-            headers=headers,
-            name=name,
-            catch_response=True,
-            allow_redirects=False,  # the key goes to this api alone
-        ) as response:
-            if response.status_code in (200, 201):
-                response.success()
-                if request.method == "POST":
-                    self.remember(response.text)
-                return ACCEPTED, "", True
-            if not response.status_code:
-                response.failure(NO_ANSWER)
-                return NO_ANSWER, repr(response.error), False
-            code, detail = problem(response)
-            if code in GOOD_ENDS:
-                response.success()
-            else:
-                response.failure(code)
-            return code, detail, TOO_MANY_REQUESTS != response.status_code < SERVER_ERROR
+    def judge(self, request: Request, answer: Answer) -> tuple[str, str, bool]:
+        """The same, of an answer."""
+        if answer.status in (200, 201):
+            if request.method == "POST":
+                self.remember(answer.text)
+            return ACCEPTED, "", True
+        code, detail = problem(answer)
+        return code, detail, TOO_MANY_REQUESTS != answer.status < SERVER_ERROR
 
     def remember(self, answer: str) -> None:
         """Keep the payments that were made, to do something about later, if anything ever is."""
@@ -152,15 +153,11 @@ class Payer(FastHttpUser):
         del self.mine[:-MINE_MAX]
 
 
-def prepare_users(options: Any) -> None:
-    """Make the users' client as the options say."""
-    Payer.network_timeout, Payer.connection_timeout = options.client_timeout, options.connect_timeout
-    Payer.default_headers = headers_of(options)
-    Payer.client_pool = None
-    if options.pool:
-        Payer.client_pool = HTTPClientPool(
-            concurrency=options.pool,
-            network_timeout=options.client_timeout,
-            connection_timeout=options.connect_timeout,
-            ssl_context_factory=verified,
-        )
+def prepare_users(host: str | None, options: Any) -> None:
+    """Make the connections that the users share, if the options say so."""
+    Payer.shared = wire(host, options.pool, options) if options.pool else None
+
+
+def wire(host: str | None, size: int, options: Any) -> Wire:
+    url = address(host)
+    return Wire(url, size, headers_of(options) | authorization(url), options)

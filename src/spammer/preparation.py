@@ -18,6 +18,7 @@ from spammer.outcome import problem
 from spammer.run import plan_of, present
 from spammer.terminal import say
 from spammer.trust import AUTHORITIES
+from spammer.wire import Answer
 
 HELLO_SECONDS = 5.0
 WAIT_SECONDS = 0.5
@@ -130,7 +131,7 @@ def ask(environment: Environment, method: str, path: str, **request: Any) -> req
     if response.status_code == UNAUTHORIZED:
         raise UnknownKeyError("the api asks for a key that is valid: give one with --key, or as POLKA_KEY.")
     if response.status_code == FORBIDDEN:
-        raise ValueError(f"{method} {path}: {problem(response)[1]}")
+        raise ValueError(f"{method} {path}: {problem(Answer(response.status_code, response.text))[1]}")
     if response.status_code != CONFLICT:
         response.raise_for_status()
     return response
