@@ -1,8 +1,14 @@
 """What commands show on terminals of any width and encoding, and where the output goes elsewhere."""
 
+import contextlib
+import fcntl
 import io
+import os
+import pty
 import re
+import struct
 import subprocess
+import termios
 
 import pytest
 from rich.console import Console
@@ -72,3 +78,26 @@ def test_a_terminal_with_latin_1_gets_other_characters() -> None:
     env = environment(PYTHONIOENCODING="latin-1")
     done = subprocess.run([*POLKA, "up", "--help"], env=env, capture_output=True, check=False)
     assert (done.returncode, b"postgresql://..." in done.stdout) == (0, True), done.stderr
+
+
+def said_on_a_terminal(width: int, *words: str) -> list[str]:
+    """What the command shows on a terminal of this width."""
+    mine, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
+    with subprocess.Popen([*POLKA, *words], env=environment(), stdin=its, stdout=its, stderr=its):
+        os.close(its)
+        said = b""
+        with contextlib.suppress(OSError):  # Linux ends the output of a terminal so
+            while part := os.read(mine, 10_000):
+                said += part
+    os.close(mine)
+    return said.decode().splitlines()
+
+
+@pytest.mark.parametrize("words", [["status", "--data=/no folder/of mine"], ["banks", "cap", "bank1", "12.505", "USD"]])
+def test_an_error_breaks_between_words(words: list[str]) -> None:
+    for width in (40, 80):
+        lines = said_on_a_terminal(width, *words)
+        assert max(map(len, lines)) <= width
+        whole = subprocess.run([*POLKA, *words], env=environment(), capture_output=True, text=True, check=False).stderr
+        assert " ".join(lines).split() == whole.split()

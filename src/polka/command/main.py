@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import click
 
 from polka import __version__
+from polka.command import errors
 from polka.command.encoding import write_in_any_encoding
 from polka.service.failure import Failure
 
@@ -77,8 +78,11 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except Failure as failure:
-            click.ClickException(str(failure)).show()
+            errors.show(click.ClickException(str(failure)))
             ctx.exit(failure.exit_code)
+        except click.ClickException as error:
+            errors.show(error)
+            ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("Stopped.")
             ctx.exit(128 + signal.SIGINT)

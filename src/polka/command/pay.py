@@ -10,6 +10,7 @@ from msgspec import UNSET
 from rich.markup import escape
 
 from polka.client import Client, OutcomeUnknownError, Party, Payment, Transaction
+from polka.command import errors
 from polka.command.asking import asking
 from polka.command.help import command, option
 from polka.command.on_polka import on_polka
@@ -84,10 +85,9 @@ def paid(client: Client, payment: Payment, key: str) -> Transaction:
     try:
         return client.pay(payment, idempotency_key=key)
     except (OutcomeUnknownError, KeyboardInterrupt) as error:
-        click.echo(
+        errors.say(
             "Error: The payment may or may not be made. Run the same command again with this key, "
-            f"and the payment is made once:\n  --idempotency-key {shlex.quote(key)}",
-            err=True,
+            f"and the payment is made once:\n  --idempotency-key {shlex.quote(key)}"
         )
         sys.exit(INTERRUPTED if isinstance(error, KeyboardInterrupt) else UNKNOWN)
 
