@@ -20,7 +20,7 @@ T = TypeVar("T")
 def on_database(work: Callable[..., None]) -> Callable[..., None]:
     """A command on the database that its options name: by a URL, or the Postgres of `polka up` by its folder."""
 
-    @data_option("The folder of your `polka up`, if that is not the usual one.", DATABASE)
+    @data_option("The folder of your `polka up`.", DATABASE)
     @database_option
     @functools.wraps(work)
     def command(data: Path | None, database_url: str | None, **others: Any) -> None:

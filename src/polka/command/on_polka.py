@@ -36,7 +36,7 @@ def on_polka(work: Callable[..., None]) -> Callable[..., None]:
 def address_options(work: Callable[..., None]) -> Callable[..., None]:
     """The options that name a Polka and the key for it."""
     for add in (
-        data_option("The folder of your `polka up`, if that is not the usual one.", POLKA),
+        data_option("The folder of your `polka up`.", POLKA),
         option(
             "--key",
             envvar="POLKA_KEY",

@@ -44,7 +44,14 @@ def folder_of(text: str) -> Path:
 
 
 def data_option(help: str, group: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    return option("--data", type=folder_of, metavar="FOLDER", group=group, help=help)
+    return option(
+        "--data",
+        type=folder_of,
+        metavar="FOLDER",
+        show_default="POLKA_DATA, or the usual folder",
+        group=group,
+        help=help,
+    )
 
 
 def seconds_of(text: str) -> float:

@@ -46,7 +46,9 @@ class Programs:
 
 
 def data_folder() -> Path:
-    """Where `polka up` keeps its data, unless it is told."""
+    """Where `polka up` keeps its data, if no option names another folder."""
+    if named := os.environ.get("POLKA_DATA"):
+        return Path(os.path.realpath(os.path.expanduser(named)))
     if os.geteuid() == 0:
         return ROOT_FOLDER
     chosen = os.environ.get("XDG_DATA_HOME", "")
