@@ -35,4 +35,6 @@ def reason(error: ProblemError, polka: Presence) -> str:
     """Why Polka has rejected a call."""
     if error.status == UNAUTHORIZED:
         return f"{polka.url} wants {'another' if polka.key else 'a'} key: set POLKA_KEY or pass --key."
+    if error.code == "unknown_bank" or error.detail.startswith("There is no bank"):
+        return f"{error.detail} `polka banks` lists the banks, and `polka banks open` opens others."
     return error.detail

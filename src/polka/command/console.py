@@ -40,7 +40,8 @@ def run_console(polka: Presence) -> None:
     if has_browser() and webbrowser.open(written(polka.folder, address).as_uri()):
         say(f"The console of {escape(polka.url)} opens in your browser.")
     else:
-        say(f"There is no browser here. Open {escape(polka.url)}/console in one, and enter an operator's key.")
+        which = f"the key in {Path(polka.folder) / kept_keys.OPERATOR}" if polka.folder else "an operator's key"
+        say(escape(f"There is no browser here. Open {polka.url}/console in one, and enter {which}."))
         sys.exit(1)
 
 
