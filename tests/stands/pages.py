@@ -11,7 +11,7 @@ from pathlib import Path
 from polka.local.private import socket_folder
 
 BLOCK = re.compile(r"^```(console|bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-ASKS_AN_API = re.compile(r"\bpolka (spam|drill \w+|clearing \w+|pay|banks|payments|status)\b")
+ASKS_AN_API = re.compile(r"\bpolka (spam|drill \w+|clearing \w+|pay|banks (?:open|cap|uncap)|banks|payments|status)\b")
 SETS = re.compile(r"(export )?[A-Za-z_]+=|\w+\(\) \{")
 """A variable or a function, which later commands use."""
 KEEPS = re.compile(r"([a-z]+)=\$\(")

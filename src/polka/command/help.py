@@ -40,6 +40,18 @@ class Command(click.Command):
                     formatter.write(f"{'':{formatter.current_indent}}{example}\n")
 
 
+class GroupWithDefault(click.Group):
+    """Commands under one name. Without a command, or with options alone, the name runs the command `default`."""
+
+    def __init__(self, *names: Any, default: str, **others: Any) -> None:
+        super().__init__(*names, **others)
+        self.default = default
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        is_default = not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names)
+        return super().parse_args(ctx, [self.default, *args] if is_default else args)
+
+
 def option(*names: str, group: str = OPTIONS, **others: Any) -> Callable[[Any], Any]:
     """An option in a group, for a command."""
     return click.option(*names, cls=Option, group=group, **others)

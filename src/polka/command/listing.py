@@ -1,4 +1,4 @@
-"""`polka banks` and `polka payments`: lists of a Polka's banks and payments."""
+"""`polka payments`, and what lists of commands share."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,30 +21,6 @@ T = TypeVar("T")
 limit_option = option(
     "--limit", default=20, show_default=True, type=click.IntRange(1), metavar="N", help="How many to show."
 )
-
-
-@command("banks", "polka banks", "polka banks --limit 100")
-@limit_option
-@on_polka
-def run_banks(limit: int, polka: Presence) -> None:
-    """List banks with their balances.
-
-    A balance above zero is money that Polka owes the bank. The bank owes Polka
-    a balance below zero. Pending payments are not in the balance yet.
-    """
-    with asking(polka) as client:
-        found, is_more = first(client.banks, limit)
-    rows = []
-    for bank in found:
-        for position in bank.balances:
-            pending = "" if position.pending is None else figure(position.pending, position.currency)
-            rows.append((bank.name, position.currency, figure(position.posted, position.currency), pending))
-        if not bank.balances:
-            rows.append((bank.name, "", "", ""))
-    show_table(("bank", "currency", "balance", "pending"), rows)
-    if not found:
-        say("There are no banks: `polka seed` opens some.")
-    say_more(is_more)
 
 
 @command("payments", "polka payments", "polka payments --bank bank1 --limit 100", "polka payments --ids")

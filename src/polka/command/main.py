@@ -30,7 +30,7 @@ SECTIONS = {
         "console": Place("console.run_console", "Open the console in a browser, already signed in."),
         "pay": Place("pay.run_pay", "Make one payment."),
         "payments": Place("listing.run_payments", "List payments, the newest first."),
-        "banks": Place("listing.run_banks", "List banks with their balances."),
+        "banks": Place("banks.banks_group", "List banks with their balances, open banks, set caps."),
     },
     "Operate": {
         "clearing": Place("clearing.clearing_group", "Close, settle, list and show clearing windows."),

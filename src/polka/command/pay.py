@@ -11,31 +11,17 @@ from rich.markup import escape
 
 from polka.client import Client, OutcomeUnknownError, Party, Payment, Transaction
 from polka.command import errors
+from polka.command.arguments import amount_of, party_of
 from polka.command.asking import asking
 from polka.command.help import command, option
 from polka.command.on_polka import on_polka
 from polka.command.terminal import printable, say
 from polka.local.presence import Presence
 from polka.rules import money
-from polka.rules.transactions import is_account_id, is_bank_name
 
 UNKNOWN = 75
 """The exit code if the outcome is unknown: the payment may be made. It is EX_TEMPFAIL of sysexits.h."""
 INTERRUPTED = 130
-
-
-def party_of(text: str) -> Party:
-    bank, _, account = text.rpartition("/")
-    if not (is_bank_name(bank) and is_account_id(account)):
-        raise click.BadParameter(f"{text!r} is no account such as bank1/ACC1.")
-    return Party(bank, account)
-
-
-def amount_of(words: Sequence[str]) -> tuple[int, str]:
-    try:
-        return money.read(" ".join(words))
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
 
 
 @command(
