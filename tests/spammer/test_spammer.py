@@ -252,7 +252,8 @@ def test_banks_that_are_missing_are_opened_and_paid_between_alone(services: Serv
     assert {paid[side]["bank"] for paid in found for side in ("sender", "receiver")} == names - {"bank20"}
 
 
-VARIETY = ["--currencies=USD,EUR,JPY", "--across=0.3", "--terms=2", "--cap=9,000.00 USD, 9000 EUR,900,000 JPY", "--banks=6"]
+CAPS = "--cap=9,000.00 USD, 9000 EUR,900,000 JPY"
+VARIETY = ["--currencies=USD,EUR,JPY", "--across=0.3", "--terms=2", CAPS, "--banks=6"]
 
 
 @pytest.mark.parametrize("bulk", [1, 5])
