@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import socket
 import stat
 import tempfile
@@ -12,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from commands import Up, one_line, polka, up
+from commands import Up, one_line, polka, started, up
+from listening import silent
 from polka.local import presence
-from services import client
+from services import client, wait_for
 from waiting import WAIT_SECONDS
 
 KEY = f"polka_{'a' * 40}"
@@ -79,13 +81,90 @@ def test_status_banks_and_windows_show_amounts_as_people_write_them(running: tup
     done = polka("status", data)
     assert done.returncode == 0, done.stderr
     assert re.match(rf"Polka \S+ answers at {up.url}\.\nWindow 1 is open: opened 2", done.stdout)
-    done = polka("banks", data)
-    assert re.search(r"^bank1 +JPY +-?[\d,]+ +-?[\d,]+$", done.stdout, re.MULTILINE), done
     done = polka("banks", "--limit=1", data)
     assert "bank2" not in done.stdout
     assert "There are more. --limit shows more of them.\n" in done.stdout
     done = polka("clearing", "list", data)
     assert re.fullmatch(r"window  state  opened +closed  settled\n +1  open   [\d :-]+\n", done.stdout), done.stdout
+
+
+def cells(*words: str) -> list[list[str]]:
+    """The rows of the table that the command shows, without its heading."""
+    done = polka(*words)
+    assert done.returncode == 0, done.stderr
+    return [re.split(" {2,}", line.strip()) for line in done.stdout.splitlines()[1:]]
+
+
+def test_banks_shows_who_owes_and_what_is_pending(running: tuple[Up, str]) -> None:
+    _, data = running
+    opened = polka("banks", "open", "debtor", "creditor", "idle", data)
+    assert opened.returncode == 0, opened.stderr
+    assert polka("pay", "debtor/A", "creditor/B", "1,250.50", "CHF", data).returncode == 0
+
+    def shown() -> list[list[str]]:
+        return [row for row in cells("banks", data) if row[0] in ("debtor", "creditor", "idle")]
+
+    posted = [["creditor", "CHF", "1,250.50", "0.00"], ["debtor", "CHF", "-1,250.50", "0.00"], ["idle"]]
+    pending = [["creditor", "CHF", "0.00", "1,250.50"], ["debtor", "CHF", "0.00", "-1,250.50"], ["idle"]]
+    seen = shown()
+    assert seen in ([["creditor"], ["debtor"], ["idle"]], pending, posted)
+    wait_for("the payment is posted", lambda: shown() == posted)
+
+
+def test_payments_are_the_newest_first_and_those_of_a_bank_or_an_account_alone(running: tuple[Up, str]) -> None:
+    _, data = running
+    assert polka("banks", "open", "east", "west", "far", data).returncode == 0
+    for sender, receiver, amount in (("east/A", "west/B", "1"), ("west/B", "far/C", "2"), ("far/D", "east/A", "3")):
+        assert polka("pay", sender, receiver, amount, "USD", data).returncode == 0
+    shown = {
+        words: [row[1:4] for row in cells("payments", *words, data)]
+        for words in [("--bank=east",), ("--bank=far",), ("--bank=far", "--account=D"), ("--account=B", "--limit=2")]
+    }
+    one, two, three = ["east/A", "west/B", "1.00"], ["west/B", "far/C", "2.00"], ["far/D", "east/A", "3.00"]
+    assert shown[("--bank=east",)] == [three, one]
+    assert shown[("--bank=far",)] == [three, two]
+    assert shown[("--bank=far", "--account=D")] == [three]
+    assert shown[("--account=B", "--limit=2")][:2] == [two, one]
+    assert polka("payments", "--bank=idle too", data).stdout.splitlines()[-1] == "There are no such payments."
+
+
+def test_a_payment_with_a_fee_shows_the_fee(running: tuple[Up, str]) -> None:
+    up, data = running
+    polka("banks", "open", "charged", "free", data)
+    terms = {"fees": {"USD": {"fixed": 1_234_56}}}
+    client.patch(f"{up.url}/banks/charged", json=terms, headers=up.key()).raise_for_status()
+    assert "The fee is 1,234.56 USD.\n" in polka("pay", "charged/A", "free/B", "1", "USD", data).stdout
+    assert "fee" not in polka("pay", "free/B", "charged/A", "1", "USD", data).stdout
+
+
+def test_status_shows_debts_and_the_last_audit(running: tuple[Up, str]) -> None:
+    up, data = running
+    polka("banks", "open", "owing", "owed", data)
+    assert polka("pay", "owing/A", "owed/B", "12,345", "KRW", data).returncode == 0
+
+    def figures() -> list[str]:
+        return next((row for row in cells("status", data) if row[0] == "KRW"), [])
+
+    def runs() -> list[str]:
+        return [run["ended_at"] for run in client.get(f"{up.url}/audit", headers=up.key()).json()["runs"]]
+
+    wait_for("the payment is posted", lambda: figures() == ["KRW", "12,345", "12,345", "0"])
+    wait_for("an audit has run", runs)
+    said = polka("status", data).stdout.splitlines()[-1]
+    assert said in [f"The audit of {at[:19].replace('T', ' ')} UTC found no fault." for at in runs()]
+
+
+def test_windows_are_listed_with_their_times(running: tuple[Up, str]) -> None:
+    up, data = running
+    assert polka("clearing", "close", "1", data).returncode == 0
+    assert polka("clearing", "settle", "1", data).returncode == 0
+    assert polka("clearing", "close", "2", data).returncode == 0
+    found = client.get(f"{up.url}/clearing", headers=up.key()).json()["windows"]
+    times = ("opened_at", "closed_at", "settled_at")
+    assert cells("clearing", "list", data) == [
+        [str(one["id"]), one["state"], *(one[at][:19].replace("T", " ") for at in times if one[at])] for one in found
+    ]
+    assert [one["state"] for one in found] == ["open", "closed", "settled"]
 
 
 def test_a_banks_key_sees_its_own_and_the_status_without_figures(running: tuple[Up, str]) -> None:
@@ -168,6 +247,19 @@ def test_a_payment_with_an_unknown_outcome_says_how_to_go_on() -> None:
     assert KEY not in done.stderr + done.stdout
 
 
+def test_a_payment_that_is_interrupted_says_how_to_go_on(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with silent() as url, started(log, *PAYMENT, f"--url={url}", f"--key={KEY}") as process:
+        wait_for("it pays", lambda: "Idempotency key: " in log.read_text())
+        process.send_signal(signal.SIGINT)
+        assert process.wait(WAIT_SECONDS) == 130
+    said = log.read_text()
+    key = said.splitlines()[0].removeprefix("Idempotency key: ")
+    assert "The payment may or may not be made." in said
+    assert f"--idempotency-key {key}\n" in said
+    assert "Traceback" not in said
+
+
 def test_the_console_opens_signed_in_and_no_command_line_has_the_key(running: tuple[Up, str], tmp_path: Path) -> None:
     up, data = running
     folder = Path(data.removeprefix("--data="))
@@ -190,4 +282,5 @@ def test_without_a_browser_the_console_is_named_without_the_key(running: tuple[U
     up, data = running
     done = polka("console", data, DISPLAY=None, WAYLAND_DISPLAY=None, BROWSER=None)
     assert (done.returncode, "polka_" in done.stdout + done.stderr) == (1, False)
-    assert f"{up.url}/console" in done.stdout
+    folder = data.removeprefix("--data=")
+    assert f"Open {up.url}/console in one, and enter the key in {folder}/operator-key." in done.stdout
