@@ -14,6 +14,7 @@ from polka.command.terminal import say, show_table
 from polka.local.presence import Presence
 from polka.rules.money import figure, written
 from polka.rules.policy import TermsPatch
+from polka.rules.transactions import POLKA
 
 
 @click.group("banks", cls=GroupWithDefault, default="list")
@@ -24,7 +25,7 @@ def banks_group() -> None:
     """
 
 
-@banks_group.command("list", cls=Command, examples=["polka banks", "polka banks --limit 100"])
+@banks_group.command("list", cls=Command, examples=["polka banks list", "polka banks list --limit 100"])
 @limit_option
 @on_polka
 def run_banks_list(limit: int, polka: Presence) -> None:
@@ -49,7 +50,7 @@ def run_banks_list(limit: int, polka: Presence) -> None:
 
 
 @banks_group.command("open", cls=Command, examples=["polka banks open bank4", "polka banks open alpine harbor meadow"])
-@click.argument("names", nargs=-1, required=True, type=bank_of, metavar="BANK...")
+@click.argument("names", nargs=-1, required=True, type=bank_of, metavar="BANKS")
 @on_polka
 def run_banks_open(names: Sequence[str], polka: Presence) -> None:
     """Open banks.
@@ -63,7 +64,7 @@ def run_banks_open(names: Sequence[str], polka: Presence) -> None:
                 client.open_bank(name)
                 say(f"{name} is open.")
             except ProblemError as error:
-                if error.code != "conflict":
+                if error.code != "conflict" or name == POLKA:
                     raise
                 say(f"{name} was open before.")
 
