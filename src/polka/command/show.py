@@ -46,9 +46,9 @@ def show_cleared(report: Report) -> None:
     show_window(report)
     say(f"\nThe {LARGEST} largest debts before clearing, and the {LARGEST} largest credits:")
     show_table(("currency", "bank", "owes Polka", "bank", "gets from Polka"), owed(report))
-    say("\nWhat banks would pay, each payment by itself, each pair of banks by its difference, and cleared:")
+    say("\nThe amounts that banks would pay: by payment, by pair of banks, and after clearing:")
     show_netting(report.netting or [])
-    say("The part saved is what nobody has to pay: 100 % less cleared / payment by payment.")
+    say("Nobody has to pay the saved part: the first amount less the third.")
 
 
 def owed(report: Report) -> Iterator[tuple[str, ...]]:

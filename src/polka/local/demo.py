@@ -110,6 +110,7 @@ def announce(payments: Payments, layout: Layout, key: str, say: Callable[[str], 
         say(f"Sending {payments.rate:,g} payments a second until Ctrl-C …")
     else:
         say(f"Sending {payments.count:,} payments with {payments.max_workers} workers …")
+        say("Four of the banks have a net debit cap: Polka rejects payments beyond the cap as cap_exceeded.")
 
 
 async def send(payments: Payments, url: str, key: str, folder: Path) -> bool:
