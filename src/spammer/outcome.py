@@ -1,9 +1,14 @@
 """What became of a request, read from its answer."""
 
 import json
+from typing import NamedTuple
 
 from spammer.tally import GOOD_ENDS
-from spammer.wire import Answer
+
+
+class Answer(NamedTuple):
+    status: int
+    text: str
 
 
 def problem(answer: Answer) -> tuple[str, str]:

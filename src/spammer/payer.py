@@ -15,10 +15,10 @@ from locust.exception import CatchResponseError, StopUser
 from spammer import run as runs
 from spammer.key import HOST, address, authorization
 from spammer.options import headers_of
-from spammer.outcome import problem
+from spammer.outcome import Answer, problem
 from spammer.run import Run
 from spammer.tally import ACCEPTED, GOOD_ENDS
-from spammer.wire import FAILURES, Answer, Wire
+from spammer.wire import FAILURES, Wire
 
 MINE_MAX = 100
 NO_ANSWER = "no_answer"

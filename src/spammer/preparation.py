@@ -14,11 +14,10 @@ from polka.rules import duration, spam_options
 from polka.store.seed import bank_name
 from spammer.key import address, authorization, check_host
 from spammer.options import headers_of
-from spammer.outcome import problem
+from spammer.outcome import Answer, problem
 from spammer.run import plan_of, present
 from spammer.terminal import say
 from spammer.trust import AUTHORITIES
-from spammer.wire import Answer
 
 HELLO_SECONDS = 5.0
 WAIT_SECONDS = 0.5

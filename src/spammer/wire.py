@@ -3,24 +3,20 @@
 Locust's own client costs twice as much: for each request it takes an address apart, merges headers, and keeps cookies.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 from geventhttpclient.connectionpool import ConnectionPool, SSLConnectionPool
 from geventhttpclient.response import HTTPParseError, HTTPSocketPoolResponse
 
 from polka import __version__
+from spammer.outcome import Answer
 from spammer.trust import verified
 
 FAILURES = (OSError, HTTPParseError)
 """No answer: the api is not reached, is silent, or ends the connection."""
 BLOCK_BYTES = 65_536
 OF_A_REQUEST = ("idempotency-key", "content-length")
-
-
-class Answer(NamedTuple):
-    status: int
-    text: str
 
 
 class Wire:
