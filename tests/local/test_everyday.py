@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from commands import Up, one_line, polka, started, up
-from listening import silent
 from polka.local import presence
 from services import client, wait_for
 from waiting import WAIT_SECONDS
@@ -249,10 +248,15 @@ def test_a_payment_with_an_unknown_outcome_says_how_to_go_on() -> None:
 
 def test_a_payment_that_is_interrupted_says_how_to_go_on(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with silent() as url, started(log, *PAYMENT, f"--url={url}", f"--key={KEY}") as process:
-        wait_for("it pays", lambda: "Idempotency key: " in log.read_text())
-        process.send_signal(signal.SIGINT)
-        assert process.wait(WAIT_SECONDS) == 130
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with started(log, *PAYMENT, f"--url={url}", f"--key={KEY}") as process:
+            server.settimeout(WAIT_SECONDS)
+            connection, _ = server.accept()
+            with connection:
+                assert connection.recv(10_000)
+                process.send_signal(signal.SIGINT)
+                assert process.wait(WAIT_SECONDS) == 130
     said = log.read_text()
     key = said.splitlines()[0].removeprefix("Idempotency key: ")
     assert "The payment may or may not be made." in said

@@ -1,5 +1,6 @@
 """What several commands show: processes, windows, what clearing saves, an audit."""
 
+import os
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import zip_longest
@@ -23,11 +24,17 @@ def show(running: Running) -> None:
     show_table(
         ("process", "pid", "address", "metrics and health"),
         (
-            (process.name, str(process.pid or "-"), process.address, process.monitored_at or "-")
+            (process.name, str(process.pid or "-"), from_home(process.address), process.monitored_at or "-")
             for process in running.processes
         ),
     )
     say(f"Polka is at {running.layout.url}")
+
+
+def from_home(address: str) -> str:
+    """The address. A path in the user's home begins with ~, so that the table fits into 80 columns."""
+    home = os.path.expanduser("~")
+    return f"~{address.removeprefix(home)}" if address.startswith(f"{home}/") else address
 
 
 def time_of(at: datetime | None) -> str:

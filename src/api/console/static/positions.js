@@ -18,7 +18,7 @@ export class Positions {
 }
 
 function note(book) {
-  if (!book) return "No bank has a position yet.";
+  if (!book) return "No bank has a position yet. The command `polka banks open` opens banks, and `polka pay` makes a payment.";
   const shown = book.standings.length;
   const which = shown < book.banks ? `The largest ${shown} positions of ${book.banks.toLocaleString("en")} banks, ` : "";
   return `${which}${book.currency}, as of flush ${book.flush.toLocaleString("en")} and what is pending`;
