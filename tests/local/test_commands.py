@@ -338,7 +338,7 @@ def test_the_spammer_as_the_first_process_of_a_container_stops_while_it_waits(tm
 
 
 def test_up_restarts_what_dies_and_ctrl_c_stops_all(tmp_path: Path) -> None:
-    with up(tmp_path) as running:
+    with up(tmp_path, is_executed=True) as running:
         said = running.said()
         assert "PostgreSQL 1" in said
         for name in ("postgres", "cache", "api-1", "api-2"):

@@ -3,14 +3,12 @@
 import asyncio
 import re
 import signal
-import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -139,15 +137,6 @@ def test_a_database_of_the_users_own_is_not_killed_and_a_stop_ends_a_drill(tmp_p
         assert "Traceback" not in running.said()
     keys = fetch(database_url, "SELECT revoked_at IS NULL FROM api_keys WHERE name LIKE 'drill-%'")
     assert keys == [(False,)]
-
-
-def test_orders_are_taken_by_whoever_has_the_token_in_a_folder_of_the_users_own(drilled: Drilled) -> None:
-    api = psutil.Process(drilled.running.pid("api-1")).environ()
-    socket, token = Path(api["POLKA_CONTROL_SOCKET"]), api["POLKA_CONTROL_TOKEN"]
-    assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700
-    assert asyncio.run(control.ask(str(socket), token)).drills.targets
-    with pytest.raises(ValueError, match="truncated"):
-        asyncio.run(control.ask(str(socket), token[:-1]))
 
 
 @pytest.mark.anyio

@@ -1,5 +1,6 @@
 """The folder of `polka up`: any name, from anywhere, and closed to every other user of the machine."""
 
+import asyncio
 import contextlib
 import os
 import pwd
@@ -18,7 +19,7 @@ import pytest
 
 from commands import Up, environment, one_line, polka, up
 from polka.command.options import folder_of
-from polka.local import postgres, private
+from polka.local import control, postgres, private
 from polka.local.demo import free_port
 from polka.service.failure import Failure
 from services import client
@@ -57,7 +58,7 @@ def running() -> Iterator[tuple[Up, Path]]:
         parent = Path(name)
         parent.chmod(0o755)
         folder = parent / NAME
-        with up(parent, data=NAME) as running:
+        with up(parent, data=NAME, is_executed=True) as running:
             yield running, folder
 
 
@@ -87,6 +88,15 @@ def test_its_files_are_its_users_alone(running: tuple[Up, Path]) -> None:
     shown = [path for path, seen in found.items() if stat.S_IMODE(seen.st_mode) & 0o077 and path not in open_to_all]
     assert shown == []
     assert not any(SECRET.search(path.read_text()) for path in open_to_all)
+
+
+def test_orders_are_taken_by_whoever_has_the_token_in_a_folder_of_the_users_own(running: tuple[Up, Path]) -> None:
+    api = psutil.Process(running[0].pid("api-1")).environ()
+    path, token = Path(api["POLKA_CONTROL_SOCKET"]), api["POLKA_CONTROL_TOKEN"]
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert asyncio.run(control.ask(str(path), token)).drills.targets
+    with pytest.raises(ValueError, match="truncated"):
+        asyncio.run(control.ask(str(path), token[:-1]))
 
 
 @needs_root

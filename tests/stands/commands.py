@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from nursery import nursery_of
+from nursery import Child, nursery_of
 from polka.local.demo import free_layout
 from services import CACHE_TOKEN, bearer, wait_for
 from waiting import WAIT_SECONDS
@@ -42,15 +42,20 @@ def environment(**chosen: str | None) -> dict[str, str]:
 
 
 @contextmanager
-def started(log: Path, *words: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
+def started(log: Path, *words: str, **environ: str) -> Iterator[Child]:
     """A command that the test looks after while it runs."""
-    with started_in(Path.cwd(), log, *POLKA, *words, **environ) as process:
+    log.write_bytes(b"")
+    process = nursery_of(words[0]).fork(words, environment(**environ), log)
+    try:
         yield process
+    finally:
+        process.kill()
+        process.wait(WAIT_SECONDS)
 
 
 @contextmanager
 def started_in(folder: Path, log: Path, *command: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The same in a working directory of its own."""
+    """A program that is executed in a working directory of its own."""
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output, env=environment(**environ))
     try:
@@ -71,14 +76,18 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
 class Up:
     """A `polka up` of the test's own."""
 
-    def __init__(self, folder: Path, data: str | None, **environ: str) -> None:
+    def __init__(self, folder: Path, data: str | None, is_executed: bool, environ: Mapping[str, str]) -> None:
         layout = free_layout(2, folder, None)
         self.port, self.url = layout.port, layout.url
         self.output = folder / "output"
-        words = [*POLKA, "up", f"--port={self.port}", f"--data={data or folder}"]
+        words = ["up", f"--port={self.port}", f"--data={data or folder}"]
         env = environment(POLKA_CACHE_TOKEN=None, **environ)
+        self.process: Child | subprocess.Popen[bytes]
         with self.output.open("wb") as output:
-            self.process = subprocess.Popen(words, cwd=folder, stdout=output, stderr=output, env=env)
+            if is_executed:
+                self.process = subprocess.Popen([*POLKA, *words], cwd=folder, stdout=output, stderr=output, env=env)
+            else:
+                self.process = nursery_of("up").fork(words, env, self.output, folder=folder)
 
     def said(self) -> str:
         return self.output.read_text()
@@ -101,13 +110,13 @@ class Up:
 
 
 @contextmanager
-def up(folder: Path, data: str | None = None, **environ: str) -> Iterator[Up]:
-    """One over this folder, or over `data` as it is told in the folder."""
+def up(folder: Path, data: str | None = None, is_executed: bool = False, **environ: str) -> Iterator[Up]:
+    """One over this folder, or over `data` as it is told in the folder. It and its services are forked, or executed."""
     folder.chmod(0o755)
     for parent in folder.parents[:4]:
         if parent.stat().st_uid == os.geteuid():
             parent.chmod(parent.stat().st_mode | 0o011)
-    running = Up(folder, data, **environ)
+    running = Up(folder, data, is_executed, environ)
     try:
         wait_for("it is up", lambda: "Ctrl-C stops" in running.said() or running.process.poll() is not None)
         assert running.process.poll() is None, running.said()

@@ -82,12 +82,19 @@ class Nursery:
         self._children: dict[int, Child] = {}
         self._lock = threading.Lock()
 
-    def fork(self, words: Sequence[str], environ: Mapping[str, str], output: Path, errors: Path | None = None) -> Child:
-        """Start `polka` with these words, here; what it writes is appended to the file, or the two files."""
+    def fork(
+        self,
+        words: Sequence[str],
+        environ: Mapping[str, str],
+        output: Path,
+        errors: Path | None = None,
+        folder: Path | None = None,
+    ) -> Child:
+        """Start `polka` with these words, here or in the folder; its output is appended to the file, or two files."""
         order = {
             "words": list(words),
             "environ": dict(environ),
-            "folder": os.getcwd(),
+            "folder": str(folder or os.getcwd()),
             "output": str(output),
             "errors": str(errors or output),
         }
@@ -218,7 +225,7 @@ def say_who_ended(children: set[int], tests: socket.socket) -> None:
 
 
 def become(order: dict[str, Any]) -> None:
-    """Be what was ordered, as `python -m polka` is."""
+    """Be what was ordered, as `python -m polka` is, or `python crash.py`."""
     from polka.command.main import main
 
     for number, file in ((1, order["output"]), (2, order["errors"])):
@@ -229,8 +236,26 @@ def become(order: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(order["environ"])
     sys.argv = ["polka", *order["words"]]
-    with patch("os.execve", become_locust) if order["words"][0] == SPAM else contextlib.nullcontext():
-        main()
+    match order["words"][0]:
+        case "spam":
+            with patch("os.execve", become_locust):
+                main()
+        case "up" | "demo":
+            with stand("forks").services_are_forked():
+                main()
+        case "storm":
+            del sys.argv[0]
+            with stand("forks").services_are_forked():
+                sys.exit(stand("crash").main())
+        case _:
+            main()
+
+
+def stand(name: str) -> Any:
+    """A module beside this one."""
+    if (folder := str(Path(__file__).parent)) not in sys.path:
+        sys.path.append(folder)
+    return import_module(name)
 
 
 def become_locust(_: str, command: Sequence[str], environ: Mapping[str, str]) -> None:

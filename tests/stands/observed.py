@@ -1,13 +1,12 @@
 """A Polka under load, and a Prometheus that scrapes it."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from nursery import nursery_of
 from polka.local.demo import free_port
 from prometheus import Prometheus, running_prometheus
 from running import Running
@@ -32,9 +31,8 @@ class Observed:
 def observing(polka: Running, log: Path) -> Iterator[Observed]:
     """Payments of all kinds, a window that is settled, and one that is open."""
     port = free_port()
-    command = [*(sys.executable, "-m", "polka", "spam"), f"--url={polka.url}", f"--metrics-port={port}", *LOAD]
-    with log.open("wb") as output:
-        spammer = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, "POLKA_KEY": KEY})
+    words = ["spam", f"--url={polka.url}", f"--metrics-port={port}", *LOAD]
+    spammer = nursery_of("spam").fork(words, {**os.environ, "POLKA_KEY": KEY}, log)
     spammer_url = f"http://127.0.0.1:{port}"
     urls = {
         "api": [api.metrics_url for api in polka.apis],

@@ -5,7 +5,6 @@ import json
 import re
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import pytest
 import trustme
 
 from commands import one_line, polka, started
+from nursery import Child
 from polka.audit import snapshot
 from polka.edge import tls
 from polka.edge.bounds import Bounds
@@ -79,7 +79,7 @@ def client_of(ca: str, pair: tuple[str, str] | None = None) -> httpx.Client:
 
 
 @contextmanager
-def spamming_at(api: Service, files: Files) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
+def spamming_at(api: Service, files: Files) -> Iterator[tuple[Path, Child]]:
     """A spammer that pays to the api for ever, on new connections every now and then, with its log."""
     log = Path(files.ca).with_name("spammer.log")
     words = ["spam", f"--url={secure(api.url)}", "--transactions=0", "--max-workers=2", "--banks=2", "--progress=lines"]

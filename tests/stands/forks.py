@@ -1,0 +1,108 @@
+"""A `polka up` of the tests that forks its services from itself, because it has imported most of what they need.
+
+Each service is a process of its own all the same, with the environment and the sockets that it is given, and is killed
+for real.
+"""
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+OWN = ("-m", "polka")
+CAN_FORK = hasattr(os, "pidfd_open")
+execute = asyncio.create_subprocess_exec
+
+
+@contextmanager
+def services_are_forked() -> Iterator[None]:
+    with patch("asyncio.create_subprocess_exec", start) if CAN_FORK else contextlib.nullcontext():
+        yield
+
+
+async def start(*command: str, **options: Any) -> Any:
+    """Fork what is a part of Polka, and execute any other program."""
+    if command[0] != sys.executable or command[2:4] != OWN:
+        return await execute(*command, **options)
+    return fork(command[4:], options["env"], options["pass_fds"], options["preexec_fn"])
+
+
+class Forked:
+    """A forked process, with what of `asyncio.subprocess.Process` a `polka up` uses."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._has_ended = asyncio.Event()
+        self._descriptor = os.pidfd_open(pid)
+        asyncio.get_running_loop().add_reader(self._descriptor, self._reap)
+
+    def _reap(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._descriptor)
+        os.close(self._descriptor)
+        self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        self._has_ended.set()
+
+    async def wait(self) -> int | None:
+        await self._has_ended.wait()
+        return self.returncode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def fork(words: Sequence[str], environ: Mapping[str, str], kept: Sequence[int], prepare: Callable[[], None]) -> Forked:
+    """Start `polka` with these words in a session of its own. Of our files it keeps these, and where it writes."""
+    for file in (sys.stdout, sys.stderr):
+        file.flush()
+    if pid := os.fork():
+        return Forked(pid)
+    code: Any = 1
+    try:
+        gc.freeze()  # nothing of ours is collected: it would close files of the child that have the same numbers
+        os.setsid()
+        close_all_but(kept)
+        for number in (signal.SIGTERM, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        prepare()
+        code = be(words, environ)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        for file in (sys.stdout, sys.stderr):
+            file.flush()
+        os._exit(code)  # not up through the frames of our parent
+
+
+def close_all_but(kept: Sequence[int]) -> None:
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) not in kept:
+            with contextlib.suppress(OSError):  # the one that lists them is closed already
+                os.close(int(name))
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+
+
+def be(words: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run `polka`; its exit code."""
+    from polka.command.main import main
+
+    os.environ.clear()
+    os.environ.update(environ)
+    sys.argv = ["polka", *words]
+    try:
+        main()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
