@@ -15,7 +15,7 @@ from converted import convert
 from databases import make_template, new_database, numbers
 from memory import data_folder
 from polka.local import demo, postgres
-from running import Running, run_polka
+from running import SHARED, Running, SharedPolka, run_polka
 from services import Services, client
 from wire import Wire
 
@@ -111,14 +111,29 @@ def key() -> str:
 
 
 @pytest.fixture(scope="session")
-def polka(server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    yield from run_polka(server, tmp_path_factory.mktemp("polka"))
+def shared_polka(server: postgres.Server) -> Iterator[SharedPolka]:
+    yield SHARED
+    SHARED.end()
+
+
+@pytest.fixture(scope="module")
+def polka(shared_polka: SharedPolka, server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> Running:
+    return shared_polka.running(server, tmp_path_factory.mktemp("polka"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_polka_is_idle(request: pytest.FixtureRequest) -> None:
+    """The shared Polka ends before a file that does not use it."""
+    of_file = [item for item in request.session.items if item.path == request.node.path]
+    if not any("shared_polka" in getattr(item, "fixturenames", ()) for item in of_file):
+        SHARED.end()
 
 
 @pytest.fixture(scope="module")
 def own_polka(server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One of the file's own, where tests have to do with all banks: no other has agreed terms with one of them."""
-    yield from run_polka(server, tmp_path_factory.mktemp("polka"))
+    with run_polka(server, tmp_path_factory.mktemp("polka")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

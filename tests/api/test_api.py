@@ -22,7 +22,8 @@ def polka(
     request: pytest.FixtureRequest, server: postgres.Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Running]:
     """One whose apis answer plain payments without ASGI, and another one whose apis do not."""
-    yield from run_polka(server, tmp_path_factory.mktemp("polka"), POLKA_DIRECT_LANE=request.param)
+    with run_polka(server, tmp_path_factory.mktemp("polka"), POLKA_DIRECT_LANE=request.param) as running:
+        yield running
 
 
 def test_a_payment_is_recorded_and_answered(polka: Running, key: str) -> None:
