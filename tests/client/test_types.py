@@ -58,22 +58,24 @@ async def pay() -> None:
 """
 
 
-def checked(code: str, folder: Path) -> list[str]:
-    """What mypy says of a user's program, which finds Polka as an installed package."""
-    program = folder / "program.py"
-    program.write_text(code)
-    words = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--config-file=", str(program)]
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What mypy says of two programs of a user, which find Polka as an installed package."""
+    folder = tmp_path_factory.mktemp("user")
+    for name, code in (("right.py", USERS_CODE), ("wrong.py", MISTAKES)):
+        (folder / name).write_text(code)
+    words = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--config-file=", "right.py", "wrong.py"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=folder)
     assert not done.stderr, done.stderr
     return done.stdout.splitlines()
 
 
-def test_a_users_code_has_the_types_of_the_api(tmp_path: Path) -> None:
-    assert checked(USERS_CODE, tmp_path) == []
+def test_a_users_code_has_the_types_of_the_api(said: list[str]) -> None:
+    assert [line for line in said if not line.startswith("wrong.py:")] == []
 
 
-def test_a_users_mistakes_are_found(tmp_path: Path) -> None:
-    lines = {int(said.split(":")[1]) for said in checked(MISTAKES, tmp_path) if ": error: " in said}
+def test_a_users_mistakes_are_found(said: list[str]) -> None:
+    lines = {int(line.split(":")[1]) for line in said if line.startswith("wrong.py:") and ": error: " in line}
     assert lines == {4, 6, 7, 8, 9, 10, 14}
 
 
