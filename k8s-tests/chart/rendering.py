@@ -66,6 +66,7 @@ class Helm:
             "PATH": os.defpath,
             "HOME": str(home),
             "KUBECONFIG": os.devnull,
+            "GOGC": "off",  # it ends before it would need its memory again
             **{f"HELM_{kind}_HOME": str(home / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")},
         }
 
