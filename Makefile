@@ -44,7 +44,7 @@ coverage: install-dev ## Tell which share of the code some fast tests run; TESTS
 	echo "Coverage: $$($(BIN)/coverage report --format=total) %"
 
 test-rules: install-dev ## Run the tests of rules alone, without Postgres
-	$(BIN)/pytest tests/rules
+	$(BIN)/pytest --numprocesses=$$(getconf _NPROCESSORS_ONLN) --maxprocesses=4 --dist=worksteal tests/rules
 
 hostile: install-dev ## Attack api and cache over raw sockets and through proxies, beside good clients
 	$(BIN)/pytest tests/hostile
