@@ -434,7 +434,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--pause", type=float, default=PAUSE_SECONDS_MAX, help="the longest between two kills, in s")
+    parser.add_argument("--requests", type=int, help="acknowledged at least; 10 for each kill unless it is given")
+    parser.add_argument("--windows", type=int, default=0, help="closed at least")
     options = parser.parse_args()
+    requests = EACH_KILL * options.kills if options.requests is None else options.requests
     descriptor, said = tempfile.mkstemp(prefix=f"polka-crash-{options.seed}-", suffix=".log")
     verdict = None
     with Progress() as progress, errors_to(descriptor):
@@ -447,7 +451,8 @@ def main() -> int:
                     chance,
                     lambda: progress.advance(bar),
                     progress.console.print,
-                    is_enough=lambda storm: len(storm.acknowledged) >= EACH_KILL * options.kills,
+                    options.pause,
+                    lambda storm: len(storm.acknowledged) >= requests and len(storm.windows) >= options.windows,
                 )
             )
         except Exception:
