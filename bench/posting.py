@@ -18,7 +18,7 @@ WORLD = World()
 
 
 async def measure(quick: bool, say: Say) -> Findings:
-    rounds, seconds = (2, 1) if quick else (7, 4)
+    rounds, seconds = (1, 1) if quick else (7, 4)
     async with polka(say) as running:
         await seed.seed(running.database_url, WORLD.banks, WORLD.accounts)
         yardstick = noop.process(free_port(), running)
