@@ -1,6 +1,6 @@
-"""The yardstick: a Litestar handler that reads a payment's JSON and does nothing, served as Polka serves its api.
+"""The yardsticks: Litestar handlers that do nothing, served as Polka serves its api. One reads a payment's JSON.
 
-It stands behind the api's middleware: keys are checked, limits kept, requests identified and counted in the same way.
+They stand behind the api's middleware: keys are checked, limits kept, requests identified and counted in the same way.
 """
 
 import os
@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from litestar import Litestar, post
+from litestar import Litestar, get, post
 from litestar.params import JSONBody
 
 from api.http.access import Access
@@ -35,10 +35,15 @@ async def do_nothing(data: JSONBody[dict[str, Any]]) -> dict[str, str]:
     return {"status": "accepted"}
 
 
+@get("/nothing")
+async def read_nothing() -> dict[str, str]:
+    return {"status": "nothing"}
+
+
 @asynccontextmanager
 async def app() -> AsyncIterator[Service]:
     chosen = settings.read(Settings, os.environ)
-    litestar = Litestar(route_handlers=[do_nothing, hello], logging_config=None)
+    litestar = Litestar(route_handlers=[do_nothing, read_nothing, hello], logging_config=None)
     async with (
         database.pool(chosen.database_url, "no-op", 1, chosen.commit_timeout_seconds) as pool,
         open_keyring(chosen, pool) as keyring,
