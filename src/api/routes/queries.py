@@ -1,8 +1,7 @@
 """A request's query has parameters that its route knows, each once: a misspelt one is refused, not passed over."""
 
 import re
-from collections.abc import Iterator, Mapping
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from litestar.connection import ASGIConnection
@@ -18,6 +17,9 @@ BYTES_MAX = 4096
 """Longer than any query of known parameters. Litestar remembers a thousand queries."""
 WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)")
 """As in JSON. Conversions of Python and msgspec also take `1e2`, ` 1`, `+1`, `1_000` and digits of other scripts."""
+
+DECLARED: dict[Callable[..., Any], Mapping[str, type]] = {}
+"""The parameters of each route, by its function. A guard gets a copy of the route's handler with each request."""
 
 
 async def check_query(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -59,17 +61,21 @@ def check(query: Mapping[str, list[str]], known: Mapping[str, type]) -> None:
             refuse(Refusal.INVALID, f"{name}: must not be null.", name)
 
 
-@cache
 def declared(handler: BaseRouteHandler) -> Mapping[str, type]:
     """The names of the query parameters of the route's function, and whether each is an int, a str, or an object."""
-    known: dict[str, type] = {"timeout": str}
+    if (known := DECLARED.get(handler.fn)) is None:
+        known = DECLARED[handler.fn] = dict(parameters_of(handler))
+    return known
+
+
+def parameters_of(handler: BaseRouteHandler) -> Iterator[tuple[str, type]]:
+    yield "timeout", str
     providers = handler.resolve_dependencies()
     for name, field in handler.parsed_fn_signature.parameters.items():
-        known |= parameters(name, field)
+        yield from parameters(name, field)
         if name in providers:
             for own_name, own in providers[name].parsed_fn_signature.parameters.items():
-                known |= parameters(own_name, own)
-    return known
+                yield from parameters(own_name, own)
 
 
 def parameters(name: str, field: FieldDefinition) -> Iterator[tuple[str, type]]:
