@@ -103,7 +103,7 @@ async def app() -> AsyncIterator[Service]:
                     openapi_config=None,
                 )
                 async with litestar.lifespan():
-                    access = Access(Door(Methods(litestar), keeper), chosen.cache_token)
+                    access = Access(Door(Methods(litestar), keeper, pool), chosen.cache_token)
                     app = Instrumented(traced(access, access.knows))
                     yield Service(app, Drain(chosen.drain_seconds), partial(obstacle, keeper))
     except OutdatedError:

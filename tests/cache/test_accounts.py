@@ -11,18 +11,19 @@ from services import QUICK, SLOW, Services, cache_client, until
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.parametrize("query", ["", "?account=A1"])
 async def test_a_page_of_accounts_that_memory_cannot_give_is_given_up_with_its_caller(
-    services: Services, connection: asyncpg.Connection
+    services: Services, connection: asyncpg.Connection, query: str
 ) -> None:
     """Another cache has posted, and this one does not know yet that it is outdated."""
     outdated = services.cache(**SLOW).ready()
     second = services.another_cache(**QUICK).ready()
     await commit(connection, transfer(1))
     await until("it is posted", lambda: held(second.url, "bank1") == (-1, 0))
-    patience = {"Request-Timeout": "100ms"}
+    patience, path = {"Request-Timeout": "100ms"}, f"/balance/bank1/accounts{query}"
     for headers in (patience, {"Request-Timeout": "1h"}, {}):
-        assert cache_client.get(f"{outdated.url}/balance/bank1/accounts", headers=headers).status_code == 503
-    assert cache_client.get(f"{second.url}/balance/bank1/accounts", headers=patience).status_code == 200
+        assert cache_client.get(f"{outdated.url}{path}", headers=headers).status_code == 503
+    assert cache_client.get(f"{second.url}{path}", headers=patience).status_code == 200
 
 
 async def test_an_accounts_answer_never_counts_a_batch_twice_or_leaves_it_out(
@@ -46,8 +47,9 @@ async def test_an_account_is_not_answered_as_of_a_flush_that_memory_has_not(
     cache = services.cache(**SLOW).ready()
     tell(cache.url, new_id(), transfer(100))
     await connection.execute("UPDATE flush SET number = number + 1")
-    refused = cache_client.get(f"{cache.url}/balance/bank1/accounts", headers={"Request-Timeout": "1s"})
-    assert refused.status_code == 503
+    for query in ("", "?account=A1"):
+        url = f"{cache.url}/balance/bank1/accounts{query}"
+        assert cache_client.get(url, headers={"Request-Timeout": "1s"}).status_code == 503
     await connection.execute("UPDATE flush SET number = number - 1")
     assert account_held(cache.url, "bank1", "A1") == (0, -100)
 
@@ -66,3 +68,16 @@ async def test_pages_of_accounts_hold_those_that_have_nothing_posted_yet(
         names += [account["account"] for account in page["accounts"]]
         after = page["next"]
     assert names == sorted([*(f"ACC{n}" for n in range(1, 11)), "ACC3X"])
+
+
+async def test_one_account_is_answered_as_in_a_page(services: Services, connection: asyncpg.Connection) -> None:
+    """The door answers it, and Litestar the page."""
+    await seed.seed(services.database_url, 2, 20)
+    cache = services.cache(**SLOW).ready()
+    tell(cache.url, new_id(), [("bank1", "NEW", "USD", -5), ("bank1", "ACC1", "EUR", -7), ("bank2", "ACC1", "EUR", 12)])
+    for account in ("ACC1", "ACC2", "NEW", "NONE"):
+        url = f"{cache.url}/balance/bank1/accounts?account={account}"
+        one, page = cache_client.get(url), cache_client.get(f"{url}&limit=100")
+        assert one.status_code == page.status_code == 200
+        assert one.content == page.content
+        assert [found["account"] for found in one.json()["accounts"]] == ([account] if account != "NONE" else [])

@@ -142,9 +142,9 @@ async def list_accounts(
     """The bank's accounts by id, or the account `account`."""
     await need(caller, known_banks, name)
     begin = place(cursor, after, "after") or ""
-    params: dict[str, str | int] = {"after": begin, "limit": limit}
-    if account:
-        params["account"] = account
+    params: dict[str, str | int] = {"account": account} if account else {"limit": limit}
+    if begin:
+        params["after"] = begin
     if known := await cache.ask(f"/balance/{quote(name)}/accounts", params):
         return as_json(with_cursor(known))
     return as_json(positions.encode(await positions.accounts(pool, name, account, begin, limit)))

@@ -92,7 +92,14 @@ async def list_accounts(
     limit: Limit = 100,
     patience: Annotated[str, HeaderParameter(name="Request-Timeout")] = "",
 ) -> Response[bytes]:
-    """A page of accounts: balance and flush from one snapshot of the database, and what memory has on top.
+    """A page of accounts."""
+    return as_json(await accounts_of(keeper, pool, patience, bank, account, after, limit))
+
+
+async def accounts_of(
+    keeper: Keeper, pool: Pool, patience: str, bank: str, account: str | None, after: str = "", limit: int = 1
+) -> Accounts:
+    """Balance and flush from one snapshot of the database, and what memory has on top.
 
     Given only when memory is at that same flush: otherwise a batch would count twice, or not at all. Past the caller's
     time there is no answer.
@@ -104,7 +111,7 @@ async def list_accounts(
                 while (service := serving(keeper)).ledger.flush < page.as_of.flush:
                     await asyncio.sleep(RETRY_SECONDS)  # memory has that flush in a moment
                 if page.as_of.flush == service.ledger.flush:
-                    return as_json(with_memory(service, page, account, after))
+                    return with_memory(service, page, account, after)
     except TimeoutError:
         raise ServiceUnavailableException("Memory and the database were at no flush together.") from None
 
