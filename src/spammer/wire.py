@@ -1,6 +1,7 @@
 """The connections to the api: each request is one piece on a kept connection.
 
-Locust's own client costs twice as much: for each request it takes an address apart, merges headers, and keeps cookies.
+Locust's own client costs twice as much, because the client splits the address, merges headers and keeps cookies for
+each request.
 """
 
 from typing import Any

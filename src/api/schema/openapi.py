@@ -1,4 +1,4 @@
-"""The description of the API (OpenAPI 3.1) and its pages, which need no other address.
+"""The description of the API (OpenAPI 3.1) and its pages. The pages load nothing from other addresses.
 
 Litestar finds the routes, their parameters and the types of their answers. `routes/described.py` adds what a signature
 does not say. The schemas of all bodies come from msgspec, because msgspec checks the bodies.
@@ -64,7 +64,7 @@ class Operation:
 
 
 def answer_of(handler: HTTPRouteHandler) -> Any:
-    """The type of the body; a union is one of several."""
+    """The type of the body. A union stands for several types."""
     returned = handler.parsed_fn_signature.return_type
     return returned.inner_types[0].annotation if returned.is_subclass_of(Response) else returned.annotation
 
@@ -81,7 +81,7 @@ Operations = Mapping[tuple[str, str], Operation]
 
 
 class Document(JsonRenderPlugin):
-    """`/schema/openapi.json`: what Litestar found, and what the routes add."""
+    """`/schema/openapi.json`: Litestar's findings, and the additions of the routes."""
 
     def __init__(self) -> None:
         super().__init__(path="/openapi.json")
@@ -152,7 +152,7 @@ NULL = {"type": "null"}
 
 
 def describe(operation: Operation, said: dict[str, Any], schemas: Mapping[Any, dict[str, Any]]) -> dict[str, Any]:
-    """What replaces or completes what Litestar says of the operation."""
+    """Replacements and additions to Litestar's description of the operation."""
     own = [{"name": name, "required": False} | PARAMETERS[name] for name in (*operation.added.parameters, *EVERYWHERE)]
     parts: dict[str, Any] = {
         "summary": operation.title,

@@ -52,13 +52,13 @@ class Pages(Generic[P, T]):
 
 
 class AsyncClient:
-    """A client of one Polka, for one event loop. It is closed by `async with`, or by `close()`.
+    """A client of a Polka, for an event loop. Close the client with `async with`, or `close()`.
 
     An attempt waits `timeout_seconds` for each step of the exchange. A call begins no attempt later than
     `deadline_seconds` after its start. `connections_max` bounds the open connections. `verify` is a file with the
     authority of an https address, or a whole context; the authorities of the system count without it.
 
-    Every method raises a `ClientError` if it brings no result.
+    Every method raises a `ClientError` if there is no result.
 
     Raises:
         ValueError: an argument is invalid.

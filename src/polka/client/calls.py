@@ -84,7 +84,7 @@ def latest_payment() -> Call[Transaction]:
 
 
 def outcome(idempotency_key: str) -> Call[Transaction | BulkResult]:
-    """What became of the request with this idempotency key. A rejection is raised again as its problem."""
+    """The outcome of the request with this idempotency key. A rejection is raised again as its problem."""
     return Call("GET", path("/transaction", idempotency_key=checked_key(idempotency_key)), read_outcome)
 
 
@@ -199,7 +199,7 @@ def settle_window(id: int) -> Call[Window]:
 
 
 def liquidity(*, caps: int = 10) -> Call[Exposures]:
-    """What Polka owes, is owed and holds in each currency, with so many banks that are nearest to their caps."""
+    """Debts of Polka, debts of banks, and money in each currency, with the `caps` banks nearest to their caps."""
     return get(path("/liquidity", caps=caps), Exposures)
 
 
@@ -266,7 +266,7 @@ def audits(*, limit: int = 10) -> Call[Runs]:
 
 
 def drills() -> Call[Drills]:
-    """The drill that runs, and the last ones, on a Polka that `polka up` runs."""
+    """The running drill, and the last drills, with `polka up` alone."""
     return get("/drills", Drills)
 
 

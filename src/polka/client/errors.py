@@ -1,4 +1,4 @@
-"""What a call raises if it brings no result."""
+"""Exceptions of calls without a result."""
 
 from polka.rules.messages import Overdraft
 from polka.rules.problem import ItemRefused, Problem

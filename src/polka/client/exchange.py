@@ -25,11 +25,11 @@ PAUSE_SECONDS, PAUSE_SECONDS_MAX = 0.1, 2.0
 ATTEMPT_SECONDS_MIN = 1.0
 """Another attempt begins only if so much time is left: a hopeless one could turn a known outcome into an unknown."""
 TOLD = 0.9
-"""The part of an attempt's time that Polka is given, so that its answer arrives in time."""
+"""Polka's part of the time of an attempt. The rest is for the way of the answer."""
 
 OUTCOME_UNKNOWN = "outcome_unknown"
 UNSAID_CODES = (OUTCOME_UNKNOWN, "internal")
-"""Problems that do not say that nothing was recorded."""
+"""Problems after which a payment may be recorded."""
 PASSING_CODES = (OUTCOME_UNKNOWN, "timeout", "slow")
 """Problems without `Retry-After` after which the same request may succeed at once."""
 BEFORE_THE_KEY = (401, 403, 408, 429)
@@ -154,7 +154,7 @@ def has_reached(outcome: Outcome) -> bool:
 
 
 def judged(call: Call[T], url: str, outcome: Outcome, was_reached: bool) -> Done[T] | Failed:
-    """What the outcome of one attempt means."""
+    """The meaning of the outcome of an attempt."""
     key = call.idempotency_key
     if isinstance(outcome, Silence):
         error = UnavailableError(f"{url} does not answer: {outcome.reason}", key)

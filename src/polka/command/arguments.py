@@ -23,7 +23,7 @@ def party_of(text: str) -> Party:
 
 
 def amount_of(words: Sequence[str], least: int = 1) -> tuple[int, str]:
-    """The minor units and the currency of an amount, which may be one word or two."""
+    """The minor units and the currency of an amount in one or two words."""
     try:
         return money.read(" ".join(words), least)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""A client of a Polka for a command. What its calls raise is one line for people."""
+"""A client of a Polka for a command. An error of a call is a line for people."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

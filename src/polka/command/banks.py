@@ -1,4 +1,4 @@
-"""`polka banks`: lists banks, opens banks, and sets what a bank may owe."""
+"""`polka banks`: lists and opens banks, and sets their caps."""
 
 from collections.abc import Sequence
 

@@ -1,7 +1,7 @@
 """`polka console`: opens the console in a browser.
 
-Other users of the machine see command lines. So the browser gets a file that only its user can read, and the file has
-the address with the key. A browser sends the part behind the # to nobody.
+Other users of the machine see command lines. Therefore the browser gets a file for its user alone, and the file has the
+address with the key. A browser sends the part behind the # to nobody.
 """
 
 import json
@@ -46,13 +46,13 @@ def run_console(polka: Presence) -> None:
 
 
 def has_browser() -> bool:
-    """Whether a browser with windows can be started: one for terminals does not show the console."""
+    """Whether a browser with windows can start. A browser for terminals does not show the console."""
     is_graphical = sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     return is_graphical or bool(os.environ.get("BROWSER"))
 
 
 def written(of_polka: str | None, address: str) -> Path:
-    """A file of ours alone that leads a browser to the address, in the folder of the Polka if that is ours, too."""
+    """A private file that leads a browser to the address, in the folder of the Polka if the folder is ours."""
     folder = Path(of_polka) if of_polka else postgres.data_folder()
     private.own_folder(folder, 0o711 if os.geteuid() == 0 else 0o700)
     file = folder / FILE

@@ -82,7 +82,7 @@ def run_demo(
 
 
 def program() -> str:
-    """What a user types for `polka`: the command may be in a folder that is not on the path."""
+    """The word that a user types for `polka`: the folder of the command may be outside the path."""
     if shutil.which("polka") or os.path.basename(sys.argv[0]) != "polka":
         return "polka"
     return os.path.relpath(sys.argv[0])

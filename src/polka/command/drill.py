@@ -1,4 +1,4 @@
-"""`polka drill`: kills a process, and counts what that costs."""
+"""`polka drill`: kills a process under load, and counts the losses."""
 
 import sys
 import time
@@ -40,11 +40,11 @@ def run_drill(target: str, polka: Presence) -> None:
 
 
 def drill(client: Client, target: Target) -> Drill:
-    """The drill, once it has ended. Its api may be the one that is killed, so a look without an answer is repeated.
+    """The ended drill. A look without an answer is repeated, because the drill may kill the asked api.
 
     Raises:
-        Failure: it has ended at once.
-        ClientError: it is rejected, or nobody answers any more.
+        Failure: the drill has ended at once.
+        ClientError: the drill is rejected, or nobody answers any more.
     """
     started = client.start_drill(target).running
     if started is None:
@@ -80,7 +80,7 @@ def look(client: Client) -> Drills:
 
 
 def show_drill(done: Drill) -> None:
-    """What was acknowledged and what is stored, before the kill and after it, and how long it took."""
+    """The acknowledged and the stored payments, before and after the kill, and the times."""
     if found := done.findings:
         show_table(
             ("", "acknowledged", "stored"),

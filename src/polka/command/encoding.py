@@ -5,7 +5,7 @@ import io
 import sys
 
 PLAIN = {"…": "...", "–": "-", "—": "-", "’": "'"}
-"""What stands for a character that the encoding of a terminal lacks. Any other one is a question mark."""
+"""Replacements for characters that the encoding of a terminal lacks. Any other character is a question mark."""
 
 
 def replaced(error: UnicodeError) -> tuple[str, int]:

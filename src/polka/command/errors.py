@@ -15,7 +15,7 @@ def show(error: click.ClickException) -> None:
 
 
 def say(text: str) -> None:
-    """Show a text on standard error. A word that is longer than a line, such as a URL, stays whole."""
+    """Show a text on standard error. A longer word, for example a URL, stays whole."""
     click.echo(broken(text, shutil.get_terminal_size().columns) if sys.stderr.isatty() else text, err=True)
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import click
 
 OPTIONS = "Options"
-"""The group of options that have no other one."""
+"""The group of options without another group."""
 
 
 class Option(click.Option):
-    """An option, and the group of options that it is shown in."""
+    """An option and its group in the help text."""
 
     def __init__(self, *names: Any, group: str = OPTIONS, **others: Any) -> None:
         super().__init__(*names, **others)

@@ -73,7 +73,7 @@ def run_keys_create(
 ) -> None:
     """Make a key and print it once.
 
-    Polka stores a hash of the key. A key from elsewhere is stored once, however often it is given.
+    Polka stores a hash of the key. A key from elsewhere is stored once, however often you give the key.
     """
     if operator and (scopes or bank):
         raise click.UsageError("--operator gives all scopes to an operator: leave out --scope and --bank.")
@@ -110,7 +110,7 @@ def described(key: ApiKey) -> str:
 
 
 def may(key: ApiKey) -> str:
-    """What the key may do, in short."""
+    """The rights of the key, in short."""
     return "all scopes" if set(key.scopes) == {scope.value for scope in Scope} else ", ".join(key.scopes)
 
 
@@ -125,7 +125,7 @@ def run_keys_list(database_url: str) -> None:
 @click.argument("id")
 @on_database
 def run_keys_revoke(id: str, database_url: str) -> None:
-    """Revoke a key: every api rejects it within a second."""
+    """Revoke a key: every api rejects the key within a second."""
     try:
         wanted = UUID(id)
     except ValueError:

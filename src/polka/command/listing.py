@@ -1,4 +1,4 @@
-"""`polka payments`, and what lists of commands share."""
+"""`polka payments`, and the shared parts of lists."""
 
 from collections.abc import Callable, Iterator
 from functools import partial

@@ -1,4 +1,4 @@
-"""The command `polka`. Each subcommand has a module of its own, which is imported when it is asked for."""
+"""The command `polka`. Each subcommand has a module of its own, imported on demand."""
 
 import signal
 import sys
@@ -53,7 +53,7 @@ COMMANDS = {name: place for section in SECTIONS.values() for name, place in sect
 
 
 class Commands(click.Group):
-    """Imports a subcommand when it is asked for. Shows a Failure as one line, and nothing else."""
+    """Imports a subcommand on demand. Shows a Failure as a line, and nothing else."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

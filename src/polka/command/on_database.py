@@ -1,4 +1,4 @@
-"""Commands on a database: which one they mean, and a session on it."""
+"""Commands on a database: the choice of the database, and a session."""
 
 import functools
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""Commands that ask an api: which Polka they mean, and the key that they send.
+"""Commands that ask an api: the choice of the Polka, and the key.
 
 A key from a Polka's folder goes to that Polka alone, and only while its `polka up` holds the address. For every other
 address somebody has to give a key.
@@ -19,7 +19,7 @@ from polka.local.presence import Presence
 from polka.service.failure import Failure
 
 URL = "http://127.0.0.1:8000"
-"""Where a Polka is that nobody has named, if somebody gives a key."""
+"""The address if somebody gives a key and no address."""
 
 
 def on_polka(work: Callable[..., None]) -> Callable[..., None]:
@@ -34,7 +34,7 @@ def on_polka(work: Callable[..., None]) -> Callable[..., None]:
 
 
 def address_options(work: Callable[..., None]) -> Callable[..., None]:
-    """The options that name a Polka and the key for it."""
+    """The options for a Polka and its key."""
     for add in (
         data_option("The folder of your `polka up`.", POLKA),
         option(
@@ -61,11 +61,11 @@ def address_options(work: Callable[..., None]) -> Callable[..., None]:
 
 
 def polka_of(url: str | None, key: str | None, data: Path | None = None) -> Presence:
-    """The Polka that is meant.
+    """The Polka that the options mean.
 
     Raises:
-        click.UsageError: two are named.
-        Failure: nobody has named one, and none runs.
+        click.UsageError: the options name two.
+        Failure: the options name none, and none runs.
     """
     if data and url is not None:
         if click.get_current_context().get_parameter_source("url") is ParameterSource.COMMANDLINE:
@@ -88,7 +88,7 @@ def polka_of(url: str | None, key: str | None, data: Path | None = None) -> Pres
 
 
 def local_at(url: str) -> Presence | None:
-    """Our own Polka, if it has exactly this address: a name such as localhost may lead to another process."""
+    """Our own Polka, if this is exactly its address. A name like localhost may lead to another process."""
     local = usual()
     return local if local and local.url == url.rstrip("/") else None
 

@@ -1,4 +1,4 @@
-"""`polka migrate`, `polka wait` and `polka seed`: what a database needs before Polka starts."""
+"""`polka migrate`, `polka wait` and `polka seed`: steps on a database before Polka starts."""
 
 import click
 

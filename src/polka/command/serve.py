@@ -1,4 +1,4 @@
-"""`polka api` and `polka cache`: one process of a service."""
+"""`polka api` and `polka cache`: a process of a service."""
 
 import ipaddress
 import os
@@ -85,7 +85,7 @@ def serve(
 
 
 def ask_for_no_keys(sockets: Iterable[socket.socket]) -> None:
-    """Set what the flag stands for, where nobody can come from outside.
+    """Set the variable of the flag, if nobody can come from outside.
 
     Raises:
         Failure: a socket is open to other machines.

@@ -1,4 +1,4 @@
-"""What several commands show: processes, windows, what clearing saves, an audit."""
+"""Shared output of commands: processes, windows, the saving by clearing, an audit."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -32,7 +32,7 @@ def show(running: Running) -> None:
 
 
 def from_home(address: str) -> str:
-    """The address. A path in the user's home begins with ~, so that the table fits into 80 columns."""
+    """The address. A path in the user's home begins with ~, because the table must fit into 80 columns."""
     home = os.path.expanduser("~")
     return f"~{address.removeprefix(home)}" if address.startswith(f"{home}/") else address
 
@@ -49,7 +49,7 @@ def show_window(window: Window) -> None:
 
 
 def show_cleared(report: Report) -> None:
-    """Show who owed whom in the window, and what clearing has saved."""
+    """Show the debts of the window, and the saving by clearing."""
     show_window(report)
     say(f"\nThe {LARGEST} largest debts before clearing, and the {LARGEST} largest credits:")
     show_table(("currency", "bank", "owes Polka", "bank", "gets from Polka"), owed(report))
@@ -59,7 +59,7 @@ def show_cleared(report: Report) -> None:
 
 
 def owed(report: Report) -> Iterator[tuple[str, ...]]:
-    """For each currency, the banks that owe most beside those that get most, in the order of their amounts."""
+    """For each currency, the banks with the largest debts beside the banks with the largest credits."""
     for currency in dict.fromkeys(total.currency for total in report.totals):
         nets = sorted(
             (total for total in report.totals if total.currency == currency and total.bank != POLKA),
@@ -76,7 +76,7 @@ def owed(report: Report) -> Iterator[tuple[str, ...]]:
 
 
 def show_netting(netting: Iterable[Netting]) -> None:
-    """Show the amounts that would have to be paid, and the part that clearing saves."""
+    """Show the amounts to pay in each kind of settlement, and the saving by clearing."""
     show_table(
         ("currency", "payment by payment", "pair by pair", "cleared", "saved"),
         (
@@ -91,13 +91,13 @@ def show_netting(netting: Iterable[Netting]) -> None:
 
 
 def share(netting: Netting) -> str:
-    """What is saved of the gross, in percent, rounded down: 99.9 % is not all."""
+    """The saved part of the gross, in percent, rounded down, because 99.9 % is not all."""
     tenths = 1000 * netting.saving // netting.gross
     return f"{tenths // 10}.{tenths % 10} %"
 
 
 def show_audit(done: Audit, is_short: bool = False) -> None:
-    """Show what was audited, and each check; in short, only the checks that failed."""
+    """Show the audited figures and each check. In short, show the failed checks alone."""
     counts = done.counts
     say(
         f"Audit at flush {counts['flush']:,}: {counts['transactions']:,} transactions, {counts['banks']:,} banks, "
@@ -118,7 +118,7 @@ def show_audit(done: Audit, is_short: bool = False) -> None:
 
 
 def described(check: str, difference: Difference) -> str:
-    """What is wrong, and by how much: amounts as people write them, where the check is about amounts."""
+    """The fault and its size. A check of amounts shows amounts as people write them."""
     currency = currency_of(check, difference.subject)
 
     def shown(number: int) -> str:

@@ -30,7 +30,7 @@ def run_status(polka: Presence) -> None:
 
 
 def show_figures(client: Client) -> None:
-    """Show what only operators see: debts and the audit."""
+    """Show the figures for operators alone: debts and the audit."""
     exposures = client.liquidity(caps=1).currencies
     if exposures:
         show_table(

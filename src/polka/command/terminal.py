@@ -22,7 +22,7 @@ def say(text: str) -> None:
 
 
 def broken(line: Text, width: int) -> Iterable[Text]:
-    """The line in parts of this width at most. A word that is longer, such as a URL, stays whole, to be copied."""
+    """The line in parts of this width at most. A longer word, for example a URL, stays whole for copying."""
     places, start = [], 0
     for word in re.finditer(r"\S+", line.plain):
         if word.end() - start > width and line.plain[start : word.start()].strip():

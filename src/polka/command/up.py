@@ -94,7 +94,7 @@ async def stay_up(layout: Layout) -> None:
 
 
 async def presence_of(running: Running) -> Presence:
-    """Where it is, with the keys that its folder keeps."""
+    """The address of this Polka, with the keys in its folder."""
     layout = running.layout
     if layout.no_auth:
         return Presence(layout.url)
@@ -109,7 +109,7 @@ async def presence_of(running: Running) -> Presence:
 
 
 def console_address(found: Presence) -> str:
-    """Where the console is. On a terminal it opens by itself there. In a file or a log there is no key."""
+    """The address of the console. On a terminal the address has the key. In a file or a log there is no key."""
     if found.console_key is None or not sys.stdout.isatty():
         return f"{found.url}/console"
     return kept_keys.console_url(found.url, found.console_key)
