@@ -15,6 +15,7 @@ from rich.console import Console
 
 from commands import POLKA, environment
 from polka.command import terminal
+from polka.command.show import from_home
 from polka.command.terminal import say, show_table
 
 NAMES = ("bank", "currency", "debits", "credits", "net")
@@ -101,3 +102,10 @@ def test_an_error_breaks_between_words(words: list[str]) -> None:
         assert max(map(len, lines)) <= width
         whole = subprocess.run([*POLKA, *words], env=environment(), capture_output=True, text=True, check=False).stderr
         assert " ".join(lines).split() == whole.split()
+
+
+def test_a_path_in_the_users_home_is_shown_from_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/anna")
+    assert from_home("/home/anna/.local/share/polka/sockets") == "~/.local/share/polka/sockets"
+    assert from_home("/home/annabel/polka/sockets") == "/home/annabel/polka/sockets"
+    assert from_home("http://127.0.0.1:8000") == "http://127.0.0.1:8000"
