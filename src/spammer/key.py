@@ -1,12 +1,12 @@
-"""The API key, and the one api that gets it. The key comes from the environment, because options are shown."""
+"""The API key, and the single api that gets the key. The key comes from the environment, because options are shown."""
 
 import os
 
 HOST = "http://127.0.0.1:8000"
-"""The api that is meant where none is named."""
+"""The default api."""
 
 key_address = ""
-"""The one api that gets the key: that of the command, and for a worker of a page elsewhere that of its first run."""
+"""The single api that gets the key: the api of the command, or of the first run of a worker elsewhere."""
 
 
 def address(host: str | None) -> str:
@@ -24,7 +24,7 @@ def is_bound() -> bool:
 
 
 def check_host(host: str | None) -> None:
-    """Whoever opens the page may name another api there: the key that was given for this one is not sent to it.
+    """Check the api of a run. A user of the page may name another api, and this api must not get the key.
 
     Raises:
         ValueError: there is a key, and another api.
@@ -34,6 +34,6 @@ def check_host(host: str | None) -> None:
 
 
 def authorization(url: str) -> dict[str, str]:
-    """The header with the key, for the one api that gets it."""
+    """The header with the key, for the api of the key alone."""
     key = os.environ.get("POLKA_KEY")
     return {"Authorization": f"Bearer {key}"} if key and url == key_address else {}

@@ -1,4 +1,4 @@
-"""The spammer's metrics: the tally of all processes of a run, served by the one that shows its progress."""
+"""The spammer's metrics: the tally of all processes of a run, served by the process that shows the progress."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,7 +10,7 @@ from spammer.tally import SECONDS, Tally
 
 
 class Spammed(Collector):
-    """What the newest run has sent so far."""
+    """The requests of the newest run so far."""
 
     def __init__(self, total: Callable[[], Tally], users: Callable[[], int]) -> None:
         self._total = total

@@ -1,4 +1,4 @@
-"""What goes with the payments: how often one is deleted, amended or read again (`post=90,delete=5,patch=3,get=2`)."""
+"""The requests beside payments: shares of deletions, amendments and reads (`post=90,delete=5,patch=3,get=2`)."""
 
 import random
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from polka.rules.spam_options import OTHERS, POST, read_shares
 
 @dataclass(frozen=True)
 class Mix:
-    """By operation, how many of it go with one payment, on average."""
+    """For each operation the number per payment, on average."""
 
     per_payment: dict[str, float]
 
     def following(self, seed: int, number: int) -> list[str]:
-        """What follows payment `number`: the same for the same seed."""
+        """The operations after payment `number`, the same for the same seed."""
         chance = random.Random(f"{seed}/{number}/following")
         operations = []
         for operation in OTHERS:
@@ -26,10 +26,10 @@ NO_MIX = Mix({})
 
 
 def read_mix(text: str) -> Mix:
-    """The mix that `text` names, as shares of any sum.
+    """The mix in the text, as shares of any sum.
 
     Raises:
-        ValueError: it names none.
+        ValueError: the text has no mix.
     """
     shares = read_shares(text)
     return Mix({name: share / shares[POST] for name, share in shares.items() if name != POST})

@@ -32,6 +32,6 @@ def reader(option: Option) -> Callable[[str], int | float | str]:
 
 
 def headers_of(options: Any) -> dict[str, str]:
-    """What goes along with every request, beside the key."""
+    """The headers of every request, beside the key."""
     split = (line.partition(":") for line in options.header)
     return {name.strip(): value.strip() for name, _, value in split}

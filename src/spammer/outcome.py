@@ -1,4 +1,4 @@
-"""What became of a request, read from its answer."""
+"""The outcome of a request, read from its answer."""
 
 import json
 from typing import NamedTuple
@@ -12,9 +12,9 @@ class Answer(NamedTuple):
 
 
 def problem(answer: Answer) -> tuple[str, str]:
-    """The code and the detail of a problem document; of any other answer its status and how it begins.
+    """The code and the detail of a problem document. Of any other answer, the status and the beginning.
 
-    Where items of a request are refused for terms and nothing else, that is the code.
+    If items of a request are rejected for terms and nothing else, the code is theirs.
     """
     try:
         document = json.loads(answer.text)

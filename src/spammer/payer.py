@@ -1,4 +1,4 @@
-"""The client that pays: one payment after another, each sent until its outcome is certain."""
+"""The paying client: payment after payment, each sent until its outcome is certain."""
 
 import json
 import time
@@ -23,14 +23,14 @@ from spammer.wire import FAILURES, Wire
 MINE_MAX = 100
 NO_ANSWER = "no_answer"
 BROKEN = "exception"
-"""The spammer itself failed at a request. The request has ended with that, or the run would wait for it for ever."""
+"""A failure of the spammer itself. The request has ended, because the run would otherwise wait for ever."""
 TOO_MANY_REQUESTS, SERVER_ERROR = 429, 500
 PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.1, 2.0
 
 
 @dataclass(frozen=True)
 class Request:
-    """What one request asks for, and what that is called in metrics."""
+    """A request, and its name in metrics."""
 
     operation: str
     method: str
@@ -43,11 +43,11 @@ def many(payments: Sequence[Any]) -> Request:
 
 
 class Payer(User):
-    """A client that sends one payment after another, and now and then does something about one of its own."""
+    """A client that sends payment after payment, and sometimes reads, amends or deletes an own payment."""
 
     host = HOST
     shared: Wire | None = None
-    """The connections that all clients share; None where each has its own."""
+    """The shared connections of all clients. None if each client has its own."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
@@ -94,7 +94,7 @@ class Payer(User):
         run.tally.count_other(operation, outcome, attempts)
 
     def send(self, run: Run, request: Request, key: str) -> tuple[str, int]:
-        """Send the request until its outcome is certain; the outcome, and the attempts that it took."""
+        """Send the request until its outcome is certain. Returns the outcome, and the number of attempts."""
         for attempt in range(run.options.retries + 1):
             if attempt:
                 gevent.sleep(min(PAUSE_SECONDS_MIN * 2 ** (attempt - 1), PAUSE_SECONDS_MAX))
@@ -106,7 +106,7 @@ class Payer(User):
         return code, attempt + 1
 
     def attempt(self, request: Request, key: str) -> tuple[str, str, bool]:
-        """Send once: `accepted` or the problem's code, what it says, and whether the request has ended with it."""
+        """Send once. Returns `accepted` or the problem's code, the detail, and whether the request has ended."""
         body = b"" if request.body is None else msgspec.json.encode(request.body)
         began, started = time.monotonic(), time.time()
         length = 0
@@ -144,7 +144,7 @@ class Payer(User):
         return code, detail, TOO_MANY_REQUESTS != answer.status < SERVER_ERROR
 
     def remember(self, answer: str) -> None:
-        """Keep the payments that were made, to do something about later, if anything ever is."""
+        """Keep the made payments for later operations, if the mix has any."""
         if runs.current is None or not runs.current.mix.per_payment:
             return
         made = json.loads(answer)
@@ -154,7 +154,7 @@ class Payer(User):
 
 
 def prepare_users(host: str | None, options: Any) -> None:
-    """Make the connections that the users share, if the options say so."""
+    """Make the shared connections of the users, if there is a pool."""
     Payer.shared = wire(host, options.pool, options) if options.pool else None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 AMOUNT_MIN, AMOUNT_MAX = 1, 1_000_000
 AMOUNT_ACROSS_MIN = 100_000
-"""Minor units: comes to something in each currency of which there is a rate."""
+"""Minor units, worth more than nothing in each currency with a rate."""
 
 
 class Ranks:
@@ -71,10 +71,10 @@ def plan(
 
 @dataclass
 class Tickets:
-    """A share of the payments, handed out one by one: every `workers`-th number, from `worker` on.
+    """A share of the payments, given out singly: every `workers`-th number, from `worker` on.
 
-    With a rate (payments a second, of all workers) each ticket has a time at which it is due. Of an infinite total
-    there is always one more.
+    With a rate (payments a second, of all workers) each ticket has a due time. An infinite total
+    has no last ticket.
     """
 
     total: float
@@ -84,7 +84,7 @@ class Tickets:
     taken: int = 0
 
     def take(self) -> tuple[int, float] | None:
-        """The payment's number, and the seconds after the start at which it is due; None when all are taken."""
+        """The payment's number, and its due time in seconds after the start. None after the last."""
         number = self.worker + self.taken * self.workers
         if number >= self.total:
             return None

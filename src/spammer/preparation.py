@@ -1,4 +1,4 @@
-"""What is done before a run: the api answers, its banks are open, and terms are agreed with some of them."""
+"""The steps before a run: wait for the api, open banks, and agree terms with some banks."""
 
 import time
 import uuid
@@ -28,7 +28,7 @@ UNAUTHORIZED, FORBIDDEN, CONFLICT = 401, 403, 409
 
 
 class UnknownKeyError(ValueError):
-    """The api does not know the key that is sent to it."""
+    """The api does not know the key."""
 
 
 def set_out(environment: Environment, runner: Runner, options: Any) -> None:
@@ -89,7 +89,7 @@ def agree_terms(environment: Environment, options: Any, banks: Sequence[str]) ->
 
 
 def open_banks(environment: Environment, count: int) -> list[str]:
-    """The banks of `polka seed`, so many; those that are missing are opened."""
+    """So many banks of `polka seed`. Missing banks are opened."""
     there = set(bank_names(environment))
     wanted = [bank_name(number) for number in range(1, count + 1)]
     for name in wanted:
@@ -110,10 +110,10 @@ def bank_names(environment: Environment) -> list[str]:
 
 
 def ask(environment: Environment, method: str, path: str, **request: Any) -> requests.Response:
-    """What the api answers before a run; a conflict is an answer: another spammer has opened the bank meanwhile.
+    """An answer of the api before a run. A conflict is an answer, too: another spammer has opened the bank meanwhile.
 
     Raises:
-        UnknownKeyError: it does not know the key: it may yet be made.
+        UnknownKeyError: the api does not know the key yet.
         ValueError: the key may not do this.
         requests.RequestException: the api does not answer, or not well.
     """
@@ -137,6 +137,6 @@ def ask(environment: Environment, method: str, path: str, **request: Any) -> req
 
 
 def reason(error: Exception) -> str:
-    """What is wrong, out of what requests and urllib3 wrap around it."""
+    """The cause of an error of requests and urllib3."""
     inner = str(getattr(error.args[0], "reason", error) if error.args else error)
     return inner.partition("): ")[2] or inner

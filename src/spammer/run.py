@@ -1,6 +1,6 @@
-"""One run: its share of the payments, its tally, and its end, which comes when all N payments have ended.
+"""A run: its share of the payments, its tally, and its end after all N payments.
 
-Each process counts its own tally and sends it to the master; whoever sees that all N have ended stops the run.
+Each process counts its own tally and sends the tally to the master. The master stops the run after the last payment.
 """
 
 import math
@@ -26,7 +26,7 @@ WORKER_SILENT_SECONDS = 3.0
 
 
 class Run:
-    """One run, as one process knows it; `plan` is None where it cannot start."""
+    """A run in one process. `plan` is None if the run cannot start."""
 
     def __init__(self, environment: Environment, runner: Runner, options: Any) -> None:
         self.environment = environment
@@ -59,7 +59,7 @@ class Run:
         runner.send_message(TALLY, {"run": self.options.run_id, **self.tally.to_message()})
 
     def warn(self, total: Tally) -> None:
-        """Say once for each kind of answer what the first one said."""
+        """Show the first answer of each kind, once."""
         for code, detail in total.details.items():
             if code not in self._warned:
                 self._warned.add(code)
@@ -106,7 +106,7 @@ def plan_of(options: Any, banks: Sequence[str]) -> Plan:
 
 
 def present(runner: MasterRunner) -> list[str]:
-    """The ids of the worker processes that are there; one that has ended a run comes back a moment later."""
+    """The ids of the present worker processes. A worker is back a moment after its run."""
     clients = runner.clients
     return sorted(client.id for client in (*clients.ready, *clients.spawning, *clients.running))
 
@@ -122,7 +122,7 @@ def tickets(runner: Runner, options: Any) -> Tickets:
 
 
 def watch(run: Run) -> None:
-    """Report while it runs, and end it when all payments have ended."""
+    """Report during the run, and end the run after the last payment."""
     ticks, silent_ticks = 0, 0
     while not run.is_over:
         gevent.sleep(REPORT_SECONDS)

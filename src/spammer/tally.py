@@ -1,4 +1,4 @@
-"""What became of the payments: outcomes and latencies, counted in each process and added up at the end."""
+"""The outcomes and latencies of payments, counted in each process and added up at the end."""
 
 import math
 from bisect import bisect_left
@@ -8,7 +8,7 @@ from typing import Any
 
 ACCEPTED = "accepted"
 REFUSED_FOR_TERMS = ("cap_exceeded", "bank_suspended")
-"""What is agreed with a bank does not allow it: a payment may end so in a run that goes well."""
+"""Rejections by the terms of a bank. A good run may have them."""
 GOOD_ENDS = frozenset({ACCEPTED, *REFUSED_FOR_TERMS})
 BAR_WIDTH = 25
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -105,7 +105,7 @@ class Tally:
 
 
 def rounded(milliseconds: float) -> int:
-    """To two digits, so that a long run has few different values."""
+    """To two digits, because a long run must have few different values."""
     if milliseconds < 100:
         return max(1, round(milliseconds))
     digits = len(str(int(milliseconds)))
@@ -117,14 +117,14 @@ def latencies(tally: Tally) -> str:
 
 
 def progress(tally: Tally, total: int, seconds: float) -> str:
-    """The line that is shown while it runs. Of a run without end the total is 0."""
+    """The line during a run. The total of a run without end is 0."""
     wrong = tally.ended - tally.outcomes[ACCEPTED]
     rate = tally.ended / seconds if seconds else 0
     return f"{of(tally.ended, total)}  {rate:,.0f}/s  {latencies(tally)}  not accepted {wrong:,}"
 
 
 def bar(tally: Tally, total: int, seconds: float) -> str:
-    """The line that is shown while it runs, with a bar. It fits into 80 columns."""
+    """The line during a run, with a bar, within 80 columns."""
     filled = BAR_WIDTH * tally.ended // total
     rate = tally.ended / seconds if seconds else 0
     return f"[{'#' * filled:.<{BAR_WIDTH}}]  {of(tally.ended, total)} payments  {rate:,.0f} a second"

@@ -14,6 +14,6 @@ def overwrite(line: str) -> None:
 
 
 def end_line() -> None:
-    """Begin a new line after the one that was shown in place of others."""
+    """Begin a new line after a line shown by `overwrite`."""
     if sys.stderr.isatty():
         print(file=sys.stderr, flush=True)
