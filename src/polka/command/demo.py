@@ -42,7 +42,7 @@ def rate_of(text: str) -> float:
     help="Payments a second.",
 )
 @option("--apis", default=2, show_default=True, type=click.IntRange(1, 64), metavar="N", help="Api processes.")
-@option("--max-workers", default=50, show_default=True, type=click.IntRange(1), metavar="N", help="Clients at once.")
+@option("--max-workers", default=100, show_default=True, type=click.IntRange(1), metavar="N", help="Clients at once.")
 @option("--verbose", is_flag=True, help="List every check of the audit.")
 @database_option
 def run_demo(
