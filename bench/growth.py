@@ -10,7 +10,7 @@ from polka.store.database import Connection
 
 BATCH_SIZE = 64
 BATCHES_A_FLUSH = 100
-TABLES = ("transactions", "idempotency_keys", "batches")
+TABLES = ("transactions", "idempotency_keys_1", "batches")
 
 SESSION = """
 SET maintenance_work_mem = '512MB';
@@ -36,8 +36,9 @@ FROM (
     FROM (SELECT n, n / $4::int AS batch FROM generate_series(0, $1::int - 1) AS n) numbers
 ) payments
 """
+# The first generation is the present one of a new database.
 KEYS = """
-INSERT INTO idempotency_keys (caller, key, fingerprint, transaction, created_at)
+INSERT INTO idempotency_keys_1 (caller, key, fingerprint, transaction, created_at)
 SELECT $1, gen_random_uuid()::text, decode(md5(id::text), 'hex'), id, created_at FROM transactions
 """
 BATCHES = """

@@ -246,8 +246,8 @@ def ledger() -> Json:
                 "Idempotency keys forgotten",
                 [(f"sum({rate('polka_pruned_idempotency_keys_total')})", "keys")],
                 "suffix:keys/s",
-                "Keys a second that were deleted because they are older than POLKA_IDEMPOTENCY_KEY_SECONDS, a day by "
-                "default.",
+                "Keys a second that were dropped because they are older than POLKA_IDEMPOTENCY_KEY_SECONDS, a day by "
+                "default. All keys of a generation go at once.",
             ),
         ),
         row(

@@ -63,7 +63,7 @@ DATABASE_CONNECTIONS_MAX = Gauge(
 )
 DATABASE_BYTES = Gauge("polka_database_size_bytes", "Size of Polka's database.")
 NETTED = Counter("polka_netted_windows", "Closed windows with computed netting figures.")
-PRUNED_KEYS = Counter("polka_pruned_idempotency_keys", "Expired idempotency keys that were removed.")
+PRUNED_KEYS = Counter("polka_pruned_idempotency_keys", "Expired idempotency keys that were removed, approximately.")
 AUDIT_FAULTS = Gauge(
     "polka_audit_faults", "Findings of the last completed audit. 0 is clean. No number before the first audit."
 )

@@ -87,5 +87,8 @@ class Settings(Struct, frozen=True):
     ] = 20_000
     idempotency_key_seconds: Annotated[
         Seconds,
-        Meta(description="Lifetime of an idempotency key. A repeated request gets the first answer for this time."),
+        Meta(
+            description="Shortest lifetime of an idempotency key. The longest is about twice as long. A repeated "
+            "request gets the first answer for this time."
+        ),
     ] = 86_400.0

@@ -84,7 +84,7 @@ async def test_keys_in_opposite_orders_in_two_batches_pay_each_once(
 
 SLOW_KEYS = """
 CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.002); RETURN NEW; END $$;
-CREATE TRIGGER dawdle BEFORE INSERT ON idempotency_keys FOR EACH ROW EXECUTE FUNCTION dawdle();
+CREATE TRIGGER dawdle BEFORE INSERT ON idempotency_keys_1 FOR EACH ROW EXECUTE FUNCTION dawdle();
 """
 """Each key takes a while, so that two batches are in the midst of theirs at the same time."""
 

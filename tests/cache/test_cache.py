@@ -310,21 +310,28 @@ async def test_ctrl_c_ends_it_cleanly(services: Services) -> None:
     assert "Traceback" not in cache.log.read_text()
 
 
-async def test_old_idempotency_keys_are_forgotten_and_their_transactions_stay(
+async def test_idempotency_keys_are_forgotten_by_generations_and_their_transactions_stay(
     services: Services, connection: asyncpg.Connection
 ) -> None:
     await commit(connection, transfer(5))
-    await connection.execute(
-        "INSERT INTO idempotency_keys (caller, key, fingerprint, transaction, created_at) "
-        "SELECT 'me', n, '', id, now() - n * interval '1 hour' "
-        "FROM transactions, generate_series(1, 12000) AS n"
+    keys = (
+        "INSERT INTO idempotency_keys (caller, key, fingerprint, transaction) SELECT 'me', $1, '', id FROM transactions"
     )
-    services.cache(POLKA_IDEMPOTENCY_KEY_SECONDS=str(23.5 * 3600)).ready()
-    async with asyncio.timeout(WAIT_SECONDS):
-        while await connection.fetchval("SELECT count(*) FROM idempotency_keys") != 23:
-            await asyncio.sleep(0.05)
-    assert await connection.fetchval("SELECT max(key::int) FROM idempotency_keys") == 23
+    number = "SELECT number FROM idempotency_generation"
+    for generation in range(1, 5):
+        await connection.execute(f"{keys} transactions", str(generation))
+        await connection.execute("UPDATE idempotency_generation SET began_at = now() - interval '1 day'")
+        cache = services.cache(**QUICK).ready()
+        async with asyncio.timeout(WAIT_SECONDS):
+            while await connection.fetchval(number) == generation or len(await kept(connection)) > 1:
+                await asyncio.sleep(0.05)
+        assert await kept(connection) == [str(generation)]
+        cache.stop()
     assert await connection.fetchval("SELECT count(*) FROM transactions") == 1
+
+
+async def kept(connection: asyncpg.Connection) -> list[str]:
+    return [row["key"] for row in await connection.fetch("SELECT key FROM idempotency_keys ORDER BY key")]
 
 
 SLOW_ROWS = """

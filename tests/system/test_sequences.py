@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from api.posting import commits
 from api.posting.batches import Batch, Pending
+from api.posting.generations import Generations
 from api.posting.operations import Bulk, Change, Operation, Parts, Pay
 from cache.clearing import windows
 from cache.ledger import flush
@@ -350,13 +351,14 @@ async def done(url: str, taken: Taken) -> tuple[Any, Any, Any]:
     connection = await asyncpg.connect(url)
     try:
         number, window, settled, committed = 0, 1, 0, 0
-        policy = Policy(0)
+        policy, generations = Policy(0), Generations()
         await connection.execute("TRUNCATE rates, rate_sets")
         for step in [*taken.steps, None]:
             match step:
                 case Commit(operation, decided, decided_under):
                     assert decided_under.version == policy.version
-                    await commits.commit(connection, Batch([Pending(operation, None, "", decided, decided_under)]))
+                    batch = Batch([Pending(operation, None, "", decided, decided_under)])
+                    await commits.commit(connection, batch, await generations.present(connection))
                     if (committed := committed + 1) % 3 == 0:
                         number = (await flush.flush(connection, 0, number + 1, 1_000)).number
                 case FeeAgreed(bank, currency, fee):

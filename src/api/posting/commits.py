@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import asyncpg
@@ -11,11 +12,13 @@ import msgspec
 from api.http.refusals import Refused
 from api.posting import rows
 from api.posting.batches import Batch
+from api.posting.generations import Generation, Generations
 from api.posting.operations import Results
 from api.posting.rows import Key, transaction_of
 from polka.rules.transactions import Transaction
 from polka.store import barrier
 from polka.store.database import Connection
+from polka.store.database_errors import OUTDATED_KEYS
 
 BATCH = "batch AS (INSERT INTO batches (id, size, payload, policy) VALUES ($1, $2, $3, $5))"
 PAYMENTS = f"""
@@ -28,7 +31,7 @@ row AS MATERIALIZED ({rows.read_rows(rows.PAYMENT_ROW, "$4")}), rows AS (
 )
 """
 CHANGES = f"""
-change AS MATERIALIZED ({rows.read_rows(rows.CHANGE_ROW, "$7")}), replaced AS (
+change AS MATERIALIZED ({rows.read_rows(rows.CHANGE_ROW, "$8")}), replaced AS (
     INSERT INTO transaction_history ({rows.names(rows.KEPT)}, reversal_batch, replaced_by, reason)
     SELECT {rows.names(rows.KEPT, "t")}, $1, change.by, change.reason
     FROM change JOIN transactions t USING (id, version)
@@ -40,48 +43,78 @@ change AS MATERIALIZED ({rows.read_rows(rows.CHANGE_ROW, "$7")}), replaced AS (
     RETURNING 1
 )
 """
-BULKS = f"bulk AS MATERIALIZED ({rows.read_rows(rows.BULK_ROW, '$8')})"
-COMMIT_PAYMENTS = f"""
+BULKS = f"bulk AS MATERIALIZED ({rows.read_rows(rows.BULK_ROW, '$9')})"
+
+
+@cache
+def commit_payments(table: str, previous_table: str) -> str:
+    """One JSON parameter for all rows: encoding arrays, one a column, costs the api twice as much.
+
+    The server evaluates the condition before it inserts anything: whoever waits for the locks in it holds no other.
+    """
+    return f"""
 WITH {BATCH}, {PAYMENTS}, keys AS (
-    INSERT INTO idempotency_keys (caller, key, fingerprint, transaction)
+    INSERT INTO {table} (caller, key, fingerprint, transaction)
     SELECT caller, key, fingerprint, id FROM row WHERE key IS NOT NULL ORDER BY caller, key
 )
-SELECT now() WHERE polka_hold_policy($5) AND ($6::bigint IS NULL OR polka_hold_epoch($6))
-"""
-"""One JSON parameter for all rows: encoding arrays, one a column, costs the api twice as much.
-
-The server evaluates the condition before it inserts anything: whoever waits for the locks in it holds no other.
+SELECT now() WHERE polka_hold($5, $7) AND ($6::bigint IS NULL OR polka_hold_epoch($6)) AND {free("row", previous_table)}
 """
 
-COMMIT_ALL = f"""
-WITH {BATCH}, {PAYMENTS}, {CHANGES}, {BULKS}, keys AS (
-    INSERT INTO idempotency_keys (caller, key, fingerprint, transaction, version, items)
-    SELECT caller, key, fingerprint, id, 1, NULL::json FROM row WHERE key IS NOT NULL
+
+@cache
+def commit_all(table: str, previous_table: str) -> str:
+    """The same with changes and bulk requests. It fails as a whole if somebody else has changed a payment meanwhile."""
+    return f"""
+WITH {BATCH}, {PAYMENTS}, {CHANGES}, {BULKS}, keyed AS MATERIALIZED (
+    SELECT caller, key, fingerprint, id, 1 AS version, NULL::json AS items FROM row WHERE key IS NOT NULL
     UNION ALL SELECT caller, key, fingerprint, id, version + 1, NULL FROM change WHERE key IS NOT NULL
     UNION ALL SELECT caller, key, fingerprint, NULL, 1, items FROM bulk
-    ORDER BY caller, key
+), keys AS (
+    INSERT INTO {table} (caller, key, fingerprint, transaction, version, items)
+    SELECT caller, key, fingerprint, id, version, items FROM keyed ORDER BY caller, key
 )
-SELECT now() WHERE polka_hold_policy($5) AND ($6::bigint IS NULL OR polka_hold_epoch($6)) AND polka_must(
+SELECT now() WHERE polka_hold($5, $7) AND ($6::bigint IS NULL OR polka_hold_epoch($6))
+AND {free("keyed", previous_table)} AND polka_must(
     (SELECT count(*) FROM changed) = (SELECT count(*) FROM change), 'a payment is not in the version that was read'
 )
 """
-"""The same with changes and bulk requests; it fails as a whole if a payment was changed by somebody else meanwhile."""
 
-TAKE_KEYS = """
-INSERT INTO idempotency_keys (caller, key, fingerprint, refusal, items)
-SELECT caller, key, decode(fingerprint, 'hex'), refusal::json, items::json
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
-    AS taken (caller, key, fingerprint, refusal, items)
-ORDER BY caller, key
-ON CONFLICT DO NOTHING
+
+def free(keyed: str, previous_table: str) -> str:
+    """The condition that no key of these rows is in the previous generation. The table's own index does the rest."""
+    return f"""polka_must(NOT EXISTS (
+    SELECT FROM {keyed}, LATERAL (
+        SELECT FROM {previous_table} held WHERE held.caller = {keyed}.caller AND held.key = {keyed}.key LIMIT 1
+    ) taken
+), 'an idempotency key is taken')"""
+
+
+@cache
+def take_free_keys(table: str, previous_table: str) -> str:
+    return f"""
+WITH keys AS (
+    INSERT INTO {table} (caller, key, fingerprint, refusal, items)
+    SELECT caller, key, decode(fingerprint, 'hex'), refusal::json, items::json
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
+        AS taken (caller, key, fingerprint, refusal, items)
+    WHERE NOT EXISTS (
+        SELECT FROM {previous_table} held WHERE held.caller = taken.caller AND held.key = taken.key
+    )
+    ORDER BY caller, key
+    ON CONFLICT DO NOTHING
+)
+SELECT polka_hold(NULL, $6)
 """
+
 
 ANSWERS = barrier.after("""
 SELECT k.caller, k.key, encode(k.fingerprint, 'hex') AS fingerprint, k.refusal, k.items, v.*
 FROM unnest($1::text[], $2::text[]) AS asked (caller, key)
 JOIN idempotency_keys k USING (caller, key)
 LEFT JOIN transaction_versions v ON v.id = k.transaction AND v.version = k.version
+ORDER BY k.created_at
 """)
+"""Of all generations. A key that was used again after its time is found twice for a moment: the last one counts."""
 
 FIRST_VERSIONS = "SELECT * FROM transaction_versions WHERE id = ANY($1::uuid[]) AND version = 1"
 
@@ -95,27 +128,33 @@ class Answer(msgspec.Struct, frozen=True):
     outcome: Transaction | Results | Refused
 
 
-async def commit(connection: Connection, batch: Batch) -> datetime:
+async def commit(connection: Connection, batch: Batch, generation: Generation) -> datetime:
     """Record the operations and their batch, all or none, and return the database's time.
 
-    The keys go in sorted: two batches with the same keys in another order would wait for each other.
+    The keys go in sorted: two batches with the same keys in another order would wait for each other. They go into this
+    generation, and were not in the one before.
 
     Raises:
         asyncpg.UniqueViolationError: a key is taken, or the batch's id is (by a tombstone), or somebody else is
             changing one of the payments.
-        asyncpg.SerializationError: somebody else has changed one of the payments since it was read.
-        asyncpg.PostgresError: the policy or the epoch has changed (`STALE_POLICY` or `OUTDATED_EPOCH`).
+        asyncpg.SerializationError: a key was taken in the previous generation, or somebody else has changed one of the
+            payments since it was read.
+        asyncpg.PostgresError: the policy, the epoch or the generation has changed (`STALE_POLICY`, `OUTDATED_EPOCH` or
+            `OUTDATED_KEYS`).
     """
     values = (batch.id, batch.size, batch.payload.decode(), batch.payments.decode(), batch.policy, batch.epoch)
+    tables = (generation.table, generation.previous_table)
     if batch.changes or batch.bulks:
         rest = ((batch.changes or b"[]").decode(), (batch.bulks or b"[]").decode())
-        at: datetime = await connection.fetchval(COMMIT_ALL, *values, *rest)
+        at: datetime = await connection.fetchval(commit_all(*tables), *values, generation.began_at, *rest)
     else:
-        at = await connection.fetchval(COMMIT_PAYMENTS, *values)
+        at = await connection.fetchval(commit_payments(*tables), *values, generation.began_at)
     return at
 
 
-async def take_keys(connection: Connection, taken: Iterable[tuple[Key, str, Refused | list[Any]]]) -> None:
+async def take_keys(
+    connection: Connection, generations: Generations, taken: Iterable[tuple[Key, str, Refused | list[Any]]]
+) -> None:
     """Take keys for answers that no batch goes with: each with its fingerprint, and a refusal, or those of all items.
 
     A key that has an answer keeps it. Waits for a commit in flight that holds one of the keys.
@@ -126,7 +165,18 @@ async def take_keys(connection: Connection, taken: Iterable[tuple[Key, str, Refu
         else (*key, fingerprint, None, encode(answer))
         for key, fingerprint, answer in taken
     ]
-    await connection.execute(TAKE_KEYS, *map(list, zip(*taken_rows, strict=True)))
+    columns = [list(column) for column in zip(*taken_rows, strict=True)]
+    while True:
+        generation = await generations.present(connection)
+        statement = take_free_keys(generation.table, generation.previous_table)
+        try:
+            await connection.execute(statement, *columns, generation.began_at)
+        except asyncpg.PostgresError as error:
+            if error.sqlstate != OUTDATED_KEYS:
+                raise
+            generations.forget()
+        else:
+            return
 
 
 async def answers(connection: Connection, keys: Iterable[Key]) -> dict[Key, Answer]:

@@ -6,7 +6,7 @@ import asyncpg
 
 from api.http.refusals import INTERNAL, UNRECORDED, Refused
 from polka.store import database
-from polka.store.database_errors import OUTDATED_EPOCH, STALE_POLICY
+from polka.store.database_errors import OUTDATED_EPOCH, OUTDATED_KEYS, STALE_POLICY
 
 PASSING = (
     asyncpg.UniqueViolationError,
@@ -23,6 +23,7 @@ class Fate(Enum):
 
     UNKNOWN = "the connection broke: only the database knows"
     STALE_POLICY = "it was decided under another policy"
+    OUTDATED_KEYS = "its keys are of an earlier generation"
     PASSING = "it may succeed under another id"
     BAD_DATA = "one of its operations is one that our checks should have refused"
     FAILED = "nothing was recorded"
@@ -34,6 +35,8 @@ def fate_of(error: Exception) -> Fate:
     code = getattr(error, "sqlstate", None)
     if code == STALE_POLICY:
         return Fate.STALE_POLICY
+    if code == OUTDATED_KEYS:
+        return Fate.OUTDATED_KEYS
     if isinstance(error, PASSING) or code == OUTDATED_EPOCH:
         return Fate.PASSING
     if isinstance(error, BAD_DATA):

@@ -15,6 +15,7 @@ from api.posting.batches import Outcome, Pending, Waiter
 from api.posting.beside import Beside
 from api.posting.callers import Callers, as_replay, replay
 from api.posting.failures import unrecorded
+from api.posting.generations import Generations
 from api.posting.lanes import Lanes
 from api.posting.operations import Key, Operation, Pay
 from api.posting.policies import Policies
@@ -36,9 +37,10 @@ async def open_posting(
 ) -> AsyncIterator["Posting"]:
     """Lanes at work, with connections of their own: no reader holds them up. At the end they settle what is open."""
     lanes = Lanes(settings)
-    callers, refuser = Callers(lanes, settings.recent_keys_max), Refuser(writers)
+    generations = Generations()
+    callers, refuser = Callers(lanes, settings.recent_keys_max), Refuser(writers, generations)
     beside = Beside(writers, lanes, callers, refuser, settings.commit_timeout_seconds)
-    writer = Writer(settings, cache, policies, lanes, callers, beside)
+    writer = Writer(settings, cache, policies, lanes, callers, beside, generations)
     posting = Posting(lanes, callers, refuser, policies, writer, beside)
     async with background(writer.run()), background(callers.tell_late()):
         yield posting

@@ -10,6 +10,7 @@ from api.posting.batches import Outcome
 from api.posting.callers import first_answer, replay
 from api.posting.commits import Answer
 from api.posting.failures import unrecorded
+from api.posting.generations import Generations
 from api.posting.operations import Key, No
 from polka.store import database
 from polka.store.database import Connection
@@ -21,8 +22,9 @@ log = logging.getLogger(__name__)
 class Refuser:
     """Records refusals under their keys, and asks what keys were answered with."""
 
-    def __init__(self, writers: Writers) -> None:
+    def __init__(self, writers: Writers, generations: Generations) -> None:
         self._writers = writers
+        self._generations = generations
 
     async def answer_of(self, key: Key) -> Answer | None:
         """What the key's first request was answered with, if it was."""
@@ -52,7 +54,7 @@ class Refuser:
         async def take_keys(connection: Connection) -> dict[Key, Answer]:
             nonlocal is_begun
             is_begun = True
-            await commits.take_keys(connection, keyed)
+            await commits.take_keys(connection, self._generations, keyed)
             return await commits.answers(connection, [key for key, _, _ in keyed])
 
         known: dict[Key, Answer] = {}

@@ -19,6 +19,7 @@ from api.posting.batches import Batch, Pending, Reservation
 from api.posting.beside import RETRY_SECONDS, Beside
 from api.posting.callers import Callers
 from api.posting.failures import Fate, fate_of, unrecorded
+from api.posting.generations import Generations
 from api.posting.lanes import LARGE, Lane, Lanes
 from api.posting.operations import No
 from api.posting.policies import Policies
@@ -47,6 +48,7 @@ class Writer:
         lanes: Lanes,
         callers: Callers,
         beside: Beside,
+        generations: Generations,
     ) -> None:
         self._settings = settings
         self._patience = Patience(settings.commit_timeout_seconds + 1)
@@ -56,6 +58,7 @@ class Writer:
         self._lanes = lanes
         self._callers = callers
         self._beside = beside
+        self._generations = generations
 
     async def run(self) -> None:
         """Commit what arrives, batch after batch in each lane, until cancelled.
@@ -164,7 +167,7 @@ class Writer:
         began = time.perf_counter()
         try:
             with traces.part("commit", batch.id), self._patience.bounds(connection):
-                at = await commits.commit(connection, batch)
+                at = await commits.commit(connection, batch, await self._generations.present(connection))
         except database.ERRORS as error:
             await self._after_failure(connection, batch, error)
         else:
@@ -187,6 +190,9 @@ class Writer:
             case Fate.STALE_POLICY:
                 with database.bounded(connection, self._settings.commit_timeout_seconds + 1):
                     await self._policies.try_reading(connection)
+                self._beside.try_again(batch)
+            case Fate.OUTDATED_KEYS:
+                self._generations.forget()
                 self._beside.try_again(batch)
             case Fate.PASSING:
                 self._beside.try_again(batch)

@@ -1,4 +1,9 @@
-"""Forgets idempotency keys that are old enough: a client that repeats a request does so long before."""
+"""Forgets idempotency keys that are old enough: a client that repeats a request does so long before.
+
+Keys are kept in generations, each in a table of its own. A generation lasts as long as a key must be kept. When the
+next one begins, keys of the present one are still refused, and the table of the one before is emptied. So a key is
+kept for as long as it must be, and for about twice that at most.
+"""
 
 import asyncio
 import logging
@@ -12,32 +17,31 @@ from polka.store.writers import Writers
 log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 60.0
-KEYS_MAX = 5_000
-"""In one statement, so that none of them takes long."""
 
-PRUNE = """
-DELETE FROM idempotency_keys WHERE (caller, key) IN (
-    SELECT caller, key FROM idempotency_keys WHERE created_at < now() - make_interval(secs => $1)
-    ORDER BY created_at LIMIT $2
-)
-"""
+BEGIN = "SELECT polka_begin_keys(make_interval(secs => $1))"
+DROP = "SELECT polka_drop_keys()"
 
 
 async def prune_keys(settings: Settings, writers: Writers) -> None:
-    """Delete old keys for ever; their transactions stay."""
+    """Drop old keys for ever; their transactions stay."""
     seconds = settings.idempotency_key_seconds
     while True:
         try:
-            while (pruned := await writers.do(prune, seconds)) == KEYS_MAX:
-                log.info("%d idempotency keys are pruned, and more are to come", pruned)
+            await writers.do(drop)
+            if number := await writers.do(begin, seconds):
+                log.info("generation %d of idempotency keys begins", number)
+                await writers.do(drop)
         except database.ERRORS as error:
             database.report(log, "idempotency keys could not be pruned", error)
         await asyncio.sleep(min(INTERVAL_SECONDS, seconds))
 
 
-async def prune(connection: Connection, seconds: float) -> int:
-    """Delete some keys that are older, oldest first, and say how many."""
-    status: str = await connection.execute(PRUNE, seconds, KEYS_MAX)
-    pruned = int(status.removeprefix("DELETE "))
-    metrics.PRUNED_KEYS.inc(pruned)
-    return pruned
+async def begin(connection: Connection, seconds: float) -> int | None:
+    """Begin the next generation if the present one has lasted this long, by the database's clock; its number."""
+    number: int | None = await connection.fetchval(BEGIN, seconds)
+    return number
+
+
+async def drop(connection: Connection) -> None:
+    """Empty the table of keys that no longer count."""
+    metrics.PRUNED_KEYS.inc(await connection.fetchval(DROP))

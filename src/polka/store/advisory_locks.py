@@ -7,7 +7,8 @@ MIGRATION = 0x706F6C6B61
 """Held by `polka migrate`. Two processes that migrate at once would kill one of them."""
 
 POLICY = 7_105_321_446_018_772_101
-"""Commits share it, and a change of the policy takes it alone. It queues fairly, which row locks do not."""
+"""Commits share it. A change of the policy takes it alone, and so does the start of a generation of idempotency keys.
+It queues fairly, which row locks do not."""
 
 EPOCH = 7_105_321_446_018_772_102
 """Commits under a reservation share it, and a cache that raises the epoch takes it alone."""

@@ -53,6 +53,8 @@ Polka's functions in the database raise it. So it never changes.
 """
 OUTDATED_EPOCH = "PK002"
 """The same for a commit whose reservation was made by an earlier cache than the present one."""
+OUTDATED_KEYS = "PK003"
+"""The same for a statement whose idempotency keys are of an earlier generation than the present one."""
 
 
 def is_passing(error: BaseException) -> bool:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     Numeric,
+    SmallInteger,
     Text,
     text,
 )
@@ -28,6 +29,7 @@ CONVERTED = f"""
 num_nonnulls(receiver_amount, receiver_currency, rate, rate_date, rate_version) IN (0, 5)
 AND receiver_amount BETWEEN 1 AND {AMOUNT_MAX} AND rate > 0
 """
+ANSWER: Any = JSON(none_as_null=True)
 BOOKED = """
 receiver_amount IS NULL AND coalesce(fee, 0) = 0 OR booked_version IS NOT DISTINCT FROM version
 """
@@ -111,8 +113,25 @@ class OldVersion(Version, table=True):
     reason: str | None = Field(sa_column=Column(Text))
 
 
-class IdempotencyKey(SQLModel, table=True):
-    """What became of a request: its transaction (a version of it), its refusal, or a result for each item."""
+class KeyFields(SQLModel):
+    """The columns of an idempotency key. The last ones were added later."""
+
+    caller: str = Field(sa_type=NAME, primary_key=True)
+    key: str = Field(sa_type=NAME, primary_key=True)
+    fingerprint: bytes = Field(sa_type=LargeBinary)
+    transaction: UUID | None
+    refusal: dict[str, str] | None = Field(sa_type=ANSWER)
+    created_at: datetime = Field(sa_type=TIME, sa_column_kwargs={"server_default": text("now()")})
+    version: int = Field(sa_type=Integer, sa_column_kwargs={"server_default": "1"})
+    items: list[Any] | None = Field(sa_type=ANSWER)
+
+
+class IdempotencyKey(KeyFields, table=True):
+    """What became of a request: its transaction (a version of it), its refusal, or a result for each item.
+
+    Reads of this table include its children, which hold the keys. The table itself holds the keys that were stored
+    before there were generations. A trigger puts a key that an older Polka inserts here into a child.
+    """
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (
@@ -120,11 +139,37 @@ class IdempotencyKey(SQLModel, table=True):
         Index("ix_idempotency_keys_created_at", "created_at"),
     )
 
-    caller: str = Field(sa_column=name(primary_key=True))
-    key: str = Field(sa_column=name(primary_key=True))
-    fingerprint: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
-    transaction: UUID | None
-    refusal: dict[str, str] | None = Field(sa_column=Column(JSON(none_as_null=True)))
-    created_at: datetime = Field(sa_column=now())
-    version: int = Field(sa_column=first_version())
-    items: list[Any] | None = Field(sa_column=Column(JSON(none_as_null=True)))
+
+CHILD = {"postgresql_inherits": "idempotency_keys"}
+
+
+class IdempotencyKey0(KeyFields, table=True):
+    """The keys of each third generation."""
+
+    __tablename__ = "idempotency_keys_0"
+    __table_args__ = CHILD
+
+
+class IdempotencyKey1(KeyFields, table=True):
+    __tablename__ = "idempotency_keys_1"
+    __table_args__ = CHILD
+
+
+class IdempotencyKey2(KeyFields, table=True):
+    __tablename__ = "idempotency_keys_2"
+    __table_args__ = CHILD
+
+
+class IdempotencyGeneration(SQLModel, table=True):
+    """One row: the generation that new keys go into, and since when. Its start names it, because a restored database
+    may give a number again."""
+
+    __tablename__ = "idempotency_generation"
+    __table_args__ = (
+        CheckConstraint("id = 1", name="one_row"),
+        CheckConstraint("number >= 1", name="number"),
+    )
+
+    id: int = Field(sa_column=Column(SmallInteger, primary_key=True, autoincrement=False))
+    number: int = Field(sa_column=Column(BigInteger, nullable=False))
+    began_at: datetime = Field(sa_column=Column(TIME, nullable=False))
