@@ -36,6 +36,7 @@ from api.routes import (
     terms,
     transactions,
 )
+from api.routes.account import AccountLane
 from api.routes.answers import Json
 from api.routes.banks import KnownBanks
 from api.routes.deadlines import Deadlines
@@ -174,7 +175,8 @@ async def app() -> AsyncIterator[Service]:
             background(feed.run()),
             background(readiness.run()),
         ):
-            answering = Access(FastLane(Methods(litestar), paying), keyring, key_uses, limits, chosen.cache_token)
+            lanes = FastLane(AccountLane(Methods(litestar), known_banks, cache), paying)
+            answering = Access(lanes, keyring, key_uses, limits, chosen.cache_token)
             instrumented = Instrumented(traced(answering, answering.knows))
             has_lane = chosen.direct_lane and keyring is not None and not traces.spans
             direct = DirectLane(paying, answering, instrumented) if has_lane else None
