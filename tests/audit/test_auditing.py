@@ -8,11 +8,13 @@ from typing import Any
 import asyncpg
 import pytest
 
+from cache.clearing import windows
 from cache.ledger import flush
-from committed import commit, transfer
+from committed import commit, new_id, transfer
 from databases import execute
 from exposed import value
 from falsehoods import (
+    AGREE,
     IN_CONVERSIONS,
     IN_FEES,
     IN_INTEREST,
@@ -98,6 +100,27 @@ async def test_steps_of_one_payment_prove_the_same(
         done = await run(auditing, again=1)
         assert not done.findings, done
     assert done.flush == await connection.fetchval("SELECT number FROM flush")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("again", [1, AGAIN])
+async def test_interest_that_is_agreed_with_a_bank_that_has_paid_is_proved(
+    auditing: asyncpg.Connection, connection: asyncpg.Connection, again: int
+) -> None:
+    """The balance was proved before it bore interest, and bears interest from the agreement on."""
+    await one_payment(connection)
+    assert not (await run(auditing, again)).findings
+    await connection.execute(AGREE)
+    for number in (2, 3, 4):
+        await commit(connection, transfer(100))
+        await flush.flush(connection, 0, number, 100)
+        assert not (await run(auditing, again)).findings
+        if number == 3:  # so little interest is none, and needs no flush
+            assert isinstance(await windows.close(connection, 0, 1, number + 1, new_id()), windows.Done)
+    for _ in range(10):
+        done = await run(auditing, again)
+        assert not done.findings, done
+    assert done.flush == 4
 
 
 NO_DDL = """

@@ -81,7 +81,8 @@ PAYLOADS = """
 DAYS = ", ".join(f"('{currency}', {days})" for currency, days in DAYS_A_YEAR_OF.items())
 # What must have accrued, by bank and currency: `debit` and `credit` in minor units × microseconds × basis points. For
 # each window that the span has closed, and for the one that is open then (null) up to where it has accrued. A balance
-# stood for a piece of time, which ended with a flush, with the closing of a window, or where it has accrued.
+# stood for a piece of time, which ended with a flush, with the closing of a window, or where it has accrued. A balance
+# that was proved before its bank's interest was agreed has no such end before the span, and nothing accrues there.
 ACCRUED = f"""
     WITH rates AS (
         SELECT bank, currency, (rate->>'debit_basis_points')::numeric AS debit_rate,
@@ -122,7 +123,7 @@ ACCRUED = f"""
                greatest(balance, 0) * credit_rate * microseconds AS credit, ended
         FROM pieces JOIN rates USING (bank, currency), LATERAL (
             SELECT (extract(epoch FROM least(ended, until) - greatest(began, since)) * 1000000)::bigint AS microseconds
-            WHERE least(ended, until) > greatest(began, since)
+            WHERE ended IS NOT NULL AND least(ended, until) > greatest(began, since)
         ) passed
         UNION ALL
         SELECT (SELECT min(id) FROM windows, span WHERE id >= first_window AND state <> 'open' AND flush <= until),
