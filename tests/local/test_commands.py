@@ -8,7 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -257,18 +257,32 @@ def test_a_password_of_any_characters_comes_from_its_own_variable(guarded_url: s
         services.stop()
 
 
-@pytest.mark.parametrize(("statement", "said"), IN_ONE_PAYMENT.values(), ids=IN_ONE_PAYMENT.keys())
-def test_the_audit_finds_each_falsehood_and_says_by_how_much(services: Services, statement: str, said: str) -> None:
+@pytest.fixture(scope="module")
+def paid(make_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database with one payment, whose audit is clean; all is posted, and nobody uses it."""
+    services = Services(make_database(), tmp_path_factory.mktemp("paid"))
+
     async def prepare() -> None:
         connection = await asyncpg.connect(services.database_url)
         await commit(connection, transfer(100))
         await connection.close()
 
     asyncio.run(prepare())
-    cache = services.cache().ready()
-    assert polka("audit", POLKA_DATABASE_URL=services.database_url, POLKA_CACHE_URL=cache.url).returncode == 0
-    asyncio.run(execute(services.database_url, statement))
-    done = polka("audit", POLKA_DATABASE_URL=services.database_url)
+    try:
+        cache = services.cache().ready()
+        assert polka("audit", POLKA_DATABASE_URL=services.database_url, POLKA_CACHE_URL=cache.url).returncode == 0
+    finally:
+        services.stop()
+    return services.database_url
+
+
+@pytest.mark.parametrize(("statement", "said"), IN_ONE_PAYMENT.values(), ids=IN_ONE_PAYMENT.keys())
+def test_the_audit_finds_each_falsehood_and_says_by_how_much(
+    paid: str, copy_database: Callable[[str], str], statement: str, said: str
+) -> None:
+    database_url = copy_database(paid)
+    asyncio.run(execute(database_url, statement))
+    done = polka("audit", POLKA_DATABASE_URL=database_url)
     assert done.returncode == 1
     assert said in re.sub(r"\s+", " ", done.stdout)
     assert "The audit has failed." in done.stdout
