@@ -3,8 +3,6 @@
 import asyncio
 import os
 import re
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.clearing.schedule import Schedule, check
+from commands import run
 from committed import held
 from databases import execute
 from exposed import page
@@ -108,8 +107,7 @@ def test_a_cache_with_a_wrong_schedule_ends_with_one_line(services: Services, ex
         "POLKA_CLEARING_SCHEDULE": expression,
         "POLKA_LOG_FORMAT": "text",
     }
-    command = [sys.executable, "-m", "polka", "cache", "--port=1"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False, env=environ)
+    ended = run(["cache", "--port=1"], environ)
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1] == f"Error: POLKA_CLEARING_SCHEDULE: {fact}"
 

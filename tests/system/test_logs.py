@@ -19,6 +19,7 @@ import pytest
 from litestar import Litestar, get
 
 from api.http import problems
+from commands import run
 from databases import execute
 from exposed import value
 from polka.local.demo import free_port
@@ -93,8 +94,7 @@ def test_every_line_is_json_whoever_writes_it() -> None:
 
 
 def test_a_service_that_cannot_start_says_why_in_json() -> None:
-    command = [sys.executable, "-m", "polka", "cache", "--port=1"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={})
+    done = run(["cache", "--port=1"], {})
     (line,) = [json.loads(line) for line in done.stderr.splitlines()]
     assert (done.returncode, line["level"]) == (1, "critical")
     assert line["event"] == "POLKA_DATABASE_URL is not set."
@@ -292,9 +292,8 @@ def test_no_log_has_a_secret_or_an_account(services: Services, wire: Wire) -> No
     api.restart()
     answers |= pay_all()
     for place in ("127.0.0.1:1", "127.0.0.1:port", "[::1"):
-        command = [sys.executable, "-m", "polka", "cache", f"--port={free_port()}"]
         environ = os.environ | {"POLKA_DATABASE_URL": f"postgresql://u:{password}@{place}", "POLKA_CACHE_TOKEN": token}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False, env=environ)
+        done = run(["cache", f"--port={free_port()}"], environ)
         (line,) = map(json.loads, done.stderr.splitlines())
         assert (done.returncode, line["level"]) == (1, "critical")
         assert password not in done.stderr + done.stdout

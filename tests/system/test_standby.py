@@ -4,8 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -20,6 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from api.routes.banks import insert_bank
+from commands import run
 from memory import data_folder
 from polka.audit import runs, snapshot
 from polka.audit.snapshot import Seen
@@ -372,9 +371,8 @@ def test_a_command_refuses_a_standby_in_one_line(standby_url: str, words: str) -
 
 @pytest.mark.parametrize("service", ["api", "cache"])
 def test_a_service_refuses_a_standby_in_one_line(standby_url: str, service: str) -> None:
-    command = [sys.executable, "-m", "polka", service, f"--port={free_port()}", "--no-auth"]
     environ = {**os.environ, "POLKA_DATABASE_URL": standby_url}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
+    done = run([service, f"--port={free_port()}", "--no-auth"], environ)
     assert done.returncode == 1
     assert json.loads(done.stderr.splitlines()[-1])["event"] == IS_STANDBY
 
