@@ -66,7 +66,7 @@ def banks_of(environment: Environment, options: Any) -> list[str]:
         except (requests.RequestException, UnknownKeyError) as error:
             if time.monotonic() + WAIT_SECONDS > ends_at:
                 raise
-            if reason(error) != said and options.progress != "bar":
+            if reason(error) != said:
                 said = reason(error)
                 say(f"Waiting for {address(environment.host)}: {said}")
         gevent.sleep(WAIT_SECONDS)

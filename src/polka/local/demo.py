@@ -11,9 +11,7 @@ import random
 import signal
 import sys
 import tempfile
-from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,8 +35,6 @@ WATCHED_SCHEDULE = "*/30 * * * * *"
 """A window is closed and settled each half minute while somebody watches."""
 SPAMMER = NewKey("spammer", scopes=(Scope.TRANSACTIONS_WRITE, Scope.TRANSACTIONS_READ, Scope.BANKS_WRITE))
 """It pays, reads what it has paid, and agrees terms."""
-WAIT = "5m"
-"""How long the spammer waits for Polka's start and for its key."""
 POSTED_SECONDS = 30.0
 NETTED_SECONDS = 30.0
 PORT_TRIES = 20
@@ -87,15 +83,14 @@ async def demo(
         folder = Path(name)
         folder.chmod(0o755)  # Postgres may run as another user
         layout = free_layout(apis, folder, database_url)
-        spammers_key = api_keys.new_key()
-        async with spammer(payments, layout.url, spammers_key, folder) as spamming, up(layout, say) as running:
+        async with up(layout, say) as running:
             show(running)
             await seed.seed(running.database_url, BANKS, ACCOUNTS)
             async with database.session(running.database_url) as connection:
                 key = await api_keys.create_operators(connection, "demo")
-                announce(payments, layout, key, say)
-                await api_keys.create(connection, spammers_key, SPAMMER)
-            went_well = await ended(spamming, payments)
+                await api_keys.create(connection, spammers_key := api_keys.new_key(), SPAMMER)
+            announce(payments, layout, key, say)
+            went_well = await send(payments, layout.url, spammers_key, folder)
             await clear(layout.url, key, show_cleared)
             await posted(running.database_url)
             return went_well, await snapshot.audit(running.database_url, running.cache_url, running.cache_token)
@@ -118,13 +113,9 @@ def announce(payments: Payments, layout: Layout, key: str, say: Callable[[str], 
         say("Four of the banks have a net debit cap: Polka rejects payments beyond the cap as cap_exceeded.")
 
 
-@asynccontextmanager
-async def spammer(payments: Payments, url: str, key: str, folder: Path) -> AsyncIterator[Process]:
-    """A spammer that sends the payments once its key exists.
-
-    Locust takes seconds to start, so it starts beside Polka. Nothing else tells it that Polka is ready.
-    """
-    options = [*payments.options(), f"--accounts={ACCOUNTS // BANKS}", "--skew=0.7", *VARIETY, f"--wait={WAIT}"]
+async def send(payments: Payments, url: str, key: str, folder: Path) -> bool:
+    """Have them sent; whether all went well. Ctrl-C ends those that are watched, and what follows proves them."""
+    options = [*payments.options(), f"--accounts={ACCOUNTS // BANKS}", "--skew=0.7", *VARIETY]
     spamming = await asyncio.create_subprocess_exec(
         *spam.Spam(url, payments.max_workers, 1, options).command(),
         cwd=folder,
@@ -133,16 +124,6 @@ async def spammer(payments: Payments, url: str, key: str, folder: Path) -> Async
         start_new_session=True,  # Ctrl-C reaches us alone
         preexec_fn=end_with(os.getpid(), signal.SIGTERM),
     )
-    try:
-        yield spamming
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            spamming.kill()
-        await spamming.wait()
-
-
-async def ended(spamming: Process, payments: Payments) -> bool:
-    """Wait for the payments; whether all went well. Ctrl-C ends watched payments, and the audit proves them."""
     try:
         return await spamming.wait() == 0
     except asyncio.CancelledError:

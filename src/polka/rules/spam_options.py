@@ -259,7 +259,7 @@ OPTIONS = (
     Option(
         "progress",
         "line",
-        "How progress is shown. On a terminal `line` and `bar` are one line. With `bar` a wait is silent.",
+        "How progress is shown. On a terminal `line` and `bar` are one line.",
         choices=("line", "lines", "bar", "none"),
         is_on_page=False,
         group=OUTPUT,
