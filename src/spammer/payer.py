@@ -154,8 +154,9 @@ class Payer(User):
 
 
 def prepare_users(host: str | None, options: Any) -> None:
-    """Make the shared connections of the users, if there is a pool."""
-    Payer.shared = wire(host, options.pool, options) if options.pool else None
+    """Make the shared connections of the users, if there is a pool. A run without banks does not start."""
+    has_shared = options.bank_names and options.pool
+    Payer.shared = wire(host, options.pool, options) if has_shared else None
 
 
 def wire(host: str | None, size: int, options: Any) -> Wire:
