@@ -85,7 +85,9 @@ def said_on_a_terminal(width: int, *words: str) -> list[str]:
     """What the command shows on a terminal of this width."""
     mine, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
-    with subprocess.Popen([*POLKA, *words], env=environment(), stdin=its, stdout=its, stderr=its):
+    environ = environment()
+    environ.pop("COLUMNS", None)  # the terminal itself says how wide it is
+    with subprocess.Popen([*POLKA, *words], env=environ, stdin=its, stdout=its, stderr=its):
         os.close(its)
         said = b""
         with contextlib.suppress(OSError):  # Linux ends the output of a terminal so
