@@ -23,7 +23,8 @@ def test_a_spam_job_pays_and_every_api_pod_takes_its_share(polka: Release) -> No
 
 def test_a_spam_job_in_several_currencies_with_banks_that_have_terms_ends_well(polka: Release) -> None:
     """Payments that a cap refuses are no failure of the Job; all the others are recorded."""
-    variety = {"currencies": "USD,EUR,JPY", "across": 0.1, "terms": 4, "cap": 1_000_000}
+    caps = "10,000.00 USD, 10,000.00 EUR, 1,000,000 JPY"
+    variety = {"currencies": "USD,EUR,JPY", "across": 0.1, "terms": 4, "cap": caps}
     job = polka.spam("variety", maxWorkers=50, transactions=PAYMENTS // 4, **variety)
     log = job.ended()
     print(log[-700:])
