@@ -15,14 +15,14 @@ from litestar.types import ASGIApp, Receive, Send
 from cache.access import refuse
 from cache.keeping.keeper import Keeper
 from cache.routes import balances
+from polka.rules.banks import account_asked
 from polka.rules.messages import Asked, Told
 from polka.store import database, positions
 from polka.store.database import Pool
 
 CONTENT_TYPE = (b"content-type", b"application/json")
 ACCOUNTS = "/balance/{bank:str}/accounts"
-OF_BANK = re.compile(r"/balance/([A-Za-z0-9]+)/accounts")
-OF_ACCOUNT = re.compile(rb"account=([A-Za-z0-9]+)")
+OF_BANK = re.compile(r"/balance/([^/]+)/accounts")
 
 
 class Door:
@@ -41,8 +41,8 @@ class Door:
         method, path = scope["method"], scope["path"]
         if method == "POST" and (answer := self._answers.get(path)):
             await self._take(answer, scope, receive, send)
-        elif method == "GET" and (account := OF_ACCOUNT.fullmatch(scope["query_string"])):
-            await self._look(account[1].decode(), scope, receive, send)
+        elif method == "GET" and (account := account_asked(scope["query_string"])):
+            await self._look(account, scope, receive, send)
         else:
             await self._app(scope, receive, send)
 

@@ -30,7 +30,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "HEAD": {"method": "HEAD"},
     "another path": {"path": "/banks/bank5/accounts/"},
     "an unknown bank": {"path": "/banks/bank6/accounts"},
-    "a bank's name that is quoted": {"path": "/banks/bank5\n/accounts"},
+    "a bank's name with a line break": {"path": "/banks/bank5\n/accounts"},
     "no query": {"query_string": b""},
     "another parameter": {"query_string": b"account=ACC1&limit=5"},
     "the parameter twice": {"query_string": b"account=ACC1&account=ACC1"},
@@ -58,7 +58,7 @@ class Answered:
             return self._cache
 
         known = KnownBanks(None)  # type: ignore[arg-type]
-        known._names.add("bank5")
+        known._names |= {"bank5", "The bank-5"}
         await AccountLane(self._app, known, answered(answer))(scope, self._receive, self._send)
         return self
 
@@ -79,6 +79,11 @@ async def test_a_plain_question_is_answered_at_the_door() -> None:
     assert done.asked == ["http://cache/balance/bank5/accounts?account=ACC1"]
     assert [message.get("status", message.get("body")) for message in done.sent] == [200, PAGE + b"\n"]
     assert scope["path_template"] == ROUTE
+
+
+async def test_a_banks_name_is_quoted_for_the_cache() -> None:
+    done = await Answered(httpx.Response(200, content=PAGE)).by(PLAIN | {"path": "/banks/The bank-5/accounts"})
+    assert (done.app_has_it, done.asked) == (False, ["http://cache/balance/The%20bank-5/accounts?account=ACC1"])
 
 
 @pytest.mark.parametrize("other", OTHERS)

@@ -74,9 +74,14 @@ async def test_one_account_is_answered_as_in_a_page(services: Services, connecti
     """The door answers it, and Litestar the page."""
     await seed.seed(services.database_url, 2, 20)
     cache = services.cache(**SLOW).ready()
+    await connection.execute("INSERT INTO banks (name) VALUES ('The bank-5')")
     tell(cache.url, new_id(), [("bank1", "NEW", "USD", -5), ("bank1", "ACC1", "EUR", -7), ("bank2", "ACC1", "EUR", 12)])
-    for account in ("ACC1", "ACC2", "NEW", "NONE"):
-        url = f"{cache.url}/balance/bank1/accounts?account={account}"
+    tell(cache.url, new_id(), [("The bank-5", "A1", "USD", -5), ("bank2", "ACC1", "USD", 5)])
+    for bank, account in (
+        *(("bank1", account) for account in ("ACC1", "ACC2", "NEW", "NONE")),
+        ("The%20bank-5", "A1"),
+    ):
+        url = f"{cache.url}/balance/{bank}/accounts?account={account}"
         one, page = cache_client.get(url), cache_client.get(f"{url}&limit=100")
         assert one.status_code == page.status_code == 200
         assert one.content == page.content

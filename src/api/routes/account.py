@@ -2,6 +2,7 @@
 
 import re
 from typing import Any
+from urllib.parse import quote
 
 from litestar.types import ASGIApp, Receive, Send
 
@@ -11,11 +12,11 @@ from api.http.access import lacking
 from api.routes.answers import JSON
 from api.routes.banks import KnownBanks, with_cursor
 from polka.edge.direct import NOT_PLAIN
-from polka.rules.keys import Caller, Scope
+from polka.rules.banks import account_asked
+from polka.rules.keys import Scope
 
 ROUTE = "/banks/{name}/accounts"
-PATH = re.compile(r"/banks/([A-Za-z0-9]+)/accounts")
-QUERY = re.compile(rb"account=([A-Za-z0-9]{1,34})")
+PATH = re.compile(r"/banks/([^/]+)/accounts")
 
 
 class AccountLane:
@@ -39,13 +40,13 @@ class AccountLane:
 
     async def _page(self, scope: Any) -> bytes | None:
         """The answer, if there is nothing to refuse and the cache gives it."""
-        query = QUERY.fullmatch(scope["query_string"]) if scope["method"] == "GET" else None
-        path = PATH.fullmatch(scope["path"]) if query else None
-        if query is None or path is None or not NOT_PLAIN.isdisjoint(scope["fields"]):
+        account = account_asked(scope["query_string"]) if scope["method"] == "GET" else None
+        path = PATH.fullmatch(scope["path"]) if account else None
+        if account is None or path is None or not NOT_PLAIN.isdisjoint(scope["fields"]):
             return None
-        caller: Caller = scope["caller"]
-        may_see = caller.acts_for(path[1]) and lacking(caller, Scope.TRANSACTIONS_READ) is None
-        if not may_see or not self._known_banks.has(path[1]):
+        bank, caller = path[1], scope["caller"]
+        may_see = caller.acts_for(bank) and lacking(caller, Scope.TRANSACTIONS_READ) is None
+        if not may_see or not self._known_banks.has(bank):
             return None
-        known = await self._cache.ask(f"/balance/{path[1]}/accounts", {"account": query[1].decode()})
+        known = await self._cache.ask(f"/balance/{quote(bank)}/accounts", {"account": account})
         return None if known is None else with_cursor(known) + b"\n"

@@ -7,7 +7,7 @@ import msgspec
 from polka.rules.formats import Time
 from polka.rules.pages import OLDER_CURSOR
 from polka.rules.policy import Fee, Interest, MinorUnits, Suspended
-from polka.rules.transactions import BankName
+from polka.rules.transactions import BankName, is_account_id
 
 
 class AsOf(msgspec.Struct, frozen=True):
@@ -70,3 +70,9 @@ class BankWithTerms(msgspec.Struct, frozen=True):
     interest: dict[str, Interest]
     terms_version: int
     terms_since: Time | None
+
+
+def account_asked(query: bytes) -> str | None:
+    """The account of a query with `account` alone, as `account=ACC1`."""
+    name, _, value = query.decode("latin-1").partition("=")
+    return value if name == "account" and is_account_id(value) else None
