@@ -10,8 +10,9 @@ import pytest
 import older
 from api.http.refusals import Refusal, Refused
 from api.posting import commits
-from api.posting.batches import Batch, Pending
+from api.posting.batches import Batch, Outcome, Pending
 from api.posting.generations import Generation
+from api.posting.posting import Posting
 from locks import until_waiting
 from polka.rules.policy import Policy
 from polka.store.database_errors import OUTDATED_KEYS
@@ -47,14 +48,20 @@ async def paid_once(connection: asyncpg.Connection) -> bool:
     return bool(await connection.fetchval(count))
 
 
+async def held_up(posting: Posting, connection: asyncpg.Connection, database_url: str) -> asyncio.Task[Outcome]:
+    """A payment whose commit waits until the connection gives its lock back."""
+    await connection.execute(SLOW_COMMITS)
+    await connection.execute("SELECT pg_advisory_lock(42)")
+    paying = asyncio.create_task(posting.post(pay(1), key("k"), 30))
+    await until_waiting(database_url)
+    return paying
+
+
 async def test_a_generation_begins_only_after_all_commits_in_flight(
     start: Apis, connection: asyncpg.Connection, another: asyncpg.Connection, database_url: str
 ) -> None:
     first, second = await start(), await start()
-    await connection.execute(SLOW_COMMITS)
-    await connection.execute("SELECT pg_advisory_lock(42)")
-    paying = asyncio.create_task(first.post(pay(1), key("k"), 30))
-    await until_waiting(database_url)
+    paying = await held_up(first, connection, database_url)
     with pytest.raises(BUSY):
         await another.fetchval(BEGIN)
     await connection.execute("SELECT pg_advisory_unlock(42)")
@@ -70,10 +77,7 @@ async def test_it_waits_for_a_refusal_in_flight_too(
 ) -> None:
     """The refusal waits for a commit that holds its key, and then replays its answer."""
     first, second = await start(), await start()
-    await connection.execute(SLOW_COMMITS)
-    await connection.execute("SELECT pg_advisory_lock(42)")
-    paying = asyncio.create_task(first.post(pay(1), key("k"), 30))
-    await until_waiting(database_url)
+    paying = await held_up(first, connection, database_url)
     refusing = asyncio.create_task(second.refuse(pay(1).fingerprint, key("k"), NO, 30))
     await until_waiting(database_url, 2)
     with pytest.raises(BUSY):
