@@ -29,6 +29,7 @@ class Answered(Wire):
 
 
 def url_of(path: bytes) -> str:
+    assert b" " not in path, "a blank ends the target of a request"
     return f"http://cache{path.decode()}"
 
 
