@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 
 from databases import execute
 from exposed import read
 from front_door import refused
+from locks import Locked, until_waiting
 from polka.edge import monitoring
 from polka.edge.monitoring import PATHS
 from polka.edge.server import listen_for_all
@@ -27,7 +27,6 @@ from waiting import WAIT_SECONDS
 from wire import Wire
 
 READS = 20
-WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
 
 def status(service: Service) -> tuple[int, str]:
@@ -101,32 +100,25 @@ def test_a_page_of_metrics_is_rendered_at_most_once_a_second_for_all_who_ask(
 @contextlib.contextmanager
 def readers_held_up(service: Service, database_url: str) -> Iterator[None]:
     """While the block runs, reads use up all connections that are for reads: they wait for a table."""
-    with asyncio.Runner() as runner, ThreadPoolExecutor(READS) as threads:
-        connection = runner.run(asyncpg.connect(database_url))
-        runner.run(connection.execute("BEGIN; LOCK TABLE windows IN ACCESS EXCLUSIVE MODE"))
+    is_over = threading.Event()
+    with (
+        ThreadPoolExecutor(READS) as threads,
+        httpx.Client(headers=bearer(KEY), trust_env=False, verify=False, timeout=WAIT_SECONDS) as reader,
+        Locked(database_url, "windows", "ACCESS EXCLUSIVE"),
+    ):
 
-        def reading() -> bool:
-            waiting = (
-                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-            )
-            return bool(runner.run(connection.fetchval(waiting)) >= 4)
+        def read() -> None:
+            while not is_over.is_set():
+                with contextlib.suppress(httpx.HTTPError):
+                    reader.get(f"{service.url}/clearing")  # ends after some seconds, and is made again
 
-        with httpx.Client(headers=bearer(KEY), trust_env=False, verify=False, timeout=WAIT_SECONDS) as reader:
-            is_over = threading.Event()
-
-            def read() -> None:
-                while not is_over.is_set():
-                    with contextlib.suppress(httpx.HTTPError):
-                        reader.get(f"{service.url}/clearing")  # ends after some seconds, and is made again
-
-            for _ in range(READS):
-                threads.submit(read)
-            try:
-                wait_for("all connections for reads are in use", reading)
-                yield
-            finally:
-                is_over.set()
-                runner.run(connection.close())
+        for _ in range(READS):
+            threads.submit(read)
+        try:
+            asyncio.run(until_waiting(database_url, 4))
+            yield
+        finally:
+            is_over.set()
 
 
 def test_reads_that_hang_leave_an_api_ready_because_payments_go_on(services: Services) -> None:
