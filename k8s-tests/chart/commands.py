@@ -17,6 +17,7 @@ from chart.restricted import is_polkas
 from polka.command.main import main
 from polka.edge import monitoring, server, tls
 from polka.edge.bounds import Bounds
+from polka.rules import duration
 from polka.service import logs, settings, traces
 from polka.service.failure import Failure
 
@@ -63,6 +64,7 @@ def container_faults(container: Object, rendered: Rendered) -> Iterator[str]:
         return
     yield from variable_faults(context, container, rendered)
     yield from port_faults(context, container, rendered)
+    yield from start_faults(context)
     service = context.command_path.split()[1]
     for field in ("startupProbe", "livenessProbe", "readinessProbe"):
         probe = container.get(field, {}).get("httpGet")
@@ -163,6 +165,13 @@ def port_faults(context: click.Context, container: Object, rendered: Rendered) -
     for host in hosts:
         if host != "0.0.0.0":
             yield f"it listens on {host} alone"
+
+
+def start_faults(context: click.Context) -> Iterator[str]:
+    """A spammer may start before the migration's Job has recorded its key. Workers leave this to their master."""
+    options: dict[str, Any] = context.params
+    if "wait" in options and not options["worker_of"] and not duration.read(options["wait"]):
+        yield "it does not wait for its key"
 
 
 def paths(command: str) -> set[str]:

@@ -41,6 +41,7 @@ FAULTS = [
     ),
     Fault(JOB, "container.args", ["spam", "--metrics-port=9646"], "it listens on 127.0.0.1 alone"),
     Fault("ServiceMonitor/polka-spammer", "spec.endpoints.0.path", "/", "polka spammer does not answer /"),
+    Fault(PAGE, "container.args", ["spam", "--web"], "it does not wait for its key"),
     Fault(JOB, "container.args", ["spam", "--mix=post=90,put=10"], "'put=10' is none of post"),
     Fault(JOB, "container.args", ["spam", "--currencies=USD,ABC"], "ISO 4217 has no currency 'ABC'"),
     Fault(TEST, "spec.containers.0.env.0.name", "POLKA_ADDRESS", "POLKA_ADDRESS is given, and not read"),
