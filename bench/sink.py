@@ -1,4 +1,4 @@
-"""`python -m bench.sink HOST`: a listener that does nothing: it accepts, reads no byte, and closes after ten seconds.
+"""`python -m bench.sink HOST`: a listener that does nothing: it accepts, reads no byte, and closes after 20 s.
 
 It prints its port, and costs about as little as a listener can. What good clients of another process lose beside a
 storm against this one, they lose to the storm's own processor time on a shared machine.
@@ -12,7 +12,7 @@ import time
 from collections import deque
 
 BACKLOG = 4096
-HEAD_SECONDS = 10
+HEAD_SECONDS = 20
 """As long as an api waits for a head."""
 LOOK_SECONDS = 1
 

@@ -37,7 +37,8 @@ class Bounds(Struct, frozen=True):
             description="How long the first line and the headers of a request may take to arrive. "
             "A TLS handshake may take as long."
         ),
-    ] = 10.0
+    ] = 20.0
+    """Silent clients connect again when they are cut off, which costs more than their waiting does."""
     body_timeout_seconds: Annotated[
         Seconds,
         Meta(description="How long a body may take to arrive, unless the request names a timeout of its own."),
