@@ -1,4 +1,4 @@
-"""Operations on their way, and the batches that they are committed in."""
+"""Operations that are queued, and the batches that commit the operations."""
 
 import json
 import time
@@ -18,7 +18,7 @@ from polka.service.logs import request_id
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """A yes: it is durable. `replayed` when an earlier request with this key brought it about."""
+    """The operation is durable. `replayed` if an earlier request with the same key made the result."""
 
     result: Transaction | Results
     replayed: bool = False
@@ -28,7 +28,7 @@ Outcome = Accepted | Refused
 
 
 class Waiter(Protocol):
-    """Who waits for an outcome: a future, or what writes an answer."""
+    """A caller that waits for an outcome: a future, or an object that writes an answer."""
 
     def done(self) -> bool: ...
 
@@ -36,7 +36,7 @@ class Waiter(Protocol):
 
 
 class Pending:
-    """An operation on its way, and the callers who wait for it (several, if one repeats himself)."""
+    """A queued operation, and its waiting callers. A repeated request adds another caller."""
 
     __slots__ = (
         "arrived",
@@ -65,12 +65,12 @@ class Pending:
         self.request = request_id.get("") if request is None else request
         self.span = traces.current()
         self.operation = operation
-        self.decided = decided  # the operation as it is to be done under this policy
+        self.decided = decided  # the operation as decided under this policy
         self.policy = policy
         self.key = key
         self.fingerprint = fingerprint
         self.waiters: list[Waiter] = []
-        self.is_committing = False  # not the batch itself: in a cycle, both would outlive their answer
+        self.is_committing = False  # a reference to the batch would make a cycle, and both would outlive their answer
         self.replaces: UUID | None = None
 
     @property
@@ -92,12 +92,12 @@ class Pending:
 
 
 class Batch:
-    """Operations that are committed together, as decided under one policy. Its id names this one set of entries for
+    """Operations that are committed together, as decided under one policy. The id names this set of entries for
     ever."""
 
     def __init__(self, pending: Sequence[Pending], id: UUID | None = None, epoch: int | None = None) -> None:
         self.id = id or uuid7()
-        self.epoch = epoch  # of the cache that has reserved for it, if it needs that
+        self.epoch = epoch  # of the cache with the reservation, if the batch needs one
         self.pending = pending
         self.policy = pending[0].policy.version
         parts = Parts()
@@ -108,19 +108,19 @@ class Batch:
         self.payload = encode(parts.entries)
         self.payments = encode(parts.payments)
         self.changes = encode(parts.changes) if parts.changes else b""
-        self.bulks = json.dumps(parts.bulks).encode() if parts.bulks else b""  # a balance in a refusal knows no bound
+        self.bulks = json.dumps(parts.bulks).encode() if parts.bulks else b""  # a balance in a refusal has no bound
 
     def names(self) -> Mapping[str, object]:
-        """What the log tells of it, beside a line's text."""
+        """The fields of the batch in a line of the log."""
         return {"batch": str(self.id), "requests": [one.request for one in self.pending]}
 
     def telling(self, failed: Iterable[UUID]) -> Telling:
-        """The batch as the cache is told of it, and of others that have failed for sure, of which nothing is left."""
+        """The message to the cache: this batch, and the batches whose commits failed for certain."""
         return Telling(str(self.id), msgspec.Raw(self.payload), replaced(self.pending, failed))
 
 
 class Wish:
-    """Operations for which room under caps is to be reserved, by the id of the batch that they would be."""
+    """Operations that need room under caps. `id` is the id of their later batch."""
 
     def __init__(self, pending: Sequence[Pending], failed: Iterable[UUID]) -> None:
         self.id = uuid7()
@@ -134,7 +134,7 @@ class Wish:
         )
 
     def outcomes(self, refused: Mapping[int, Overdraft]) -> Iterator[tuple[Pending, Operation | No]]:
-        """What is left to do of each operation where some of the units that were asked for are refused."""
+        """What remains of each operation after the cache has refused some of its units."""
         first = 0
         for one, units in zip(self.pending, self._units, strict=True):
             last = first + len(units)
@@ -144,7 +144,7 @@ class Wish:
 
 
 class Reservation(msgspec.Struct, frozen=True):
-    """Room under caps that the cache keeps in this epoch for operations, by the id of the batch that they will be."""
+    """Room under caps that the cache keeps for operations in this epoch. `batch` is the id of their later batch."""
 
     batch: UUID
     epoch: int
@@ -152,7 +152,7 @@ class Reservation(msgspec.Struct, frozen=True):
 
 
 def replaced(pending: Iterable[Pending], failed: Iterable[UUID]) -> list[str]:
-    """The batches in whose place these operations are, and those that have failed."""
+    """The ids of the batches that these operations replace, and of other failed batches."""
     return sorted({str(one.replaces) for one in pending if one.replaces}.union(map(str, failed)))
 
 

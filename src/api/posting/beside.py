@@ -1,4 +1,4 @@
-"""What is done beside the batches, which go on meanwhile: settling unknown commits, trying again, and refusing."""
+"""Work beside the batches: settling unknown commits, retrying, and refusing. Batches go on meanwhile."""
 
 import asyncio
 import logging
@@ -26,7 +26,7 @@ RETRY_SECONDS = 0.2
 
 
 class Beside:
-    """Each piece of work is a task. Batches that have failed for sure are named to the cache with the next batch."""
+    """Each piece of work is a task. The next batch names all failed batches to the cache."""
 
     def __init__(
         self, writers: Writers, lanes: Lanes, callers: Callers, refuser: Refuser, commit_timeout_seconds: float
@@ -40,7 +40,7 @@ class Beside:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def fail(self, *failed: UUID) -> None:
-        """Have the cache told that nothing is left of these batches."""
+        """Report to the cache that nothing of these batches is recorded."""
         self._failed += failed
 
     def take_failed(self) -> list[UUID]:
@@ -48,11 +48,11 @@ class Beside:
         return failed
 
     def refuse(self, refused: Sequence[tuple[Pending, No]]) -> None:
-        """Refuse what waited to be committed."""
+        """Refuse operations that waited for a commit."""
         if not refused:
             return
         for pending, _ in refused:
-            pending.is_committing = True  # it may be answered at any moment, by what another api has made of it
+            pending.is_committing = True  # another api may have committed the request: no certain answer yet
 
         async def work() -> None:
             rows = [(pending.key, pending.fingerprint, no) for pending, no in refused]
@@ -63,15 +63,16 @@ class Beside:
         self._begin([pending for pending, _ in refused], work())
 
     def settle(self, batch: Batch) -> None:
-        """Find out what became of a commit whose answer was lost."""
+        """Find the outcome of a commit whose answer was lost."""
         self._begin(batch.pending, self._settle(batch))
 
     def try_again(self, batch: Batch) -> None:
-        """After a failure that is certain: what has an answer by now gets it, the rest goes under a new id."""
+        """Retry after a certain failure. Operations with a known answer get the answer. The others go under a new
+        id."""
         self._begin(batch.pending, self._try_again(batch))
 
     def go_again(self, failed: UUID, operations: Iterable[Pending]) -> None:
-        """Have those for whom somebody waits go under a new id, which replaces the one that has failed for sure."""
+        """Queue the operations that have a waiting caller under a new id, which replaces the id of the failed batch."""
         remaining = []
         for pending in operations:
             if pending.waiters:
@@ -85,14 +86,15 @@ class Beside:
         self._lanes.of(remaining[0].decided, remaining[0].policy).put_back(remaining)
 
     async def settled(self, timeout_seconds: float) -> None:
-        """Wait until all is done; past the time the rest is given up, and only the database knows."""
+        """Wait until all work is done. After the timeout, cancel the rest; then only the database knows the
+        outcomes."""
         if self._tasks:
             _, unsettled = await asyncio.wait(self._tasks, timeout=timeout_seconds)
             for task in unsettled:
                 task.cancel()
 
     def _begin(self, operations: Sequence[Pending], work: Coroutine[Any, Any, None]) -> None:
-        """Do what these operations need now."""
+        """Run the work for these operations as a task. After an exception the outcome of the operations is unknown."""
 
         async def whatever_happens() -> None:
             try:
@@ -141,7 +143,7 @@ class Beside:
             else:
                 remaining.append(pending)
         if len(remaining) == len(batch.pending):
-            await asyncio.sleep(RETRY_SECONDS / 10)  # whatever stopped it may still be there
+            await asyncio.sleep(RETRY_SECONDS / 10)  # the cause of the failure may persist
         self.go_again(batch.id, remaining)
 
 

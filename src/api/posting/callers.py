@@ -1,4 +1,4 @@
-"""Who waits for which operation, and what the recent keys were answered with: all of it in memory."""
+"""The callers that wait for each operation, and the answers of recent keys. All of this is in memory."""
 
 import asyncio
 import math
@@ -13,11 +13,11 @@ from api.posting.lanes import Lanes
 from api.posting.operations import Change, Key, No
 
 LATE_SECONDS = 0.05
-"""From one look at those who wait without a timer to the next."""
+"""Between two checks of the callers without a timer."""
 
 
 class Callers:
-    """Gives every caller an answer that is certain. Equal requests with one key wait for one operation."""
+    """Gives every caller a certain answer. Equal requests with the same key wait for the same operation."""
 
     def __init__(self, lanes: Lanes, recent_keys_max: int) -> None:
         self._lanes = lanes
@@ -31,11 +31,12 @@ class Callers:
         return self._recent.get(key)
 
     def under_way(self, key: Key) -> Pending | None:
-        """The operation that an equal request waits for."""
+        """The operation in flight under this key."""
         return self._in_flight.get(key)
 
     def add(self, pending: Pending) -> bool:
-        """Know the operation; False, and nothing done, if another change of its payment is under way."""
+        """Register the operation. Returns False, and changes nothing, if another change of the same payment is in
+        flight."""
         if isinstance(pending.operation, Change):
             if pending.operation.old.id in self._changing:
                 return False
@@ -51,7 +52,7 @@ class Callers:
         timer = loop.call_later(timeout_seconds, self._give_up, pending, waiter)
         try:
             return await waiter
-        except asyncio.CancelledError:  # the server stops, and has waited long enough: the caller hears what is true
+        except asyncio.CancelledError:  # the server stops: the caller gets the current truth
             return self._leave(pending, waiter) if waiter.cancelled() else waiter.result()
         finally:
             timer.cancel()
@@ -61,12 +62,13 @@ class Callers:
             waiter.set_result(self._leave(pending, waiter))
 
     def wait_without_timer(self, pending: Pending, waiter: Waiter, deadline: float) -> None:
-        """Have the waiter told the outcome. All of these have the same time: the first of them is late first."""
+        """Give the outcome to the waiter, or a timeout after the deadline. Deadlines must come in ascending order."""
         pending.waiters.append(waiter)
         self._without_timer[waiter] = pending, deadline
 
     async def tell_late(self) -> None:
-        """Tell those without a timer whose time is up, until cancelled. Then all who still wait are told."""
+        """Answer callers without a timer after their deadlines, until cancelled. A cancellation answers all remaining
+        callers."""
         loop = asyncio.get_running_loop()
         try:
             while True:
@@ -84,8 +86,8 @@ class Callers:
             waiter.set_result(self._leave(pending, waiter))
 
     def _leave(self, pending: Pending, waiter: Waiter) -> Refused:
-        """What one caller is told who waits no longer. Where nobody waits, what is not in a commit never will be."""
-        if waiter in pending.waiters:  # its answer may have come between a cancellation and now
+        """The answer to a caller that stops waiting. An operation that no caller waits for is never committed later."""
+        if waiter in pending.waiters:  # an answer may have come since the cancellation
             pending.waiters.remove(waiter)
         if pending.is_committing:
             return OUTCOME_UNKNOWN_IN_TIME
@@ -108,7 +110,7 @@ class Callers:
             pending.answer(outcome)
 
     def accept(self, batch: Batch, at: datetime) -> None:
-        """Answer all of a batch that is durable."""
+        """Answer all callers of a durable batch."""
         name = str(batch.id)
         for pending in batch.pending:
             result = pending.decided.result(name, at)
@@ -118,13 +120,13 @@ class Callers:
             pending.answer(Accepted(result))
 
     def replay(self, pending: Pending, key: Key, answer: Answer) -> None:
-        """Answer as the key was answered elsewhere."""
+        """Give the answer that the key got elsewhere."""
         self._remember(key, answer)
         self.answer([pending], replay(answer, pending.fingerprint))
 
     def _remember(self, key: Key, answer: Answer) -> None:
         if isinstance(answer.outcome, list):
-            return  # a bulk request's answer is large, and is looked up ahead of it anyway
+            return  # a bulk request's answer is large, and is looked up before the request anyway
         self._recent[key] = answer
         if len(self._recent) > self._recent_keys_max:
             self._recent.popitem(last=False)
@@ -135,7 +137,7 @@ def first_answer(no: No) -> Outcome:
 
 
 def replay(answer: Answer, fingerprint: str) -> Outcome:
-    """The first answer again; a key that belongs to another request is refused."""
+    """The first answer again, or a refusal if the key belongs to another request."""
     if answer.fingerprint != fingerprint:
         return KEY_REUSED
     if isinstance(answer.outcome, Refused):

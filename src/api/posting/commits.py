@@ -1,4 +1,5 @@
-"""What the api says to the database about batches and keys; each function is one statement, and so all or nothing."""
+"""The api's statements about batches and keys. Each function executes one statement, so all of its changes or none
+count."""
 
 import json
 from collections.abc import Iterable
@@ -48,9 +49,10 @@ BULKS = f"bulk AS MATERIALIZED ({rows.read_rows(rows.BULK_ROW, '$9')})"
 
 @cache
 def commit_payments(table: str, previous_table: str) -> str:
-    """One JSON parameter for all rows: encoding arrays, one a column, costs the api twice as much.
+    """All rows come in one JSON parameter, because encoding one array a column costs the api twice as much.
 
-    The server evaluates the condition before it inserts anything: whoever waits for the locks in it holds no other.
+    The server evaluates the condition before the first insert. A session that waits for the condition's locks holds no
+    other lock.
     """
     return f"""
 WITH {BATCH}, {PAYMENTS}, keys AS (
@@ -63,7 +65,7 @@ SELECT now() WHERE polka_hold($5, $7) AND ($6::bigint IS NULL OR polka_hold_epoc
 
 @cache
 def commit_all(table: str, previous_table: str) -> str:
-    """The same with changes and bulk requests. It fails as a whole if somebody else has changed a payment meanwhile."""
+    """The same with changes and bulk requests. The statement fails as a whole if a payment was changed meanwhile."""
     return f"""
 WITH {BATCH}, {PAYMENTS}, {CHANGES}, {BULKS}, keyed AS MATERIALIZED (
     SELECT caller, key, fingerprint, id, 1 AS version, NULL::json AS items FROM row WHERE key IS NOT NULL
@@ -81,7 +83,8 @@ AND {free("keyed", previous_table)} AND polka_must(
 
 
 def free(keyed: str, previous_table: str) -> str:
-    """The condition that no key of these rows is in the previous generation. The table's own index does the rest."""
+    """The condition: no key of these rows is in the previous generation. The table's own index rejects keys of this
+    generation."""
     return f"""polka_must(NOT EXISTS (
     SELECT FROM {keyed}, LATERAL (
         SELECT FROM {previous_table} held WHERE held.caller = {keyed}.caller AND held.key = {keyed}.key LIMIT 1
@@ -114,7 +117,7 @@ JOIN idempotency_keys k USING (caller, key)
 LEFT JOIN transaction_versions v ON v.id = k.transaction AND v.version = k.version
 ORDER BY k.created_at
 """)
-"""Of all generations. A key that was used again after its time is found twice for a moment: the last one counts."""
+"""Reads all generations. A key that was reused after its lifetime has two rows for a moment; the last row counts."""
 
 FIRST_VERSIONS = "SELECT * FROM transaction_versions WHERE id = ANY($1::uuid[]) AND version = 1"
 
@@ -122,7 +125,7 @@ VERSIONS = "SELECT id::text, version FROM transactions WHERE id = ANY($1::uuid[]
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What a key's first request was answered with."""
+    """The answer to the first request with a key."""
 
     fingerprint: str
     outcome: Transaction | Results | Refused
@@ -131,14 +134,14 @@ class Answer(msgspec.Struct, frozen=True):
 async def commit(connection: Connection, batch: Batch, generation: Generation) -> datetime:
     """Record the operations and their batch, all or none, and return the database's time.
 
-    The keys go in sorted: two batches with the same keys in another order would wait for each other. They go into this
-    generation, and were not in the one before.
+    The keys are inserted in sorted order, because two batches with the same keys in different orders would deadlock.
+    The keys go into this generation, and must be absent from the previous one.
 
     Raises:
-        asyncpg.UniqueViolationError: a key is taken, or the batch's id is (by a tombstone), or somebody else is
+        asyncpg.UniqueViolationError: a key is taken, or the batch's id is taken by a tombstone, or another session is
             changing one of the payments.
-        asyncpg.SerializationError: a key was taken in the previous generation, or somebody else has changed one of the
-            payments since it was read.
+        asyncpg.SerializationError: a key was taken in the previous generation, or another session has changed one of
+            the payments since the read.
         asyncpg.PostgresError: the policy, the epoch or the generation has changed (`STALE_POLICY`, `OUTDATED_EPOCH` or
             `OUTDATED_KEYS`).
     """
@@ -155,9 +158,10 @@ async def commit(connection: Connection, batch: Batch, generation: Generation) -
 async def take_keys(
     connection: Connection, generations: Generations, taken: Iterable[tuple[Key, str, Refused | list[Any]]]
 ) -> None:
-    """Take keys for answers that no batch goes with: each with its fingerprint, and a refusal, or those of all items.
+    """Take keys for answers without a batch. Each key comes with its fingerprint and a refusal, or the refusals of all
+    items.
 
-    A key that has an answer keeps it. Waits for a commit in flight that holds one of the keys.
+    A key with an answer keeps the answer. The statement waits for a commit in flight with one of the keys.
     """
     taken_rows = [
         (*key, fingerprint, encode(answer.stored()), None)
@@ -180,7 +184,8 @@ async def take_keys(
 
 
 async def answers(connection: Connection, keys: Iterable[Key]) -> dict[Key, Answer]:
-    """The first answer of each of these keys that has one, whatever became of its transactions since."""
+    """The first answers of these keys, regardless of later changes to the transactions. Keys without an answer are left
+    out."""
     asked = list(keys)
     found = await connection.fetch(ANSWERS, [caller for caller, _ in asked], [key for _, key in asked])
     return {
@@ -197,7 +202,7 @@ async def first_answer(connection: Connection, row: asyncpg.Record) -> Transacti
 
 
 async def results(connection: Connection, items: list[Any]) -> Results:
-    """The results of a bulk request, from what its key's row keeps of them."""
+    """The results of a bulk request, from the items in its key's row."""
     found = await connection.fetch(FIRST_VERSIONS, [item for item in items if isinstance(item, str)])
     made = {str(row["id"]): transaction_of(row) for row in found}
     return [made[item] if isinstance(item, str) else Refused.of(item) for item in items]
@@ -209,5 +214,5 @@ async def versions(connection: Connection, ids: Iterable[str]) -> dict[str, int]
 
 
 def encode(value: Any) -> str:
-    """As JSON. A balance knows no bound, and msgspec writes whole numbers up to 64 bits."""
+    """As JSON. A balance in a refusal may exceed 64 bits, and msgspec rejects larger integers."""
     return json.dumps(value, separators=(",", ":"))

@@ -1,7 +1,7 @@
-"""The exchange: what an amount comes to in another currency by the newest rates, or why it is not converted.
+"""The exchange converts amounts by the newest rates, or refuses the conversion.
 
-Payments are converted by rates in memory, so that none costs a query. These are looked at each second, and serve no
-longer once that has failed for some seconds: nothing is paid by rates that are not in force any more.
+Rates are kept in memory, so a conversion costs no query. The api reads the rates each second. After some seconds
+without a successful read it refuses conversions, because the rates may no longer be in force.
 """
 
 import asyncio
@@ -24,17 +24,17 @@ from polka.store.writers import Writers
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
-"""From one look at the rates to the next."""
+"""Between two reads of the rates."""
 TRUSTED_SECONDS = 10.0
-"""How long after a look its rates still serve."""
+"""The time after a read during which its rates are used."""
 
 Side = tuple[str, str]
-"""A currency: the field that names it, and its code."""
+"""A currency: the name of its field, and its code."""
 
 
 @asynccontextmanager
 async def open_exchange(settings: Settings, writers: Writers) -> AsyncIterator["Exchange"]:
-    """An exchange that is kept up to date, and has the newest rates if the database answers."""
+    """An exchange that follows the rates. It starts with the newest rates if the database is available."""
     exchange = Exchange(settings, writers)
     await exchange.look()
     async with background(exchange.run()):
@@ -42,7 +42,7 @@ async def open_exchange(settings: Settings, writers: Writers) -> AsyncIterator["
 
 
 class Exchange:
-    """The newest rates in memory, and when they were looked at."""
+    """The newest rates in memory, and the time of their last read."""
 
     def __init__(self, settings: Settings, writers: Writers) -> None:
         self._settings = settings
@@ -52,7 +52,7 @@ class Exchange:
         self._refreshing: asyncio.Task[None] | None = None
 
     def convert(self, payment: Payment) -> Converted | Refused | None:
-        """What the receiver gets; None where that is simply the amount."""
+        """The receiver's amount; None if both sides have the same currency."""
         if not payment.crosses:
             return None
         if self._newest is None or self.is_outdated:
@@ -63,14 +63,14 @@ class Exchange:
         return quote(self._newest.stored, self._newest.today, self._settings, payment.amount, *sides)
 
     async def refresh(self) -> None:
-        """Look at the rates now. All who ask at once wait for one look."""
+        """Read the rates now. Concurrent calls share one read."""
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.create_task(self.look())
         await asyncio.shield(self._refreshing)
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the last look is too old, say because this process was not scheduled for a while."""
+        """Whether the last read is too old, for example because this process was not scheduled."""
         return time.monotonic() > self._looked_at + TRUSTED_SECONDS
 
     async def run(self) -> None:
@@ -92,7 +92,7 @@ class Exchange:
 def quote(
     stored: StoredRates, today: date, settings: Settings, amount: int, source: Side, target: Side
 ) -> Converted | Refused:
-    """What an amount of one currency comes to in another by these rates, the newest."""
+    """An amount of one currency in another currency by these rates, the newest."""
     for field, currency in (source, target):
         if not stored.rates.has(currency):
             return Refused(

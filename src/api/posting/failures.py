@@ -1,4 +1,4 @@
-"""What a failed commit means: one table from the error to what is done next."""
+"""The meaning of a failed commit: one table from the error to the next action."""
 
 from enum import Enum
 
@@ -19,7 +19,7 @@ BAD_DATA = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
 
 class Fate(Enum):
-    """What became of a commit that failed, in the order of precedence."""
+    """The outcome of a failed commit, in the order of precedence."""
 
     UNKNOWN = "the connection broke: only the database knows"
     STALE_POLICY = "it was decided under another policy"
@@ -45,5 +45,5 @@ def fate_of(error: Exception) -> Fate:
 
 
 def unrecorded(error: Exception) -> Refused:
-    """The refusal of operations that a failed call to the database has kept from being recorded."""
+    """The refusal of operations after a failed database call. Nothing was recorded."""
     return UNRECORDED if database.is_passing(error) else INTERNAL

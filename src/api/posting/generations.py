@@ -1,7 +1,7 @@
-"""The generation that idempotency keys go into, known in memory, so that a payment costs no query for it.
+"""The current generation of idempotency keys, in memory, so that a payment costs no query for the generation.
 
-A statement names the generation that it was made for, and fails if that is no longer the present one. A statement that
-was made after this process had read a generation sees all keys of the one before: no key was added to that since.
+A statement names a generation, and fails if a newer generation has begun. A statement that follows a read of the
+generation sees all keys of the previous generation, because no key was added there since.
 """
 
 from datetime import datetime
@@ -19,27 +19,27 @@ class Generation(msgspec.Struct, frozen=True):
 
     @property
     def table(self) -> str:
-        """Where its keys are."""
+        """The table of its keys."""
         return f"idempotency_keys_{self.number % 3}"
 
     @property
     def previous_table(self) -> str:
-        """Where the keys of the generation before are. Before the first one, the parent itself held all keys."""
+        """The table of the previous generation's keys. Before the first generation, the parent table held all keys."""
         return "ONLY idempotency_keys" if self.number == 1 else f"idempotency_keys_{(self.number - 1) % 3}"
 
 
 class Generations:
-    """The generation that was present when this process last looked."""
+    """The current generation as of the last read."""
 
     def __init__(self) -> None:
         self._known: Generation | None = None
 
     async def present(self, connection: Connection) -> Generation:
-        """The generation that is known; it is read over this connection if none is."""
+        """The known generation. The first call, and each call after `forget`, reads it over this connection."""
         if self._known is None:
             self._known = Generation(*await connection.fetchrow(READ))
         return self._known
 
     def forget(self) -> None:
-        """Read it again before the next use: a statement has failed because it is no longer present."""
+        """Read the generation again before its next use, because a statement has failed with an outdated generation."""
         self._known = None

@@ -1,4 +1,4 @@
-"""A lane: operations that wait to be committed, and the connection that commits them, one batch after the other."""
+"""A lane: a queue of operations, and the connection that commits the queue one batch after the other."""
 
 import asyncio
 from collections.abc import Iterable, Iterator
@@ -16,14 +16,14 @@ from polka.store.database import Connection
 
 LOOK_SECONDS_MAX = 2.0
 LARGE = 100
-"""An operation of more payments is large: others do not wait for its commit."""
+"""An operation of more payments is large, and has another lane, so that small operations do not wait for its commit."""
 
 
 class Lane:
-    """A queue that banks share, and a connection of its own: no other lane, and no reader, holds it up.
+    """A queue that banks share, with a connection of its own. Other lanes and readers cannot delay its commits.
 
-    `collecting` is held from looking at the queue until the batch's turn to be committed, and `committing` from then on
-    until it is; `is_unchecked` while caps cannot be checked.
+    A batch holds `collecting` from the read of the queue until its turn to commit, and then `committing` until the end
+    of the commit. `is_unchecked` is True while caps cannot be checked.
     """
 
     def __init__(self, settings: Settings, name: str, purpose: str) -> None:
@@ -40,7 +40,7 @@ class Lane:
         metrics.QUEUE_MAX.labels(name).set(settings.queue_payments_max)
 
     def has_room(self, operation: Operation) -> bool:
-        """Whether it may wait, too."""
+        """Whether the queue has room for the operation."""
         return self._waiting.has_room(operation.bank, operation.size)
 
     def put(self, pending: Pending) -> None:
@@ -48,23 +48,23 @@ class Lane:
         self._arrived.set()
 
     def put_back(self, pending: Iterable[Pending]) -> None:
-        """Have these wait ahead of all others of their banks, in their order."""
+        """Put these operations ahead of all others of their banks, in their order."""
         self._waiting.put_back(pending)
         self._arrived.set()
 
     async def arrival(self) -> None:
-        """Wait until something waits."""
+        """Wait until the queue has an operation."""
         await self._arrived.wait()
 
     def take(self) -> list[Pending]:
-        """The next batch, in which each bank that waits has its share."""
+        """The next batch. Each waiting bank has its share."""
         taken = self._waiting.take()
         if not self._waiting.payments:
             self._arrived.clear()
         return taken
 
     async def connected(self) -> Connection:
-        """The lane's own connection: a pool would reset it after every commit."""
+        """The lane's own connection. A pool would reset the connection after every commit."""
         async with self._connecting:
             if self._connection is None or self._connection.is_closed():
                 self._connection = await database.connect(
@@ -77,10 +77,11 @@ class Lane:
         return self._connection is not None and not self._connection.is_closed()
 
     async def look(self) -> None:
-        """See that the lane's connection could commit now, between two commits. One to a server that only reads is cut.
+        """Check between two commits that the lane's connection can commit. A connection to a read-only server is
+        closed.
 
         Raises:
-            database.ERRORS: it could not.
+            database.ERRORS: the connection cannot commit.
         """
         async with self.committing:
             connection = await self.connected()
@@ -95,7 +96,7 @@ class Lane:
 
 
 class Lanes:
-    """All lanes of a process, and which of them an operation takes."""
+    """All lanes of a process. `of` chooses the lane of an operation."""
 
     def __init__(self, settings: Settings) -> None:
         self.free = Lane(settings, "free", "api writer")

@@ -1,4 +1,4 @@
-"""What a request does to the ledger: makes a payment, changes one, or makes many at once."""
+"""The effect of a request on the ledger: a new payment, a change of a payment, or many new payments."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -21,11 +21,11 @@ from polka.rules.rates import Converted
 from polka.rules.transactions import POLKA, Entry, Payment, Transaction, entries_of, recorded, reversal_of
 
 No = Refused | list[Refused]
-"""To an operation, or to each item of a bulk request."""
+"""Refuses an operation, or each item of a bulk request."""
 
 
 class Parts:
-    """What a commit's statement is made of: the batch's entries, and the rows that it writes."""
+    """The parts of a commit's statement: the batch's entries, and the rows to write."""
 
     __slots__ = ("bulks", "changes", "entries", "payments")
 
@@ -37,12 +37,12 @@ class Parts:
 
     @property
     def size(self) -> int:
-        """Payments and changes: how many versions name this batch."""
+        """Payments and changes: the number of versions in this batch."""
         return len(self.payments) + len(self.changes)
 
 
 class Pay:
-    """A new payment, what its receiver gets if that is another currency, and its fee once that is decided."""
+    """A new payment. `converted` is the receiver's amount in another currency. `fee` is set once the fee is decided."""
 
     __slots__ = ("converted", "fee", "id", "payment")
     size = 1
@@ -59,11 +59,11 @@ class Pay:
 
     @property
     def bank(self) -> str:
-        """The bank whose place in the queue it takes, which is the sender's, also where an operator pays for it."""
+        """The bank whose share of the queue the payment uses: the sender's, even if an operator pays for the sender."""
         return self.payment.sender.bank
 
     def under(self, policy: Policy) -> "Pay | Refused":
-        """The operation as it is to be done under this policy, or why it may not be."""
+        """The operation as decided under this policy, or its refusal."""
         if not policy.banks:
             return self
         payment = self.payment
@@ -82,11 +82,11 @@ class Pay:
         return entries_of(self.payment, self.converted, self.fee)
 
     def units(self) -> list[Sequence[Entry]]:
-        """The entries of each part that may be refused without the others."""
+        """The entries of each part that can be refused without the others."""
         return [self.entries]
 
     def without(self, refused: Mapping[int, Refused]) -> "Pay | Refused":
-        """What is left to do where some units, told by their place, are refused."""
+        """What remains of the operation. `refused` has the refusals of units by their index."""
         return refused.get(0, self)
 
     def add_to(self, parts: Parts, key: Key | None, fingerprint: str) -> None:
@@ -94,12 +94,12 @@ class Pay:
         parts.payments.append(payment_row(self.id, self.payment, self.converted, self.fee, key, fingerprint))
 
     def result(self, batch: str, at: datetime) -> Transaction:
-        """The transaction that the batch, committed at this time, has made of it."""
+        """The transaction that this batch made at this time."""
         return recorded(self.payment, self.id, batch, at, self.converted, self.fee)
 
 
 class Change:
-    """A payment amended or deleted: what it was when it was read, and what it is to be."""
+    """An amended or deleted payment: the version that was read, and the new version."""
 
     __slots__ = ("by", "fingerprint", "new", "old", "reason")
     size = 1
@@ -113,11 +113,12 @@ class Change:
 
     @property
     def bank(self) -> str:
-        """The bank whose place in the queue it takes. An operator has its own: a bank's flood delays no correction."""
+        """The bank whose share of the queue the change uses. Operators have their own share, so a bank's flood delays
+        no correction."""
         return self.by
 
     def under(self, policy: Policy) -> "Change | Refused":
-        """The operation as it is to be done under this policy, or why it may not be."""
+        """The operation as decided under this policy, or its refusal."""
         if no := suspension.refused_reversal(self.old, self.by == POLKA, policy):
             return no
         new = self.new
@@ -135,11 +136,11 @@ class Change:
         return (*reversal_of(self.old), *made)
 
     def units(self) -> list[Sequence[Entry]]:
-        """The entries of each part that may be refused without the others."""
+        """The entries of each part that can be refused without the others."""
         return [self.entries]
 
     def without(self, refused: Mapping[int, Refused]) -> "Change | Refused":
-        """What is left to do where some units, told by their place, are refused."""
+        """What remains of the operation. `refused` has the refusals of units by their index."""
         return refused.get(0, self)
 
     def add_to(self, parts: Parts, key: Key | None, fingerprint: str) -> None:
@@ -154,14 +155,13 @@ class Change:
 
 
 Results = list[Transaction | Refused]
-"""Of the items of a bulk request, in their order."""
+"""One result for each item of a bulk request, in their order."""
 
 
 class Bulk:
-    """Payments of one request that are committed together: all of them, or those that are not refused.
+    """Payments of one request that are committed together: all payments, or all that are not refused.
 
-    `bank` is whose place in the queue it takes: the caller's. An operator's requests, which pay for many banks, share
-    the operators' own.
+    The request uses the caller's share of the queue (`bank`). Operators pay for many banks, and have their own share.
     """
 
     __slots__ = ("bank", "fingerprint", "is_atomic", "items", "size")
@@ -176,7 +176,7 @@ class Bulk:
         self.size = sum(isinstance(item, Pay) for item in items)
 
     def under(self, policy: Policy) -> "Bulk | No":
-        """The operation as it is to be done under this policy, or why it may not be."""
+        """The operation as decided under this policy, or its refusal."""
         if not policy.banks and self.size:
             return self
         items = [item.under(policy) if isinstance(item, Pay) else item for item in self.items]
@@ -189,12 +189,12 @@ class Bulk:
         return refused if len(refused) == len(items) else Bulk(items, self.fingerprint, self.is_atomic, self.bank)
 
     def units(self) -> list[Sequence[Entry]]:
-        """The entries of each part that may be refused without the others."""
+        """The entries of each part that can be refused without the others."""
         each = [item.entries for item in self.items if isinstance(item, Pay)]
         return [[entry for entries in each for entry in entries]] if self.is_atomic else each
 
     def without(self, refused: Mapping[int, Refused]) -> "Bulk | No":
-        """What is left to do where some units, told by their place, are refused."""
+        """What remains of the operation. `refused` has the refusals of units by their index."""
         if self.is_atomic:
             return refused.get(0, self)
         places = (place for place, item in enumerate(self.items) if isinstance(item, Pay))
@@ -209,7 +209,7 @@ class Bulk:
             parts.bulks.append((*key, fingerprint, self.stored()))
 
     def stored(self) -> list[Any]:
-        """The items as the key's row keeps them: a transaction's id, or what was refused."""
+        """The items in the key's row: a transaction's id, or a refusal."""
         return [item.id if isinstance(item, Pay) else item.stored() for item in self.items]
 
     def result(self, batch: str, at: datetime) -> Results:
@@ -220,7 +220,7 @@ Operation = Pay | Change | Bulk
 
 
 def lowers_capped(operation: Operation, caps: Caps) -> bool:
-    """Whether a unit of it lowers a balance that has a cap. A payment lowers its sender's alone."""
+    """Whether a unit of the operation lowers a capped balance. A payment lowers only its sender's balance."""
     if isinstance(operation, Pay):
         sender, currency = operation.payment.sender, operation.payment.currency
         if sender.bank not in caps:
@@ -231,7 +231,7 @@ def lowers_capped(operation: Operation, caps: Caps) -> bool:
 
 
 def items_refused(items: Sequence[Pay | Refused]) -> Refused:
-    """One refusal that says which items are refused, and why."""
+    """One refusal that lists the refused items and their reasons."""
     refused = [
         ItemRefused(index, item.refusal.value.code, item.detail, item.field)
         for index, item in enumerate(items)
@@ -241,7 +241,7 @@ def items_refused(items: Sequence[Pay | Refused]) -> Refused:
 
 
 def fingerprint_of(*request: Any) -> str:
-    """What tells one request from another under the same key."""
+    """Distinguishes different requests under the same key."""
     return hashlib.blake2b(encode(request[0] if len(request) == 1 else request), digest_size=16).hexdigest()
 
 

@@ -1,6 +1,6 @@
-"""The policy in memory, so that a payment costs no query for it. What is known here may be outdated for a moment.
+"""The policy in memory, so that a payment costs no query for the policy. The known policy may be outdated for a moment.
 
-It is read again and again, and whenever a commit fails because it was decided under an outdated version.
+The api polls the policy, and reads it at once after a commit fails with an outdated version.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ POLL_SECONDS = 0.3
 
 
 class Policies:
-    """The policy that was in force when this process last looked. Writers read it, because it needs a barrier."""
+    """The policy as of the last read. Writers read the policy, because the read needs a barrier."""
 
     def __init__(self, writers: Writers) -> None:
         self.current = NOTHING_KNOWN
@@ -29,7 +29,7 @@ class Policies:
 
     @property
     def are_read(self) -> bool:
-        """Whether a policy was read at least once."""
+        """Whether the policy was read at least once."""
         return self.current is not NOTHING_KNOWN
 
     async def read(self) -> Policy:
@@ -50,7 +50,7 @@ class Policies:
         return newest
 
     async def try_reading(self, connection: Connection | None = None) -> None:
-        """Read the policy if the database answers."""
+        """Read the policy if the database is available."""
         try:
             await (self.read_by(connection) if connection else self.read())
         except database.ERRORS as error:
@@ -59,7 +59,7 @@ class Policies:
 
 @asynccontextmanager
 async def open_policies(writers: Writers) -> AsyncIterator[Policies]:
-    """A policy that is kept up to date, and was read once if the database answers."""
+    """A policy that follows the database. It is read before the first use if the database is available."""
     policies = Policies(writers)
     await policies.try_reading()
     async with background(follow(policies)):
@@ -67,7 +67,7 @@ async def open_policies(writers: Writers) -> AsyncIterator[Policies]:
 
 
 async def follow(policies: Policies) -> None:
-    """Read the policy again and again, until cancelled."""
+    """Poll the policy until cancelled."""
     while True:
         await asyncio.sleep(POLL_SECONDS)
         await policies.try_reading()

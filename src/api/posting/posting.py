@@ -1,7 +1,7 @@
-"""Posting, the api's part: operations go into lanes, and every caller gets a certain answer.
+"""Posting in the api: operations go into lanes, and every caller gets a certain answer.
 
-While one commit is in flight, arriving operations wait and go together in the next: no timer, no delay when idle.
-The protocol is described in docs/posting.md; what must not be left out is said where it stands.
+Operations that arrive during a commit go together into the next commit. No timer collects operations, so an idle lane
+adds no delay. docs/posting.md describes the protocol. Comments in the code name the steps that must not be left out.
 """
 
 import asyncio
@@ -35,7 +35,8 @@ DRAIN_SECONDS = 10.0
 async def open_posting(
     settings: Settings, writers: Writers, cache: CacheClient, policies: Policies
 ) -> AsyncIterator["Posting"]:
-    """Lanes at work, with connections of their own: no reader holds them up. At the end they settle what is open."""
+    """Running lanes, with connections of their own, so that readers cannot delay commits. The exit settles open
+    commits."""
     lanes = Lanes(settings)
     generations = Generations()
     callers, refuser = Callers(lanes, settings.recent_keys_max), Refuser(writers, generations)
@@ -48,7 +49,7 @@ async def open_posting(
 
 
 class Posting:
-    """Where operations come in."""
+    """Receives all operations."""
 
     def __init__(
         self, lanes: Lanes, callers: Callers, refuser: Refuser, policies: Policies, writer: Writer, beside: Beside
@@ -63,7 +64,7 @@ class Posting:
         self.answer_of = refuser.answer_of
 
     async def post(self, operation: Operation, key: Key | None, timeout_seconds: float) -> Outcome:
-        """The operation's outcome, once it is certain or the time is up."""
+        """The operation's outcome, once the outcome is certain or the time is up."""
         fingerprint = operation.fingerprint if key else ""
         if key and (answer := self._callers.answer_of(key)):
             return replay(answer, fingerprint)
@@ -87,10 +88,10 @@ class Posting:
         return await self._callers.wait(pending, timeout_seconds)
 
     def offer(self, operation: Pay, key: Key | None, waiter: Waiter, deadline: float, request: str) -> bool:
-        """Take a new payment that nothing speaks against; its waiter is told the outcome.
+        """Queue a new payment, and give its outcome to the waiter.
 
-        False, and nothing done, if anything speaks against it: `post` says what. All deadlines that are given here must
-        be as far away. `request` is the request's id.
+        Returns False, and changes nothing, if the key is known, the policy forbids the payment, or the queue is full.
+        Then `post` finds the answer. Deadlines must come in ascending order. `request` is the request's id.
         """
         if key and (self._callers.answer_of(key) or self._callers.under_way(key)):
             return False
@@ -108,12 +109,13 @@ class Posting:
         return True
 
     async def known(self, key: Key, fingerprint: str) -> Outcome | None:
-        """What the key's first request was answered with, if it was: looked up ahead of a large request."""
+        """The answer to the key's first request, if any. A large request looks the answer up in advance."""
         answer = await self.answer_of(key)
         return replay(answer, fingerprint) if answer else None
 
     async def _refuse_by_policy(self, operation: Operation, key: Key | None, timeout_seconds: float) -> Outcome:
-        """Refuse what the policy forbids, if it still does: what is known here may be outdated."""
+        """Refuse an operation if the newest policy still forbids the operation. The policy in memory may be
+        outdated."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_seconds
         try:
@@ -130,6 +132,6 @@ class Posting:
         return await self.post(operation, key, deadline - loop.time())
 
     async def settled(self) -> None:
-        """Wait until no commit's outcome is unknown, for a while: after that only the database knows."""
+        """Wait a limited time until no outcome is unknown. After that only the database knows."""
         await self._writer.rest(DRAIN_SECONDS)
         await self._beside.settled(DRAIN_SECONDS)

@@ -1,4 +1,4 @@
-"""Refusing under an idempotency key: the key is taken for the refusal before anybody is told."""
+"""Refusing under an idempotency key: the refusal takes the key before the caller gets the answer."""
 
 import asyncio
 import logging
@@ -20,27 +20,27 @@ log = logging.getLogger(__name__)
 
 
 class Refuser:
-    """Records refusals under their keys, and asks what keys were answered with."""
+    """Records refusals under their keys, and looks up the answers of keys."""
 
     def __init__(self, writers: Writers, generations: Generations) -> None:
         self._writers = writers
         self._generations = generations
 
     async def answer_of(self, key: Key) -> Answer | None:
-        """What the key's first request was answered with, if it was."""
+        """The answer to the key's first request, if any."""
         return (await self._writers.do(commits.answers, [key])).get(key)
 
     async def refuse(self, fingerprint: str, key: Key | None, refused: No, timeout_seconds: float) -> Outcome:
-        """Answer with this refusal, unless the key has an answer already.
+        """Answer with this refusal, unless the key already has an answer.
 
-        The key is taken for it first. That waits for a commit in flight, of the same request through another
-        api: without it a client could be told no, and find later that its payment went through.
+        The refusal takes the key first, and waits for a commit in flight of the same request through another api.
+        Otherwise a client could get a refusal, and find later that the payment succeeded.
         """
         [outcome] = await self.refuse_all([(key, fingerprint, refused)], timeout_seconds)
         return outcome
 
     async def refuse_all(self, refused: Sequence[tuple[Key | None, str, No]], timeout_seconds: float) -> list[Outcome]:
-        """The same for many operations, of which a bulk request may be one whose items are all refused."""
+        """The same for many operations. An operation may be a bulk request with all of its items refused."""
         if timeout_seconds <= 0:
             return [TIMEOUT] * len(refused)
         keyed = [

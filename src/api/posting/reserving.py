@@ -1,4 +1,4 @@
-"""Room under caps, which the cache reserves for a batch before its commit."""
+"""The cache reserves room under caps for a batch before the commit."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ ASK_AGAIN_SECONDS = 0.05
 
 
 class Reserving:
-    """Asks the cache for what the capped lane has collected."""
+    """Asks the cache for room for the operations of the capped lane."""
 
     def __init__(self, cache: CacheClient, policies: Policies, lane: Lane, beside: Beside) -> None:
         self._cache = cache
@@ -26,7 +26,7 @@ class Reserving:
         self._beside = beside
 
     async def reserve(self, collected: Sequence[Pending]) -> Reservation | None:
-        """Have the cache reserve room under the caps, and refuse what it has none for; None where nothing is left."""
+        """Reserve room under the caps, and refuse operations without room; None if no operation is left."""
         failed = self._beside.take_failed()
         wish = Wish(collected, failed)
         with traces.part("reserve", wish.id):
@@ -41,13 +41,13 @@ class Reserving:
             if not isinstance(decided, (Refused, list)):
                 pending.decide(decided, pending.policy)
                 accepted.append(pending)
-            elif pending.waiters:  # else its caller was told that nothing was recorded
+            elif pending.waiters:  # otherwise the caller already got a timeout, and nothing was recorded
                 refused.append((pending, decided))
         self._beside.refuse(refused)
         return Reservation(wish.id, reserved.epoch, accepted) if accepted else None
 
     async def _reserved(self, wish: Wish) -> Reserved | None:
-        """The cache's answer, asked for as long as somebody waits; None where the operations are to go again."""
+        """The cache's answer. Repeats the question while a caller waits; None if the operations must go again."""
         while True:
             reserved = await self._cache.reserve(wish.asking)
             self._lane.is_unchecked = reserved is None

@@ -1,7 +1,7 @@
-"""A payment's columns, once: the rows that a commit hands to its statement as JSON, the parts of SQL that read them,
-and the transaction that a stored row is.
+"""The columns of a payment, defined once: the rows for a commit's statement as JSON, the SQL that reads the rows, and
+the transaction of a stored row.
 
-A new column of a payment is named here, in `store/tables/payments.py` with its migration, and in
+A new column of a payment needs an entry here, in `store/tables/payments.py` with a migration, and in
 `rules/transactions.py`.
 """
 
@@ -17,7 +17,7 @@ from polka.rules.rates import Converted
 from polka.rules.transactions import Party, Payment, Transaction, across
 
 Key = tuple[str, str]
-"""Who asked, and the idempotency key that he gave."""
+"""The caller, and the caller's idempotency key."""
 NO_KEY = (None, None)
 NOT_CONVERTED = (None,) * len(Converted.__struct_fields__)
 
@@ -25,11 +25,11 @@ PARTIES = ("sender_bank", "sender_account", "receiver_bank", "receiver_account")
 RECEIVED = ("receiver_amount", "receiver_currency", "rate", "rate_date", "rate_version")
 """Of a payment across currencies, in the order of `Converted`."""
 STORED = ("id", *PARTIES, "amount", "currency", "reference", *RECEIVED, "fee")
-"""What a new payment brings to its row in `transactions`; the rest the statement adds."""
+"""The columns that a new payment brings to `transactions`. The statement adds the others."""
 KEPT = (*STORED, "version", "batch", "status", "created_at", "changed_at")
-"""What the history keeps of a version that is replaced."""
+"""The columns of a replaced version in the history."""
 CHANGED = ("status", *PARTIES, "reference", "fee")
-"""What a change replaces."""
+"""The columns that a change replaces."""
 OF_KEY = ("caller", "key", "fingerprint")
 
 PAYMENT_ROW = ("id", *PARTIES, "amount", "currency", "reference", *OF_KEY, *RECEIVED, "fee")
@@ -45,17 +45,17 @@ CASTS = {
     "fingerprint": "decode(r->>{}, 'hex')",
     "items": "(r->{})::json",
 }
-"""How a value is read that is not a text."""
+"""How SQL reads values other than text."""
 
 
 def read_rows(row: Iterable[str], parameter: str) -> str:
-    """The query that reads such rows from the parameter, an array of arrays in JSON."""
+    """The query that reads these rows from the parameter, a JSON array of arrays."""
     columns = ", ".join(f"{CASTS.get(name, 'r->>{}').format(place)} AS {name}" for place, name in enumerate(row))
     return f"SELECT {columns} FROM jsonb_array_elements({parameter}::jsonb) AS r"
 
 
 def names(columns: Iterable[str], of: str = "") -> str:
-    """The columns as SQL lists them, of the table where one is given."""
+    """The columns as an SQL list, qualified by the table if given."""
     return ", ".join(f"{of}.{name}" if of else name for name in columns)
 
 
@@ -66,7 +66,7 @@ def assignments(columns: Iterable[str], of: str) -> str:
 def payment_row(
     id: str, payment: Payment, converted: Converted | None, fee: int | None, key: Key | None, fingerprint: str
 ) -> tuple[Any, ...]:
-    """As `PAYMENT_ROW`. What is null at its end is left out."""
+    """As `PAYMENT_ROW`. Nulls at the end are left out."""
     sender, receiver = payment.sender, payment.receiver
     row = (
         id,
@@ -107,7 +107,7 @@ def change_row(
 
 
 def transaction_of(row: asyncpg.Record) -> Transaction:
-    """From a row of `transactions`, or of their versions; with its batch's posting, if that was read too."""
+    """From a row of `transactions` or of their versions, with the posting of the batch if the row has it."""
     made = Transaction(
         id=str(row["id"]),
         version=row["version"],

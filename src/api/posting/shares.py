@@ -1,4 +1,5 @@
-"""A queue that banks share: each has its turn (deficit round robin), so a flood of one bank holds up no other. Pure."""
+"""A queue that banks share. Each bank has its turn (deficit round robin), so a flood of one bank delays no other.
+Pure."""
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable
@@ -6,7 +7,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Waiting(Protocol):
-    """Whatever waits takes a bank's place, and counts as so many payments."""
+    """A queued item. It belongs to a bank and counts as `size` payments."""
 
     @property
     def bank(self) -> str: ...
@@ -19,7 +20,7 @@ T = TypeVar("T", bound=Waiting)
 
 
 class Share(Generic[T]):
-    """What waits of one bank. `credit` is how many payments it may still send in its turn."""
+    """The queued items of a bank. `credit` is the number of payments that the bank may still send in its turn."""
 
     __slots__ = ("credit", "payments", "waiting")
 
@@ -30,25 +31,25 @@ class Share(Generic[T]):
 
 
 class Shares(Generic[T]):
-    """What waits, by bank. The order within a bank is kept.
+    """The queued items by bank. The order within a bank is kept.
 
-    As long as all of it fits into one batch nobody waits for another bank, so nothing is sorted: an arrival costs as
-    much as in a plain queue. Each arrival is sorted once at most.
+    While all items fit into one batch, no bank waits for another. Then nothing is sorted, and an arrival costs as much
+    as in a plain queue. Each arrival is sorted at most once.
     """
 
     def __init__(self, batch_size_max: int, payments_max: int) -> None:
         self.payments = 0
         self._batch_size_max = batch_size_max
         self._payments_max = payments_max
-        self._arrived: deque[T] = deque()  # not sorted yet, and later than all that is
+        self._arrived: deque[T] = deque()  # unsorted, and later than all sorted items
         self._shares: OrderedDict[str, Share[T]] = OrderedDict()  # in the order of their turns
 
     def has_room(self, bank: str, size: int) -> bool:
-        """Whether so many more payments of the bank may wait; an empty queue takes any number.
+        """Whether `size` more payments of the bank may wait. An empty queue accepts any number.
 
-        What waits of the bank and what waits in all is at most `2 * payments_max` together. So one bank alone may have
-        `payments_max`, each of n banks 2/(n + 1) of that, and another bank always finds room. In all fewer than
-        `2 * payments_max` wait.
+        The bank's queued payments plus all queued payments are at most `2 * payments_max`. A single bank may fill
+        `payments_max`, and each of n banks 2/(n + 1) of it, so another bank always finds room. In all fewer than `2 *
+        payments_max` payments wait.
         """
         if not self.payments or self.payments + size <= self._payments_max:
             return True
@@ -62,7 +63,7 @@ class Shares(Generic[T]):
         self.payments += one.size
 
     def put_back(self, taken: Iterable[T]) -> None:
-        """Have these wait ahead of all others of their banks, in their order."""
+        """Put these items ahead of all others of their banks, in their order."""
         self._sort()
         for one in reversed(list(taken)):
             share = self._share_of(one.bank)
@@ -71,9 +72,9 @@ class Shares(Generic[T]):
             self.payments += one.size
 
     def take(self) -> list[T]:
-        """The next batch: all that waits, if it fits, else what banks may send in their turns.
+        """The next batch: all items if they fit, otherwise the items that banks may send in their turns.
 
-        At least one is taken, however large it is. A turn that fills the batch goes on in the next one.
+        The batch has at least one item, however large. A turn that fills the batch continues in the next batch.
         """
         if self.payments <= self._batch_size_max:
             return self._take_all()

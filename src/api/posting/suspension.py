@@ -1,4 +1,5 @@
-"""What a suspended bank takes no part in: a new payment that it sends, or one that it receives if it may not either."""
+"""The payments that a suspension forbids: all that the bank sends, and also all that the bank receives if suspended
+both ways."""
 
 from api.http.refusals import Refusal, Refused
 from polka.rules.policy import Policy
@@ -6,7 +7,7 @@ from polka.rules.transactions import Payment, Transaction
 
 
 def refused_payment(payment: Payment | Transaction, policy: Policy) -> Refused | None:
-    """That a side of the payment is of a bank that may not send or receive it."""
+    """The refusal of a payment whose sending or receiving bank is suspended."""
     sender, receiver = payment.sender.bank, payment.receiver.bank
     if policy.terms(sender).suspended != "no":
         return refused(f"sender.bank: {sender} is suspended, and may not send.", "sender.bank")
@@ -16,7 +17,7 @@ def refused_payment(payment: Payment | Transaction, policy: Policy) -> Refused |
 
 
 def refused_reversal(transaction: Transaction, is_operators: bool, policy: Policy) -> Refused | None:
-    """That a side of the payment is of a suspended bank: then operators alone reverse it."""
+    """The refusal of a change of a suspended bank's payment. Only operators may change these payments."""
     for bank in (transaction.sender.bank, transaction.receiver.bank):
         if not is_operators and policy.terms(bank).suspended != "no":
             return refused(f"{bank} is suspended: only an operator reverses what it has sent or received.")

@@ -1,6 +1,6 @@
-"""The lanes at work: what waits is collected into batches, and each is committed, one after the other in each lane.
+"""The running lanes. Each lane collects waiting operations into batches, and commits one batch after the other.
 
-What lowers a balance that has a cap goes another lane: the cache is asked to reserve before the commit.
+Operations that lower a capped balance go through the capped lane, where the cache reserves room before the commit.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ FREE_WAIT, LARGE_WAIT, CAPPED_WAIT = (metrics.QUEUE_WAIT_SECONDS.labels(lane) fo
 
 
 class Writer:
-    """Commits what waits in the lanes."""
+    """Commits the operations in the lanes."""
 
     def __init__(
         self,
@@ -61,10 +61,10 @@ class Writer:
         self._generations = generations
 
     async def run(self) -> None:
-        """Commit what arrives, batch after batch in each lane, until cancelled.
+        """Commit arriving operations, batch after batch in each lane, until cancelled.
 
-        Large operations have a lane of their own, so that a payment does not wait for a thousand others. Two take turns
-        in the capped lane: while one commits, the other has room reserved for the next batch.
+        Large operations have their own lane, so that a payment does not wait for a thousand others. The capped lane has
+        two runners: while one commits, the other reserves room for the next batch.
         """
         async with (
             background(self._run_capped()),
@@ -74,7 +74,7 @@ class Writer:
             await self._run(self._lanes.free)
 
     async def rest(self, timeout_seconds: float) -> None:
-        """Wait until no commit is in flight, at most this long."""
+        """Wait at most this long until no commit is in flight."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
                 for lane in self._lanes:
@@ -119,7 +119,7 @@ class Writer:
             lane.committing.release()
 
     async def _connection(self, lane: Lane) -> Connection | None:
-        """The lane's connection; without one, all that waits is told so."""
+        """The lane's connection. Without a connection, all waiting operations are refused."""
         try:
             return await lane.connected()
         except database.ERRORS as error:
@@ -128,7 +128,7 @@ class Writer:
             return None
 
     def _collect(self, lane: Lane) -> list[Pending]:
-        """The next batch's operations: those whose callers still wait, decided under the policy that is known now."""
+        """The next batch: operations with waiting callers, decided under the known policy."""
         policy = self._policies.current
         collected: list[Pending] = []
         refused: list[tuple[Pending, No]] = []
@@ -154,7 +154,7 @@ class Writer:
         await self._commit(connection, batch)
 
     async def _commit_reserved(self, lane: Lane, reservation: Reservation) -> None:
-        """Commit what room is reserved for and somebody still waits for."""
+        """Commit the operations that have a reservation and a waiting caller."""
         connection = await self._connection(lane)
         if accepted := [pending for pending in reservation.accepted if pending.waiters]:
             if connection:
@@ -206,10 +206,10 @@ class Writer:
                 assert_never(fate)
 
     async def _single_out(self, batch: Batch, error: Exception) -> None:
-        """The database rejects an operation that our checks should have rejected: only that operation fails.
+        """The database rejects an operation that our checks should have rejected: only this operation fails.
 
-        Each half of the batch is a batch of its own, until the operation is alone. So a batch of 512 takes some
-        twenty commits, while the others in the lane wait.
+        Each half of the batch becomes a batch of its own, until the operation is alone. A batch of 512 takes about
+        twenty commits, while the rest of the lane waits.
         """
         if len(batch.pending) == 1:
             log.error("the database refuses an operation: %s", database.reason(error), extra=batch.names())
@@ -226,7 +226,7 @@ class Writer:
                 await self._commit_reserved(self._lanes.capped, reservation)
 
     async def _commit_half(self, half: Sequence[Pending]) -> None:
-        """Commit it over the lane's connection, which may be another one since the half before."""
+        """Commit over the lane's connection, which may have changed since the previous half."""
         if connection := await self._connection(self._lanes.free):
             await self._tell_and_commit(connection, half)
         else:
@@ -234,7 +234,7 @@ class Writer:
 
 
 def wait_of(batch: Batch) -> Times:
-    """Where the time that the batch's operations have waited in their lane is counted."""
+    """The histogram for the time that the batch's operations have waited in their lane."""
     if batch.epoch is not None:
         return CAPPED_WAIT
     return LARGE_WAIT if batch.pending[0].size > LARGE else FREE_WAIT
