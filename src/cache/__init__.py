@@ -1,1 +1,1 @@
-"""The singleton that keeps the bank ledger in memory and posts what was committed."""
+"""The singleton that keeps the bank ledger in memory and posts committed batches."""

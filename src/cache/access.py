@@ -11,7 +11,7 @@ from polka.rules import keys, same_site
 from polka.rules.headers import Fields, RepeatedError, fields_of
 
 OPEN = re.compile(r"/(health|metrics)(/|\Z)")
-"""What needs no token."""
+"""The paths without a token."""
 
 CHALLENGE = (b"www-authenticate", b'Bearer realm="polka cache"')
 

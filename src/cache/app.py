@@ -1,4 +1,4 @@
-"""The cache: all its routes, and what its process opens at its start."""
+"""The cache: all its routes, and the resources that its process opens at the start."""
 
 import logging
 import os
@@ -42,15 +42,15 @@ from polka.store.writers import open_writers
 log = logging.getLogger(__name__)
 
 WRITERS = 2
-"""Sessions for what is written beside the flushes."""
+"""Sessions for writes beside the flushes."""
 
 
 @asynccontextmanager
 async def app() -> AsyncIterator[Service]:
-    """The app, with its keeper at work.
+    """The app, with a running keeper.
 
     Raises:
-        Failure: a setting is wrong, the database is not fit, or another cache has taken over.
+        Failure: a setting is invalid, the database is unfit, or another cache has taken over.
     """
     chosen = settings.read(Settings, os.environ)
     settings.check_token(chosen.cache_token, chosen.no_auth)
@@ -111,7 +111,7 @@ async def app() -> AsyncIterator[Service]:
 
 
 def on_failure(_: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:
-    """Whoever asked for something to be done cannot know whether it was."""
+    """The caller cannot know whether the work was done."""
     if isinstance(error, database.ERRORS) and database.is_passing(error):
         log.warning("the database does not answer: %r", error)
     else:
@@ -121,10 +121,10 @@ def on_failure(_: Request[Any, Any, Any], error: Exception) -> Response[dict[str
 
 @get(monitoring.PATHS, sync_to_thread=False)
 def elsewhere() -> Response[dict[str, str]]:
-    """Older versions answered these here."""
+    """Older versions answered these paths here."""
     return Response({"detail": monitoring.ELSEWHERE}, status_code=404)
 
 
 def obstacle(keeper: Keeper) -> str | None:
-    """The cache serves once the ledger is read, and what was committed before is posted."""
+    """The cache serves after it has read the ledger and posted all earlier commits."""
     return "starting" if keeper.service is None else None

@@ -1,7 +1,7 @@
-"""The cache's door: what apis send most is answered here, where Litestar would cost more than the work.
+"""The cache's door answers the most frequent requests here, because Litestar would cost more than the work.
 
-That is what goes with each batch, and the question for one account. Whatever is not plain goes on to Litestar with the
-same body: all refusals are made there.
+These are the messages for each batch, and the question about one account. All other requests go on to Litestar with the
+same body. Litestar also makes the answers to invalid requests.
 """
 
 import re

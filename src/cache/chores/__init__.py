@@ -1,1 +1,1 @@
-"""Jobs beside the ledger, which never touch it."""
+"""Jobs beside the ledger. They never change the ledger."""

@@ -1,4 +1,4 @@
-"""Runs the audit in the background, over a connection of its own; what it finds is a metric and an alarm in the log."""
+"""Runs the audit in the background over a connection of its own. Findings become a metric and an alarm in the log."""
 
 import asyncio
 import logging
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.1
 FIRST_SECONDS = 5.0
-"""After a start, when there is more to do than this."""
+"""The longest pause between the start and the first run."""
 BANKS_AT_ONCE = 1_000
 TRIES = 10
 
@@ -29,7 +29,7 @@ SELECT bank, currency, balance, number FROM flush LEFT JOIN balances ON bank > $
 
 
 async def audit_ledger(settings: Settings, keeper: Keeper, pool: Pool) -> None:
-    """Run the audit as often as is set, for ever; never if that is 0."""
+    """Run the audit every `audit_seconds`, for ever; never if the setting is 0."""
     if not settings.audit_seconds:
         return
     metrics.AUDIT_COMPLETED.set(0)
@@ -57,7 +57,7 @@ async def audit_once(settings: Settings, keeper: Keeper) -> Run:
 
 
 async def compare_memory(connection: Connection, keeper: Keeper) -> Seen:
-    """Compare what memory has posted with what is stored, some banks at a time, each at a flush that both have."""
+    """Compare the posted balances in memory with the database, some banks at a time, each time at the same flush."""
     differences: list[Difference] = []
     skipped: list[Skipped] = []
     after, last = "", ""
@@ -75,7 +75,8 @@ async def compare_memory(connection: Connection, keeper: Keeper) -> Seen:
 async def compare_banks(
     connection: Connection, keeper: Keeper, after: str, last: str | None
 ) -> list[Difference] | None:
-    """None where memory has another flush at each try, or there is none: these banks are skipped."""
+    """The differences; None if memory was at another flush at each try, or the cache is starting. Then these banks are
+    skipped."""
     for _ in range(TRIES):
         stored = await connection.fetch(STORED, after, last)
         if keeper.service and keeper.service.ledger.flush == stored[0]["number"]:
@@ -85,7 +86,7 @@ async def compare_banks(
 
 
 async def show_last(pool: Pool) -> None:
-    """What the last run found, whichever cache it was: its metrics go on over a start."""
+    """Show the last run of any cache, so that its metrics continue after a start."""
     try:
         for run in (await runs.list_runs(pool, 1)).runs:
             show_state(run)

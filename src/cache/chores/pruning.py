@@ -1,8 +1,8 @@
-"""Forgets idempotency keys that are old enough: a client that repeats a request does so long before.
+"""Removes expired idempotency keys. Clients repeat a request long before its key expires.
 
-Keys are kept in generations, each in a table of its own. A generation lasts as long as a key must be kept. When the
-next one begins, keys of the present one are still refused, and the table of the one before is emptied. So a key is
-kept for as long as it must be, and for about twice that at most.
+Keys are kept in generations, each in a table of its own. A generation lasts for the shortest lifetime of a key. When a
+new generation begins, the keys of the previous generation still count, and the table of the generation before that is
+emptied. A key therefore lasts between one and about two lifetimes.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ DROP = "SELECT polka_drop_keys()"
 
 
 async def prune_keys(settings: Settings, writers: Writers) -> None:
-    """Drop old keys for ever; their transactions stay."""
+    """Drop expired keys for ever. Their transactions stay."""
     seconds = settings.idempotency_key_seconds
     while True:
         try:
@@ -37,11 +37,12 @@ async def prune_keys(settings: Settings, writers: Writers) -> None:
 
 
 async def begin(connection: Connection, seconds: float) -> int | None:
-    """Begin the next generation if the present one has lasted this long, by the database's clock; its number."""
+    """Begin a new generation if the current one has lasted `seconds` by the database's clock. Returns the new number,
+    or None."""
     number: int | None = await connection.fetchval(BEGIN, seconds)
     return number
 
 
 async def drop(connection: Connection) -> None:
-    """Empty the table of keys that no longer count."""
+    """Empty the table of expired keys."""
     metrics.PRUNED_KEYS.inc(await connection.fetchval(DROP))

@@ -1,6 +1,7 @@
-"""Fetches the exchange rates: stores what may follow the last ones, and leaves those in force whatever else comes.
+"""Fetches the exchange rates. Stores rates that may follow the last ones; after anything else the last rates stay in
+force.
 
-Their publisher may be slow, away or wrong, and may send anything. None of it reaches the ledger.
+The publisher may be slow, down or wrong, and may send any bytes. The ledger is never affected.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ from polka.store.database import Connection
 log = logging.getLogger(__name__)
 
 BYTES_MAX = 64 * 1024
-"""The document of a day has less than two thousand."""
+"""The document of a day has less than two thousand bytes."""
 ETAG_LENGTH_MAX = 256
 RETRY_SECONDS_MIN = 5.0
 UNREACHABLE = "unreachable"
@@ -34,14 +35,14 @@ ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 
 
 class Document(msgspec.Struct, frozen=True):
-    """What was sent, and the tag by which to ask whether there is another yet."""
+    """The content of a document, and the tag for asking whether the document has changed."""
 
     content: bytes
     etag: str | None
 
 
 class FetchError(Exception):
-    """No document came: the kind of reason, as a metric has it, and the fact."""
+    """No document was received. `reason` is the label in the metric, and the message is the fact."""
 
     def __init__(self, reason: str, fact: str) -> None:
         super().__init__(fact)
@@ -49,19 +50,20 @@ class FetchError(Exception):
 
 
 class Refresher:
-    """Has the rates fetched by schedule."""
+    """Fetches the rates by schedule."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._etag: str | None = None
-        """That of the document which was taken last."""
+        """The tag of the last accepted document."""
         self._told: str | None = None
-        """Why the last fetch brought nothing, if it brought nothing: that is logged once, not at each attempt."""
+        """The reason of the last fetch's failure, if it failed. A repeated reason is logged once, not at each
+        attempt."""
         self._date: date | None = None
         metrics.RATES_AGE_SECONDS.set_function(self._age_seconds)
 
     async def run(self) -> None:
-        """Fetch for ever, if there is a place to fetch from. What fails is tried again after pauses that grow."""
+        """Fetch for ever, if `rates_url` is set. Failures are retried after growing pauses."""
         if not self._settings.rates_url:
             return
         async with httpx.AsyncClient(
@@ -73,10 +75,10 @@ class Refresher:
                 metrics.RATES_FETCHES.labels(outcome).inc()
                 failures = 0 if is_well else failures + 1
                 longest = pause_seconds(failures, self._settings.rates_refresh_seconds)
-                await asyncio.sleep(longest * random.uniform(0.5, 1))  # noqa: S311  # so that not all ask at once
+                await asyncio.sleep(longest * random.uniform(0.5, 1))  # noqa: S311  # spreads the requests of all caches
 
     async def _attempt(self, client: httpx.AsyncClient) -> tuple[str, bool]:
-        """What became of it, as a metric has it, and whether all is well."""
+        """The outcome as the metric's label, and whether the fetch was successful."""
         try:
             outcome = await self._refresh(client)
         except FetchError as error:
@@ -91,7 +93,7 @@ class Refresher:
         except database.ERRORS as error:
             database.report(log, "no exchange rates are fetched", error)
             return "database_away" if database.is_passing(error) else "failed", False
-        except Exception:  # whatever it is: the ledger must not end for the sake of rates
+        except Exception:  # the ledger must survive any failure of the rates
             log.exception("no exchange rates are fetched")
             return "failed", False
         self._told = None
@@ -133,12 +135,12 @@ class Refresher:
 
 
 async def fetch(client: httpx.AsyncClient, url: str, timeout_seconds: float, etag: str | None) -> Document | None:
-    """The document there; None where it is still the one with that tag.
+    """The document at the address; None if the document still has this tag.
 
     Raises:
-        FetchError: none came, whole, in time.
+        FetchError: no complete document was received in time.
     """
-    # Not compressed: so what is read is never more than what was sent.
+    # Uncompressed, so that decoding cannot exceed the bytes that were sent.
     headers = {"Accept-Encoding": "identity"} | ({"If-None-Match": etag} if etag else {})
     try:
         async with asyncio.timeout(timeout_seconds), client.stream("GET", url, headers=headers) as response:
@@ -160,7 +162,7 @@ def host_of(url: str) -> str:
 
 
 def fact(error: Exception) -> str:
-    """What the system says, without its number."""
+    """The system's message, without its number."""
     return ERRNO.sub("", str(error)) or type(error).__name__
 
 
@@ -174,7 +176,7 @@ async def read(response: httpx.Response) -> bytes:
 
 
 def pause_seconds(failures: int, refresh_seconds: float) -> float:
-    """The longest pause after so many failures in a row."""
+    """The longest pause after this number of failures in a row."""
     if not failures:
         return refresh_seconds
     return min(refresh_seconds, RETRY_SECONDS_MIN * 2.0 ** min(failures - 1, 20))

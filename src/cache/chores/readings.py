@@ -1,4 +1,4 @@
-"""What the cache's metrics tell of the database: asked for at some pace, beside everything else."""
+"""Reads the figures of the database for the cache's metrics, every few seconds, beside everything else."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ READ_SECONDS = 5.0
 
 ASIDE = "SELECT count(*) FROM batches WHERE state = 'aside'"
 WINDOWS = "SELECT state, count(*), extract(epoch FROM now() - max(opened_at)) AS seconds FROM windows GROUP BY state"
-# In `pg_stat_activity` a user without rights over others does not see of whom a session is; here all are counted.
+# `pg_stat_activity` hides the owners of sessions from an ordinary user; `pg_stat_database` counts all sessions.
 SERVER = """
 SELECT (SELECT sum(numbackends) FROM pg_stat_database) AS connections,
        current_setting('max_connections')::int AS most,
@@ -22,7 +22,7 @@ SELECT (SELECT sum(numbackends) FROM pg_stat_database) AS connections,
 
 
 async def read_database(pool: Pool) -> None:
-    """Keep the metrics up to date, for ever. While the database does not answer they stay as they are."""
+    """Update the metrics for ever. While the database is unavailable, the last values stay."""
     while True:
         try:
             await read(pool)

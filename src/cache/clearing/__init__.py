@@ -1,1 +1,1 @@
-"""Clearing windows: closing, settling, netting, and when they are due."""
+"""Clearing windows: closing, settling, netting, and their schedule."""

@@ -1,6 +1,6 @@
-"""Works out the netting figures of each window that is closed, once, beside everything else.
+"""Computes the netting figures of each closed window once, beside everything else.
 
-A closed window's batches change no more: whoever does it, and however often, gets the same.
+The batches of a closed window never change. Every computation by any process gives the same figures.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from polka.store.writers import Writers
 log = logging.getLogger(__name__)
 
 BATCHES_AT_ONCE = 5
-"""Taken up without a pause: some milliseconds, in which nobody is answered."""
+"""Processed without a pause. This takes some milliseconds, in which the cache answers no request."""
 
 UNNETTED = "SELECT id FROM windows WHERE NOT is_netted AND state <> 'open' ORDER BY id LIMIT 1"
 BATCHES = """
@@ -32,7 +32,7 @@ IS_NETTED = "UPDATE windows SET is_netted = true WHERE id = $1"
 
 
 async def net_windows(settings: Settings, pool: Pool, writers: Writers) -> None:
-    """Look for closed windows without figures as often as there is a flush, for ever."""
+    """Look for closed windows without figures every `flush_seconds`, for ever."""
     while True:
         try:
             while (window := await pool.fetchval(UNNETTED)) is not None:

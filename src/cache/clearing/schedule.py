@@ -1,4 +1,4 @@
-"""The schedule of clearing: at which times the open window is closed by itself. Pure."""
+"""The schedule of clearing: the times at which the cache closes the open window. Pure."""
 
 from datetime import UTC, datetime
 
@@ -10,9 +10,9 @@ ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Schedule:
-    """The times (UTC) of a cron expression, as Debian's cron has them, that come after `since`.
+    """The times (UTC) of a cron expression after `since`, by the rules of Debian's cron.
 
-    Five fields, or six of which the first is seconds. An empty expression has no times.
+    The expression has five fields, or six with seconds in front. An empty expression has no times.
     """
 
     def __init__(self, expression: str, since: datetime) -> None:
@@ -20,21 +20,21 @@ class Schedule:
         self.fired(since)
 
     def due(self, now: datetime) -> datetime | None:
-        """The latest time that has come, if it was not fired: of several that were missed, one."""
+        """The latest due time that has not fired; None if no time is due. Several missed times fire once."""
         if self._next is None or now < self._next:
             return None
         return next(CronSim(self._expression, now.replace(microsecond=1), reverse=True))
 
     def fired(self, firing: datetime) -> None:
-        """Leave this time behind, and all before it."""
+        """Mark this time and all earlier times as fired."""
         self._next = next(CronSim(self._expression, firing), None) if self._expression else None
 
 
 def check(variable: str, expression: str) -> None:
-    """See that the variable holds a schedule.
+    """Check that the variable holds a schedule.
 
     Raises:
-        Failure: it does not, or its times never come.
+        Failure: the expression is invalid, or has no time in fifty years.
     """
     try:
         if expression and next(CronSim(expression, ANY_TIME), None) is None:

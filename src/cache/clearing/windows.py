@@ -1,7 +1,6 @@
-"""Closing and settling clearing windows: each is one transaction under the epoch, and does nothing a second time.
+"""Closing and settling of clearing windows. Each is one transaction under the epoch, and has no effect a second time.
 
-What closes by schedule is recorded with its time, and interest is booked, in the transaction that closes: so each is
-done once.
+The transaction that closes a window also records the scheduled time and books interest, so both happen once.
 """
 
 import json
@@ -54,25 +53,25 @@ SELECT greatest(since, (SELECT max(scheduled_for) FROM windows)) AS since, ARRAY
 
 
 class Followed(msgspec.Struct, frozen=True):
-    """The time after which those of the schedule were not fired yet, and the windows that it closed and that are to be
-    settled."""
+    """The state of the schedule: the last fired time, and the windows that the schedule closed and nobody has settled
+    yet."""
 
     since: datetime
     unsettled: Sequence[int]
 
 
 class Done(msgspec.Struct, frozen=True):
-    """A window that is closed or settled, and the flush that its interest or settlement was; None if there was none, or
-    it was done before."""
+    """A closed or settled window, and the flush of its interest or settlement. `flushed` is None without entries, or if
+    the work was done before."""
 
     window: Window
     flushed: Flushed | None
 
 
 async def close(connection: Connection, epoch: int, window: int, number: int, batch: UUID) -> Done | Conflict:
-    """Close the window, after flush `number` - 1, and open the next. One that is closed stays as it is.
+    """Close the window after flush `number` - 1, and open the next window. A closed window stays unchanged.
 
-    Interest that has accrued is booked by the batch, as flush `number`.
+    The batch books the accrued interest, as flush `number`.
 
     Raises:
         OutdatedError: another cache has the epoch.
@@ -87,7 +86,7 @@ async def close(connection: Connection, epoch: int, window: int, number: int, ba
 
 
 async def fire(connection: Connection, epoch: int, firing: datetime, number: int, batch: UUID) -> Done:
-    """Close the window that is open in the same way, at a time of the schedule.
+    """Close the open window in the same way, at a time of the schedule.
 
     Raises:
         OutdatedError: another cache has the epoch.
@@ -97,7 +96,7 @@ async def fire(connection: Connection, epoch: int, firing: datetime, number: int
 
 
 async def follow(connection: Connection, epoch: int, expression: str) -> Followed:
-    """Have this schedule in force: if it is another one, from now on.
+    """Put this schedule in force. A changed schedule is in force from now on.
 
     Raises:
         OutdatedError: another cache has the epoch.
@@ -110,7 +109,7 @@ async def follow(connection: Connection, epoch: int, expression: str) -> Followe
 
 
 async def settle(connection: Connection, epoch: int, window: int, number: int, batch: UUID) -> Done | Conflict | None:
-    """Bring the window's nets to zero by a batch, posted as flush `number`. None if there is no such window.
+    """Bring the window's nets to zero with a batch, posted as flush `number`. None if the window does not exist.
 
     Raises:
         OutdatedError: another cache has the epoch.
@@ -144,7 +143,7 @@ async def close_open(
 
 
 async def book_interest(connection: Connection, held: Held, number: int, batch: UUID) -> Flushed | None:
-    """Post what has accrued by now in the open window; None if that is nothing."""
+    """Post the interest accrued in the open window; None if nothing has accrued."""
     amounts = await book(connection, held.at)
     posted = Posted(batch, interest.entries(amounts))
     if not posted.entries:
@@ -155,7 +154,7 @@ async def book_interest(connection: Connection, held: Held, number: int, batch: 
 
 
 async def changed(connection: Connection, statement: str, *values: Any) -> Window:
-    """The window as the statement has changed it, which is on condition of its state."""
+    """The window after the statement, which requires a certain state of the window."""
     row = await connection.fetchrow(statement, *values)
     if row is None:
         raise OutdatedError
@@ -163,7 +162,7 @@ async def changed(connection: Connection, statement: str, *values: Any) -> Windo
 
 
 async def post(connection: Connection, held: Held, window: int, number: int, batch: Posted) -> Flushed:
-    """Write the batch as one that flush `number` has posted in the window, with the balances that it makes."""
+    """Write a batch that flush `number` has posted in the window, with the resulting balances."""
     size = len(batch.entries) // 2
     await connection.execute(POST, batch.id, size, to_json(batch.entries), number, window)
     accounts = totals_by_account(batch.entries)
@@ -175,5 +174,5 @@ async def post(connection: Connection, held: Held, window: int, number: int, bat
 
 
 def to_json(entries: Iterable[Entry]) -> str:
-    """As a payload. An amount knows no bound, and msgspec writes whole numbers up to 64 bits."""
+    """As a payload. An amount may exceed 64 bits, and msgspec rejects larger integers."""
     return json.dumps(list(entries), separators=(",", ":"))

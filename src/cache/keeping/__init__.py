@@ -1,1 +1,1 @@
-"""The keeper of the ledger, and what it keeps."""
+"""The keeper of the ledger, and its state."""

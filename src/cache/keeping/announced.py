@@ -1,6 +1,6 @@
-"""Batches that an api has announced: each is pending, or has a reservation, until its end is known.
+"""Announced batches. Each batch is pending, or has a reservation, until its outcome is known.
 
-A flush that posts a batch ends it. For a batch that takes long, a tombstone asks the database.
+The flush that posts a batch ends its wait. If a batch takes long, a tombstone asks the database for the outcome.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Announced:
-    """What apis have announced to a cache of this epoch."""
+    """The batches that apis have announced to a cache of this epoch."""
 
     def __init__(self, settings: Settings, writers: Writers, epoch: int, ledger: Ledger) -> None:
         self._settings = settings
@@ -31,7 +31,7 @@ class Announced:
         self._deadlines: list[tuple[float, UUID]] = []
 
     def hold(self, told: Told) -> bool:
-        """Take a batch that an api is committing as pending, and say whether it is."""
+        """Hold an announced batch as pending. Returns whether the batch is pending now."""
         hold = self._ledger.hold(told.batch, told.entries, told.replaces, oldest_milliseconds(self._settings))
         metrics.TOLD.labels(hold.value).inc()
         log.debug("told of a batch: %s", hold.value, extra={"batch": str(told.batch)})
@@ -41,7 +41,7 @@ class Announced:
         return told.batch in self._ledger.pending
 
     def reserve(self, asked: Asked) -> Reserved:
-        """Reserve room under the caps for a batch that an api is about to commit."""
+        """Reserve room under the caps for a batch before its commit."""
         if asked.policy != self._ledger.policy.version:
             metrics.RESERVATIONS.labels("other policy").inc()
             return Reserved(self._epoch, self._ledger.policy.version, None)
@@ -56,7 +56,7 @@ class Announced:
         return Reserved(self._epoch, asked.policy, refused)
 
     async def settle(self) -> None:
-        """Ask with tombstones what became of batches that are pending for too long. No clock decides it."""
+        """Ask for the outcomes of overdue pending batches with tombstones. No clock decides an outcome."""
         while True:
             now = time.monotonic()
             while self._deadlines and self._deadlines[0][0] <= now:
@@ -86,11 +86,11 @@ class Announced:
 
 
 def oldest_milliseconds(settings: Settings) -> int:
-    """The earliest time at which a batch was made that a POST /balance may still speak of."""
+    """The creation time of the oldest batch that a POST /balance may still announce (of the Unix epoch)."""
     return int((time.time() - settings.late_seconds) * 1000)
 
 
 def oldest_seconds(ledger: Ledger) -> float:
-    """The age of the oldest batch that is pending and not set aside; 0 where there is none."""
+    """The age of the oldest pending batch, without set aside batches; 0 without pending batches."""
     made_at = ledger.oldest_milliseconds()
     return 0.0 if made_at is None else max(0.0, time.time() - made_at / 1000)

@@ -1,9 +1,9 @@
-"""Keeps the ledger: raises the epoch, reads, flushes each second, and starts anew after any doubt.
+"""Keeps the ledger: raises the epoch, reads, flushes each second, and starts again after any doubt.
 
-There is one path into service, taken by a first start and after each failed flush alike: forget the memory,
-raise the epoch, read the balances, post what was committed. So it is exercised every day. A cache that starts anew
-raises the epoch only if it is still its own. Windows are closed and settled between two flushes, over the same
-connection: what fails there is a doubt like any other.
+There is one path into service, for the first start and after each failed flush: forget the memory, raise the epoch,
+read the balances, post all earlier commits. Each start exercises the recovery. A cache that starts again raises the
+epoch only if the epoch is still its own. Windows are closed and settled between two flushes, over the same connection.
+Their failures are doubts too.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ RETRY_SECONDS = 0.2
 
 
 class Keeper:
-    """The one who changes the ledger. `service` is None while it starts, and nobody is answered then."""
+    """The only writer of the ledger. `service` is None during a start, and the cache answers no requests then."""
 
     def __init__(self, settings: Settings, writers: Writers) -> None:
         self.service: Service | None = None
@@ -49,7 +49,7 @@ class Keeper:
         metrics.FLUSH_AGE_SECONDS.set_function(lambda: time.monotonic() - self._flushed_at)
 
     async def run(self) -> None:
-        """Start, flush each second, and start anew after what fails, until cancelled.
+        """Start, flush each second, and start again after failures, until cancelled.
 
         Raises:
             OutdatedError: another cache has taken over.
@@ -60,7 +60,7 @@ class Keeper:
             except database.ERRORS as error:
                 database.report(log, "starting anew", error)
                 metrics.STARTS.labels(type(error).__name__).inc()
-                # It may have been too much for the time, or for one batch in it: less, until that one is alone.
+                # Too many payments, or one bad batch, may be the cause: take fewer, until a bad batch is alone.
                 self._payments_max = max(1, self._payments_max // 2)
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -106,21 +106,22 @@ class Keeper:
             self._epoch = await flush.raise_epoch(connection, self._epoch)
         except database.ERRORS as error:
             if not database.failed_for_sure(error):
-                self._epoch = None  # it may be raised: a higher one does not show that another cache has taken over
+                self._epoch = None  # the epoch may be raised: a higher epoch is no proof of another cache
             raise
         return self._epoch
 
     async def _adopt(self, connection: Connection, epoch: int) -> None:
-        """Take into the open window what a Polka without windows has posted: no later cache of its kind will."""
+        """Take batches that a Polka without windows has posted into the open window. No later cache will post such
+        batches."""
         is_left = True
         while is_left:
             with database.bounded(connection, self._settings.flush_timeout_seconds):
                 is_left = await flush.adopt(connection, epoch, self._payments_max)
 
     async def _flush(self, connection: Connection, service: Service) -> None:
-        """Post all that was committed when it began, and follow the policy that was in force before.
+        """Post all earlier commits, and then follow the policy that was in force before the flush.
 
-        Payments that were decided under an older one have ended by then, and so are posted.
+        Payments under an older policy have ended by then, and are therefore posted.
         """
         with database.bounded(connection, self._settings.flush_timeout_seconds):
             policy = await bank_terms.newest(connection, service.ledger.policy)
@@ -129,7 +130,7 @@ class Keeper:
             service.ledger.follow(policy)
 
     async def _post(self, connection: Connection, service: Service) -> None:
-        """Post all that was committed when it began. Batches that are committed meanwhile do not keep it going."""
+        """Post all earlier commits. Batches that are committed meanwhile do not prolong the flush."""
         newest: UUID | None = None
         while True:
             began = time.perf_counter()
@@ -157,9 +158,10 @@ class Keeper:
                 keep_aside(service, error.batch)
 
     async def _follow_schedule(self, connection: Connection, service: Service) -> None:
-        """Close the open window if it is time, and settle what the schedule has closed.
+        """Close the open window if its time has come, and settle the windows that the schedule has closed.
 
-        It goes by the database's time, and after a flush: what was committed while no cache ran is in the window.
+        The database's time decides, after a flush. Batches that were committed while no cache ran are therefore in the
+        window.
         """
         if firing := service.schedule.due(service.as_of):
             with database.bounded(connection, self._settings.flush_timeout_seconds):
@@ -174,10 +176,10 @@ class Keeper:
             service.unsettled.popleft()
 
     async def close(self, window: int) -> Window | Conflict:
-        """Close the window, with all that is committed by now in it.
+        """Close the window with all earlier commits.
 
         Raises:
-            NotServingError: it was not begun.
+            NotServingError: the work was not begun.
             OutdatedError: another cache has taken over, and nothing was done.
         """
         service = self._serving()
@@ -191,10 +193,10 @@ class Keeper:
         return await service.orders.do(work)
 
     async def settle(self, window: int) -> Window | Conflict | None:
-        """Bring the nets of a closed window to zero; None if there is no such window.
+        """Bring the nets of a closed window to zero; None if the window does not exist.
 
         Raises:
-            NotServingError: it was not begun.
+            NotServingError: the work was not begun.
             OutdatedError: another cache has taken over, and nothing was done.
         """
         service = self._serving()
@@ -210,16 +212,17 @@ class Keeper:
         return absorb_step(service, settled) if isinstance(settled, windows.Done) else settled
 
     async def follow(self, policy: int) -> Service:
-        """Decide under this version of the policy, which is in force, or a later one: after a flush that begins now.
+        """Follow at least this version of the policy, which is in force. An older version is replaced after a flush
+        that begins now.
 
         Raises:
-            NotServingError: it was not begun.
+            NotServingError: the work was not begun.
             OutdatedError: another cache has taken over.
         """
         service = self._serving()
 
         async def work(connection: Connection) -> None:
-            if service.ledger.policy.version < policy:  # else an order before this one has followed it
+            if service.ledger.policy.version < policy:  # an earlier order may have followed it
                 await self._flush(connection, service)
 
         if service.ledger.policy.version < policy:
@@ -233,10 +236,11 @@ class Keeper:
 
 
 def has_passed(flushed: Flushed, newest: UUID | None) -> bool:
-    """Whether the flush has posted this batch, and so all older ones: a flush takes the oldest."""
+    """Whether the flush has posted this batch, and therefore all older batches. A flush takes the oldest batches
+    first."""
     return newest is not None and any(batch.id >= newest for batch in (*flushed.posted, *flushed.aside))
 
 
 def first_id_at(milliseconds: int) -> UUID:
-    """The lowest version 7 id that could have been made then."""
+    """The lowest version 7 id of this time."""
     return UUID(int=milliseconds << 80)

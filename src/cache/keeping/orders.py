@@ -1,4 +1,4 @@
-"""Orders: what is done between two flushes, one after the other, over the same connection."""
+"""Orders: work between two flushes, one order after the other, over the flushes' connection."""
 
 import asyncio
 import time
@@ -13,20 +13,20 @@ T = TypeVar("T")
 
 
 class NotServingError(Exception):
-    """The cache is starting, or has too much to do: what it was asked for was not begun."""
+    """The cache is starting, or has too many orders. The requested work was not begun."""
 
 
 class Orders:
-    """A queue of orders, with a bound."""
+    """A bounded queue of orders."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[Order] = asyncio.Queue(ORDERS_MAX)
 
     async def do(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Have the work done between two flushes; what it gives.
+        """The result of the work, which is done between two flushes.
 
         Raises:
-            NotServingError: it was not begun.
+            NotServingError: the work was not begun.
         """
         order = Order(work)
         try:
@@ -37,9 +37,9 @@ class Orders:
         return result
 
     async def follow(self, connection: Connection, until: float) -> None:
-        """Do what is asked for, one order after the other, until it is time for the next flush.
+        """Do orders, one after the other, until the next flush is due.
 
-        The orders that are queued by now are done first, however late the flush has become.
+        The orders that are queued now are done in any case, even if the flush is late.
         """
         for _ in range(self._queue.qsize()):
             await follow_order(connection, self._queue.get_nowait())
@@ -52,13 +52,13 @@ class Orders:
             await follow_order(connection, order)
 
     def forgo(self) -> None:
-        """Fail the orders that were not begun."""
+        """Fail the remaining orders."""
         while not self._queue.empty():
             self._queue.get_nowait().fail(NotServingError())
 
 
 class Order:
-    """What is to be done between two flushes, and the future of what it gives."""
+    """Work between two flushes, and the future of its result."""
 
     def __init__(self, work: Callable[[Connection], Awaitable[Any]]) -> None:
         self.work = work

@@ -1,4 +1,4 @@
-"""What a started cache holds in memory, and how a committed flush or window gets into it."""
+"""The memory of a started cache, and how a committed flush or window gets into memory."""
 
 import logging
 from collections import deque
@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 
 
 class Service:
-    """What a started cache holds: its epoch, the ledger, when its last flush looked, and what it is to do beside.
+    """The memory of a started cache: the epoch, the ledger, the time of the last flush, and further duties.
 
-    `liquidity` has the newest sample of a day for each currency, and `unsettled` are the windows that the schedule has
-    closed and that are to be settled.
+    `liquidity` has the newest sample of a day for each currency. `unsettled` has the windows that the schedule has
+    closed and nobody has settled yet.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Service:
 
 
 def absorb(service: Service, flushed: Flushed) -> None:
-    """Move what a flush has committed into memory. No `await` between: nobody sees half of it."""
+    """Move a committed flush into memory. The function has no `await`, so no reader sees half of a flush."""
     service.ledger.absorb(flushed.number, flushed.posted)
     for batch in flushed.aside:
         keep_aside(service, batch)
@@ -64,14 +64,14 @@ def absorb(service: Service, flushed: Flushed) -> None:
 
 
 def absorb_step(service: Service, done: windows.Done) -> Window:
-    """Move what closing or settling a window has posted into memory; the window."""
+    """Move the postings of a closed or settled window into memory. Returns the window."""
     if done.flushed:
         absorb(service, done.flushed)
     return done.window
 
 
 def keep_aside(service: Service, batch: Posted) -> None:
-    """A batch that cannot be posted stays pending: what it would move is not free."""
+    """A set aside batch stays pending, because its room is not free."""
     service.ledger.keep_aside(batch.id, batch.entries or service.ledger.pending.get(batch.id, ()))
     metrics.ASIDE.inc()
     log.error("a batch is set aside: its row cannot be posted", extra={"batch": str(batch.id)})

@@ -1,1 +1,1 @@
-"""The ledger in memory, and how it is written to the database."""
+"""The ledger in memory, and its writes to the database."""

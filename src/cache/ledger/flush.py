@@ -1,8 +1,8 @@
-"""The cache's writing to the database: raising the epoch, reading the ledger, flushing.
+"""The cache's writes to the database: raising the epoch, reading the ledger, flushing.
 
-Each transaction that changes balances holds the epoch's row FOR SHARE to its end and has checked its number:
-raising the epoch waits for it, and shuts out all that come later under the old number. It holds the open window's row
-as well: whatever it posts is in that one. A balance that bears interest accrues it before it changes.
+Each transaction that changes balances holds the epoch's row FOR SHARE until its end and has checked its number. Raising
+the epoch waits for these transactions, and stops all later transactions under the old number. Each transaction also
+holds the open window's row, so its postings belong to this window. A balance accrues interest before it changes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,8 +38,9 @@ ASIDE = "SELECT id, payload FROM batches WHERE state = 'aside'"
 def oldest(condition: str) -> str:
     """The oldest batches that meet the condition, up to about $2 payments.
 
-    An array, which is found once: with `IN` the planner, whose statistics mostly say that nothing is unposted, looks
-    for the oldest batches anew for each batch there is, and after an outage a flush never ends.
+    The subquery is an array, so Postgres evaluates it once. With `IN`, the planner searches for the oldest batches
+    again for each batch, because its statistics usually show no unposted batches. After an outage a flush would never
+    end.
     """
     return f"""
     {condition} AND id = ANY(ARRAY(
@@ -65,8 +66,8 @@ SET_ASIDE = """
 UPDATE batches SET state = 'aside', flush = NULL, posted_at = NULL, window_id = NULL WHERE id = ANY($1::uuid[])
 """
 NUMBER_FLUSH = "UPDATE flush SET number = $1, flushed_at = now() WHERE number = $1 - 1 RETURNING number"
-# Tells how that changes what Polka owes its banks, and is owed by them. A full join is never a nested loop, which the
-# planner, who expects few rows, may hold to be the fastest.
+# Returns the changes of Polka's debts to banks and of the banks' debts to Polka. A full join is never a nested loop.
+# The planner expects few rows, and would choose a nested loop otherwise.
 ADD_TO_BALANCES = f"""
 WITH added AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::numeric[]) AS added (bank, currency, amount)
@@ -79,7 +80,7 @@ SELECT currency, sum(greatest(balance, 0) - greatest(balance - amount, 0)) AS ow
        sum(greatest(-balance, 0) - greatest(amount - balance, 0)) AS owed
 FROM made FULL JOIN added USING (bank, currency) WHERE bank <> '{POLKA}' GROUP BY currency
 """
-# Columns come as JSON: encoding each number as a `numeric` would hold up whoever asks the cache thirty times as long.
+# Columns come as JSON, because encoding numbers as `numeric` takes thirty times as long and delays all requests.
 ADD_TO_ACCOUNTS = """
 INSERT INTO accounts AS held (bank, account, currency, balance)
 SELECT bank, account, currency, amount::numeric FROM ROWS FROM (
@@ -98,7 +99,7 @@ SET debits = held.debits + excluded.debits, credits = held.credits + excluded.cr
     count = held.count + excluded.count, fees = held.fees + excluded.fees, interest = held.interest + excluded.interest
 """
 Totals = dict[tuple[str, ...], tuple[int, int, int]]
-"""The sum of debits, the sum of credits, and how many entries, by the parts of a key."""
+"""The sum of debits, the sum of credits, and the number of entries, by the parts of a key."""
 
 NOTHING = (0, 0, 0)
 
@@ -112,15 +113,15 @@ REFUSED_BY_DATABASE = (
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.ProgramLimitExceededError,
 )
-"""What is wrong with the values themselves, so that the same would fail again for ever."""
+"""Errors of the values themselves. A retry with the same values always fails."""
 
 
 class OutdatedError(Exception):
-    """Another cache has raised the epoch: this one must not write, ever again."""
+    """Another cache has raised the epoch. This cache must never write again."""
 
 
 class PoisonError(Exception):
-    """The database refuses to add what this batch says; nothing was changed."""
+    """The database refuses to add the entries of this batch. Nothing was changed."""
 
     def __init__(self, batch: Posted) -> None:
         super().__init__(f"batch {batch.id} cannot be added")
@@ -128,9 +129,9 @@ class PoisonError(Exception):
 
 
 class Held(msgspec.Struct, frozen=True):
-    """What a transaction keeps as it is to its end: the open window. `at` is the transaction's time.
+    """The open window, which stays as it is until the transaction's end. `at` is the transaction's time.
 
-    `bears_interest` says whether any balance does.
+    `bears_interest` is True if any balance bears interest.
     """
 
     window: int
@@ -139,9 +140,9 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class Flushed(msgspec.Struct, frozen=True):
-    """What one transaction of a flush has done; `is_last` when it left nothing unposted that it could see.
+    """The result of one transaction of a flush. `is_last` is True if no visible batch remains unposted.
 
-    `liquidity` has the day's samples of the currencies in which it changed.
+    `liquidity` has the day's samples of the currencies whose liquidity changed.
     """
 
     number: int
@@ -153,10 +154,11 @@ class Flushed(msgspec.Struct, frozen=True):
 
 
 async def raise_epoch(connection: Connection, own: int | None = None) -> int:
-    """Become the one cache that may write and reserve; waits for a flush of a predecessor, and commits under its
-    reservations, that still run.
+    """Become the only cache that may write and reserve. Waits for the predecessor's running flush, and for commits
+    under its reservations.
 
-    A cache that has served before gives its `own` epoch, and raises no other one: it would oust its successor.
+    A cache that has served before passes its `own` epoch. It raises no other epoch, because it would replace its
+    successor.
 
     Raises:
         OutdatedError: another cache has raised the epoch since.
@@ -171,13 +173,13 @@ async def raise_epoch(connection: Connection, own: int | None = None) -> int:
 
 
 async def newest_unposted(connection: Connection) -> UUID | None:
-    """The newest batch that is committed and not posted."""
+    """The newest committed batch that is not posted yet."""
     newest: UUID | None = await connection.fetchval(NEWEST_UNPOSTED)
     return newest
 
 
 async def read_ledger(connection: Connection, remember_from: UUID) -> Ledger:
-    """The ledger as of the latest flush. Under a raised epoch nobody else can move it."""
+    """The ledger as of the latest flush. Under the raised epoch no other cache can change the ledger."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         posted: Sums = {}
         async for row in connection.cursor(BALANCES, prefetch=5_000):
@@ -194,11 +196,11 @@ async def read_ledger(connection: Connection, remember_from: UUID) -> Ledger:
 async def flush(connection: Connection, epoch: int, number: int, payments_max: int) -> Flushed:
     """Post the oldest unposted batches, up to about `payments_max` payments, as flush `number`.
 
-    Adds what their rows' payloads say, never what memory holds. A row that says nothing sensible is set aside.
+    Adds the payloads of the batch rows, never the contents of memory. A row with an invalid payload is set aside.
 
     Raises:
         OutdatedError: another cache has the epoch.
-        PoisonError: the only batch that it took is one that the database refuses.
+        PoisonError: the database refuses the only batch of this flush.
     """
     async with connection.transaction(isolation="read_committed"):
         held = await hold(connection, epoch)
@@ -225,14 +227,14 @@ async def flush(connection: Connection, epoch: int, number: int, payments_max: i
 
 
 async def set_aside(connection: Connection, epoch: int, batch: UUID) -> None:
-    """Set a batch aside, for good: the database would not add what it says."""
+    """Set a batch aside for good, because the database refuses its entries."""
     async with connection.transaction(isolation="read_committed"):
         await hold(connection, epoch)
         await connection.execute(SET_ASIDE, [batch])
 
 
 async def adopt(connection: Connection, epoch: int, payments_max: int) -> bool:
-    """Take some of the batches into the open window that a Polka without windows has posted; False if there are none.
+    """Take some batches that a Polka without windows has posted into the open window; False if none are left.
 
     Raises:
         OutdatedError: another cache has the epoch.
@@ -247,7 +249,7 @@ async def adopt(connection: Connection, epoch: int, payments_max: int) -> bool:
 
 
 async def catch_up(connection: Connection, epoch: int) -> dict[str, Sample]:
-    """See that liquidity is sampled up to the latest flush, and read the newest samples of days, by currency.
+    """Sample liquidity up to the latest flush, and return the newest samples of days, by currency.
 
     Raises:
         OutdatedError: another cache has the epoch.
@@ -258,8 +260,8 @@ async def catch_up(connection: Connection, epoch: int) -> dict[str, Sample]:
 
 
 async def hold(connection: Connection, epoch: int) -> Held:
-    """Keep the epoch and the open window as they are until the transaction's end. Rates of interest that have changed
-    before it began are in force from then on.
+    """Keep the epoch and the open window unchanged until the transaction's end. Interest rates that changed before the
+    transaction are put in force, each from its own time on.
 
     Raises:
         OutdatedError: another cache has the epoch, or has closed the window meanwhile.
@@ -274,7 +276,7 @@ async def hold(connection: Connection, epoch: int) -> Held:
 
 
 def sort_out(rows: Iterable[asyncpg.Record]) -> tuple[list[Posted], list[Posted]]:
-    """The batches that can be posted, and those that cannot, with what can be read of them."""
+    """The batches that can be posted, and the others with their readable entries."""
     posted: list[Posted] = []
     aside: list[Posted] = []
     for row in rows:
@@ -284,7 +286,7 @@ def sort_out(rows: Iterable[asyncpg.Record]) -> tuple[list[Posted], list[Posted]
 
 
 def readable_entries(payload: str | None) -> list[Entry]:
-    """What a row's payload says, nothing where it makes no sense."""
+    """The entries of a row's payload; none if the payload is invalid."""
     try:
         return decode_entries(payload or "[]")
     except ValueError:
@@ -292,7 +294,7 @@ def readable_entries(payload: str | None) -> list[Entry]:
 
 
 def is_balanced(entries: Sequence[Entry]) -> bool:
-    """Whether there are entries, each of an amount that can be, and those of each currency sum to zero."""
+    """Whether there are entries, all amounts are in range, and the entries of each currency sum to zero."""
     sums: dict[str, int] = {}
     for _, _, currency, amount in entries:
         if not -AMOUNT_MAX <= amount <= AMOUNT_MAX:
@@ -302,7 +304,8 @@ def is_balanced(entries: Sequence[Entry]) -> bool:
 
 
 def totals_by_account(entries: Iterable[Entry]) -> Totals:
-    """By bank, account and currency. The one pass over all entries, of which there are thousands each second."""
+    """By bank, account and currency. This is the one pass over all entries, of which there are thousands each
+    second."""
     totals: Totals = {}
     for bank, account, currency, amount in entries:
         key = bank, account, currency
@@ -315,7 +318,7 @@ def totals_by_account(entries: Iterable[Entry]) -> Totals:
 
 
 def totals_by_bank(accounts: Totals) -> Totals:
-    """By bank and currency, from those by account."""
+    """By bank and currency, from the totals by account."""
     totals: Totals = {}
     for (bank, _, currency), (debits, credits, count) in accounts.items():
         of_bank = totals.get((bank, currency), NOTHING)
@@ -324,9 +327,9 @@ def totals_by_bank(accounts: Totals) -> Totals:
 
 
 def fees_by_bank(accounts: Totals, batches: Iterable[Posted]) -> Amounts:
-    """What each bank has paid as fees, by bank and currency, less what came back. Nothing where there was no fee.
+    """The fees of each bank less returned fees, by bank and currency. Empty without fees.
 
-    Entries come two by two: a fee is next to what Polka got.
+    Entries come in pairs: the bank's debit is next to Polka's credit.
     """
     fees: dict[tuple[str, ...], int] = {}
     if not any((bank, account) == (POLKA, FEES) for bank, account, _ in accounts):
@@ -339,7 +342,7 @@ def fees_by_bank(accounts: Totals, batches: Iterable[Posted]) -> Amounts:
 
 
 async def add_to_balances(connection: Connection, held: Held, accounts: Totals, banks: Totals) -> dict[str, Figures]:
-    """Add the nets: credits less debits. How that changes Polka's liquidity, by currency."""
+    """Add the nets: credits less debits. Returns the changes of Polka's liquidity, by currency."""
     if held.bears_interest:
         await interest.accrue(connection, held.at, banks)
     rows = await connection.fetch(ADD_TO_BALANCES, *columns((*key, sums[1] - sums[0]) for key, sums in banks.items()))
@@ -352,7 +355,7 @@ async def add_to_balances(connection: Connection, held: Held, accounts: Totals, 
 
 
 def held_more(accounts: Totals, currency: str) -> int:
-    """What Polka's own accounts of settlements have paid out: it holds so much more."""
+    """The net debits of Polka's own settlement accounts: the increase of the money that Polka holds."""
     debits, credits = 0, 0
     for account in (SETTLEMENT, SETTLED_BY_POLKA):
         totals = accounts.get((POLKA, account, currency), NOTHING)
@@ -363,10 +366,7 @@ def held_more(accounts: Totals, currency: str) -> int:
 async def add_to_window(
     connection: Connection, window: int, banks: Totals, fees: Amounts = NO_AMOUNTS, earned: Amounts = NO_AMOUNTS
 ) -> None:
-    """Add to the window's totals, which are kept for each bank and currency.
-
-    With what of it was paid as fees, and earned as interest.
-    """
+    """Add to the window's totals of each bank and currency, including fees and earned interest."""
     rows: Iterable[tuple[str | int, ...]] = (
         (*key, *sums, fees.get(key, 0), earned.get(key, 0)) for key, sums in banks.items()
     )
@@ -374,7 +374,7 @@ async def add_to_window(
 
 
 def columns(rows: Iterable[tuple[str | int, ...]]) -> Iterable[tuple[str | int, ...]]:
-    """The columns of rows that begin with their keys; sorted, so that a statement walks its index."""
+    """The columns of rows that begin with their keys. The rows are sorted, so that a statement walks its index."""
     return zip(*sorted(rows), strict=True)
 
 

@@ -1,7 +1,7 @@
-"""The statements by which interest accrues and is booked, each in a transaction that holds the epoch.
+"""The statements that accrue and book interest, each in a transaction that holds the epoch.
 
-A balance accrues before it changes, and before its rate does: so what it was, and for how long, is in the database
-alone, and a cache that is killed or starts needs to remember nothing.
+A balance accrues interest before the balance or its rate changes. The history of a balance is therefore in the database
+alone, and a killed cache loses nothing.
 """
 
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ FROM (
 ) passed
 WHERE accrued.bank = passed.bank AND accrued.currency = passed.currency
 """
-"""A clock that went back takes nothing away: what has accrued until a time goes on from there."""
+"""A clock that goes back subtracts nothing: accrual continues from the latest time."""
 ACCRUE_SOME = ACCRUE.format(
     which="SELECT bank, currency, $1::timestamptz AS at FROM unnest($2::text[], $3::text[]) AS touched (bank, currency)"
 )
@@ -48,7 +48,7 @@ FOLLOWED = "UPDATE flush SET policy = $1"
 
 
 async def follow(connection: Connection, known: int, policy: int) -> None:
-    """Have the rates of this version of the policy, each from its own time on, in place of those of a known version."""
+    """Put the rates of this version of the policy in force, each from its own time on, after the known version."""
     versions = [
         (row["bank"], row["in_force_from"], decode(row["interest"]))
         for row in await connection.fetch(VERSIONS, known, policy)
@@ -69,13 +69,14 @@ async def have_rate(connection: Connection, change: Change) -> None:
 
 
 async def accrue(connection: Connection, at: datetime, balances: Iterable[tuple[str, ...]]) -> None:
-    """Accrue interest up to this time on these balances, by bank and currency, those of them that bear any."""
+    """Accrue interest up to this time on these balances, by bank and currency. Balances without interest are
+    skipped."""
     banks, currencies = zip(*sorted(balances), strict=True)
     await connection.execute(ACCRUE_SOME, at, banks, currencies)
 
 
 async def book(connection: Connection, at: datetime) -> dict[tuple[str, str], int]:
-    """What has accrued up to this time, in minor units by bank and currency; it begins anew from there."""
+    """The interest accrued up to this time, in minor units by bank and currency. The accrual starts again from zero."""
     await connection.execute(ACCRUE_ALL, at)
     accrued = await connection.fetch(ACCRUED)
     await connection.execute(BEGIN_ANEW)

@@ -1,6 +1,6 @@
-"""The ledger in memory: what is posted for each bank as of one flush, and the batches that are pending.
+"""The ledger in memory: the posted balances of each bank as of one flush, and the pending batches.
 
-Pure: no clock, no database. What counts is decided by the batch rows in the database, never here.
+Pure: no clock, no database. The batch rows in the database decide whether payments count, never this ledger.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,21 +16,21 @@ from polka.rules.policy import Nets, Policy, capped_nets, falls
 from polka.rules.transactions import POLKA, Entry
 
 YOUNG_MAX = 1_000
-"""Ids passed over in search of old ones: some were made by a clock that is ahead."""
+"""Young ids to skip in the search for old ids, because some ids come from a clock that is ahead."""
 
 Sums = dict[str, dict[str, int]]
 """Minor units by bank and currency."""
 
 
 class Posted(msgspec.Struct, frozen=True):
-    """A batch that a flush has posted, with the entries that its row says."""
+    """A batch that a flush has posted, with the entries of its row."""
 
     id: UUID
     entries: Sequence[Entry]
 
 
 class Hold(Enum):
-    """What became of a batch that the cache was told of."""
+    """The result of an announcement of a batch."""
 
     PENDING = "pending"
     KNOWN = "known"
@@ -38,28 +38,28 @@ class Hold(Enum):
 
 
 class Ledger:
-    """Positions as of flush `flush`: posted, and pending on top of it. Reserves under the caps of one policy.
+    """Positions as of flush `flush`: posted, and pending on top. Reserves under the caps of one policy.
 
-    It is one class of two hundred lines, because all its parts change together: nobody may see one without the others.
+    This is one class of two hundred lines, because all its parts change together. No reader may see half of a change.
     """
 
     def __init__(self, posted: Sums, flush: int, done: Mapping[UUID, int]) -> None:
         self.flush = flush
         self.policy = Policy(-1)
         self.pending: dict[UUID, Sequence[Entry]] = {}
-        self._aside: set[UUID] = set()  # those of them whose rows cannot be posted
+        self._aside: set[UUID] = set()  # pending batches whose rows cannot be posted
         self._posted = posted
         self._pending_sums: Sums = {}
-        self._falls: dict[UUID, Nets] = {}  # of each batch that is pending and lowers what has a cap
+        self._falls: dict[UUID, Nets] = {}  # of each pending batch that lowers a capped balance
         self._pending_out: dict[tuple[str, str], int] = {}  # their sums
-        self._reserved: dict[UUID, dict[int, Overdraft]] = {}  # what was refused of each batch that is pending
+        self._reserved: dict[UUID, dict[int, Overdraft]] = {}  # the refused units of each pending batch
         self._done = dict(done)
 
     def hold(self, batch: UUID, entries: Sequence[Entry], replaces: Iterable[UUID], oldest_milliseconds: int) -> Hold:
-        """Take a batch as pending, in place of those that it replaces.
+        """Hold a batch as pending, in place of the batches that it replaces.
 
-        A batch made before `oldest_milliseconds` (of the Unix epoch) comes too late: it may have been posted
-        so long ago that its id is forgotten.
+        A batch made before `oldest_milliseconds` (of the Unix epoch) is late. Such a batch may have been posted so long
+        ago that its id is forgotten.
         """
         for failed in replaces:
             self.drop(failed)
@@ -73,11 +73,13 @@ class Ledger:
     def reserve(
         self, batch: UUID, units: Sequence[Sequence[Entry]], replaces: Iterable[UUID], oldest_milliseconds: int
     ) -> dict[int, Overdraft] | None:
-        """Take the batch as pending with all its units but those that would exceed a cap, which are returned.
+        """Hold the batch as pending without the units that would exceed a cap. Returns the refused units by their
+        index.
 
-        A cap is what the posted balance may be below zero, less all that is pending out of it: a batch that is
-        pending may commit or not, so what it brings in does not count. The same batch again gives the same answer.
-        None where its id may be one that is forgotten, or has been void or posted.
+        A cap limits the posted balance below zero, less all pending debits. A pending batch may still fail, so its
+        credits do not count. The same batch again gets the same answer.
+
+        None if the batch is void or posted, or so old that its id may be forgotten.
         """
         for failed in replaces:
             self.drop(failed)
@@ -88,7 +90,7 @@ class Ledger:
         refused: dict[int, Overdraft] = {}
         accepted: list[Entry] = []
         nets: Nets = {}
-        out: Nets = {}  # what the units before would take out, beside all that is pending
+        out: Nets = {}  # the debits of the units before, beside all pending debits
         for number, entries in enumerate(units):
             of_unit = capped_nets(entries, self.policy.caps)
             lowered = falls(of_unit)
@@ -104,7 +106,7 @@ class Ledger:
         return refused
 
     def _overdraft(self, lowered: Nets, out: Nets) -> Overdraft | None:
-        """The first cap that would be exceeded if these balances fell so, beside `out` and all that is pending."""
+        """The first cap that these falls would exceed, on top of `out` and all pending debits."""
         for (bank, currency), fall in lowered.items():
             cap = self.policy.caps[bank][currency]
             posted = self._posted.get(bank, {}).get(currency, 0)
@@ -117,7 +119,7 @@ class Ledger:
         return batch in self._reserved
 
     def follow(self, policy: Policy) -> None:
-        """Decide under this policy. All that was decided under an older one has ended, and is posted."""
+        """Decide under this policy. All operations under older policies have ended, and are posted."""
         self.policy = policy
         self._falls, self._pending_out = {}, {}
         for batch, entries in self.pending.items():
@@ -129,7 +131,7 @@ class Ledger:
             increase(self._pending_out, lowered)
 
     def keep(self, batch: UUID, entries: Sequence[Entry]) -> None:
-        """Have the batch pending with these entries, whatever was known of it."""
+        """Hold the batch as pending with these entries, in place of any entries known before."""
         self._keep(batch, entries, falls(capped_nets(entries, self.policy.caps)))
 
     def _keep(self, batch: UUID, entries: Sequence[Entry], lowered: Nets) -> None:
@@ -139,16 +141,17 @@ class Ledger:
         self._count(batch, lowered)
 
     def keep_aside(self, batch: UUID, entries: Sequence[Entry]) -> None:
-        """Have the batch pending, for good, as one whose row cannot be posted."""
+        """Hold a batch as pending for good, because its row cannot be posted."""
         self.keep(batch, entries)
         self._aside.add(batch)
 
     def oldest_milliseconds(self) -> int | None:
-        """When the oldest batch was made that is pending and not set aside (of the Unix epoch); None without one."""
+        """The creation time of the oldest pending batch, without set aside batches (of the Unix epoch); None without a
+        batch."""
         return min((made_at_milliseconds(batch) for batch in self.pending if batch not in self._aside), default=None)
 
     def drop(self, batch: UUID) -> None:
-        """Forget a pending batch, which cannot commit any more or is posted."""
+        """Forget a pending batch that is posted or can no longer commit."""
         add(self._pending_sums, self.pending.pop(batch, ()), sign=-1)
         for key, fall in self._falls.pop(batch, {}).items():
             self._pending_out[key] -= fall
@@ -161,16 +164,16 @@ class Ledger:
         self._done[batch] = flush
 
     def absorb(self, flush: int, batches: Iterable[Posted]) -> None:
-        """Move what a flush has posted from pending to posted."""
+        """Move the batches of a flush from pending to posted."""
         for batch in batches:
             self.finish(batch.id, flush)
             add(self._posted, batch.entries)
         self.flush = flush
 
     def forget(self, oldest_milliseconds: int) -> None:
-        """Forget ids so old that a late POST of theirs would not be held anyway."""
+        """Forget ids of old batches. `hold` rejects these batches by their age."""
         old, young = [], 0
-        for batch in self._done:  # in about the order in which they were made
+        for batch in self._done:  # about in order of creation
             if made_at_milliseconds(batch) < oldest_milliseconds:
                 old.append(batch)
             elif (young := young + 1) > YOUNG_MAX:
@@ -179,7 +182,7 @@ class Ledger:
             del self._done[batch]
 
     def bank(self, name: str) -> dict[str, tuple[int, int]]:
-        """What the bank has posted and pending, by currency."""
+        """The bank's posted and pending sums, by currency."""
         posted, pending = self._posted.get(name, {}), self._pending_sums.get(name, {})
         return {
             currency: (posted.get(currency, 0), pending.get(currency, 0))
@@ -187,7 +190,7 @@ class Ledger:
         }
 
     def posted(self, after: str, last: str | None) -> dict[tuple[str, str], int]:
-        """By bank and currency, of the banks whose names come after the one, up to the other."""
+        """By bank and currency, of the banks whose names are after `after`, up to and including `last`."""
         return {
             (bank, currency): amount
             for bank, amounts in self._posted.items()
@@ -196,7 +199,7 @@ class Ledger:
         }
 
     def held(self, currency: str) -> list[tuple[str, int, int]]:
-        """What each bank, but not Polka itself, has posted and pending in one currency."""
+        """Each bank's posted and pending sums in one currency, without Polka itself."""
         return [
             (bank, sums.get(currency, 0), self._pending_sums.get(bank, {}).get(currency, 0))
             for bank, sums in self._posted.items()
@@ -208,7 +211,7 @@ class Ledger:
         ]
 
     def balances(self) -> dict[str, list[int]]:
-        """What each bank, but not Polka itself, has posted, by currency."""
+        """The posted balances of all banks by currency, without Polka itself."""
         held: dict[str, list[int]] = {}
         for bank, sums in self._posted.items():
             if bank != POLKA:
@@ -217,7 +220,7 @@ class Ledger:
         return held
 
     def largest(self, most: int) -> list[tuple[str, str, int]]:
-        """The largest balances of banks by absolute value, as bank, currency and what is posted."""
+        """The largest posted balances of banks by absolute value, as bank, currency and balance."""
         balances = (
             (bank, currency, balance)
             for bank, sums in self._posted.items()
@@ -227,7 +230,7 @@ class Ledger:
         return nlargest(most, balances, key=lambda held: abs(held[2]))
 
     def uses_of_caps(self) -> dict[str, list[CapUse]]:
-        """What each bank that has a cap uses of it, by currency: what it owes with all that is pending out."""
+        """The use of each cap, by currency: the bank's debt with all pending debits."""
         uses: dict[str, list[CapUse]] = {}
         for bank, caps in self.policy.caps.items():
             held = self._posted.get(bank, {})
@@ -237,7 +240,7 @@ class Ledger:
         return uses
 
     def accounts_pending(self, bank: str) -> dict[str, dict[str, int]]:
-        """What is pending on the bank's accounts, by account and currency."""
+        """The pending sums of the bank's accounts, by account and currency."""
         sums: Sums = {}
         for entries in self.pending.values():
             add(

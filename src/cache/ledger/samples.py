@@ -1,4 +1,4 @@
-"""Samples of liquidity, written in the transaction of the flush that changes it: what counts has its sample."""
+"""Samples of liquidity. The flush that changes liquidity writes the sample in the same transaction."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -25,7 +25,7 @@ Samples = dict[tuple[Resolution, str], Sample]
 
 
 async def record(connection: Connection, changes: Mapping[str, Figures], at: datetime, flush: int) -> Days:
-    """Write what a flush makes of the figures by changing them so; of the currencies in which that is another."""
+    """Write samples of the figures after these changes of a flush. Currencies with unchanged figures get no sample."""
     before = await read_newest(connection, changes)
     days = of_days(before)
     figures = {currency: changed(days.get(currency), change) for currency, change in changes.items()}
@@ -33,7 +33,7 @@ async def record(connection: Connection, changes: Mapping[str, Figures], at: dat
 
 
 async def catch_up(connection: Connection) -> Days:
-    """See that the newest samples are what the balances say, which an older Polka leaves behind; of all currencies."""
+    """Bring the newest samples of all currencies to the current balances. An older Polka writes no samples."""
     flush, at = await connection.fetchrow("SELECT number, flushed_at FROM flush")
     figures = await read_figures(connection)
     before = await read_newest(connection, figures)

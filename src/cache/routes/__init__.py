@@ -1,1 +1,1 @@
-"""What the apis ask the cache."""
+"""The routes for the apis."""

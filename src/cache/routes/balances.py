@@ -1,4 +1,4 @@
-"""`POST /balance` and `GET /balance…`: what apis tell the cache, and what they ask it."""
+"""`POST /balance` and `GET /balance…`: the announcements and questions of apis."""
 
 import asyncio
 from typing import Annotated
@@ -24,14 +24,14 @@ After = Annotated[str, QueryParameter()]
 Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_MAX)]
 RETRY_SECONDS = 0.01
 ANSWER_SECONDS = 5.0
-"""What an answer may take at most, whatever the caller says."""
+"""The longest time for an answer, regardless of the caller's limit."""
 
 BANK_NAMES = "SELECT name FROM banks WHERE name > $1 ORDER BY name LIMIT $2"
 
 
 @post("/balance", status_code=200)
 async def hold_batches(data: JSONBody[list[Told]], keeper: NamedDependency[Keeper]) -> Held:
-    """Have the batches pending until they are posted, or are known never to be committed."""
+    """Hold the batches as pending until they are posted, or can never be committed."""
     return held(keeper, data)
 
 
@@ -42,7 +42,7 @@ def held(keeper: Keeper, batches: list[Told]) -> Held:
 
 @post("/balance/reservation", status_code=200)
 async def reserve(data: JSONBody[Asked], keeper: NamedDependency[Keeper]) -> Response[bytes]:
-    """Have room under caps reserved for a batch, until it is posted or known never to be committed."""
+    """Reserve room under caps for a batch, until the batch is posted or can never be committed."""
     return as_json(await reserved(keeper, data))
 
 
@@ -51,7 +51,7 @@ async def reserved(keeper: Keeper, batch: Asked) -> Reserved:
 
 
 async def following(keeper: Keeper, policy: int) -> Service:
-    """The service once it decides under this version of the policy, or a later one."""
+    """The service once it decides under at least this version of the policy."""
     try:
         return await keeper.follow(policy)
     except (NotServingError, OutdatedError, *database.ERRORS):
@@ -60,7 +60,7 @@ async def following(keeper: Keeper, policy: int) -> Service:
 
 @post("/policy", status_code=200)
 async def follow_policy(data: JSONBody[PolicyToFollow], keeper: NamedDependency[Keeper]) -> PolicyToFollow:
-    """Have the cache decide under this version of the policy, or a later one; its answer says which."""
+    """Make the cache decide under at least this version of the policy. The answer has the version."""
     return PolicyToFollow((await following(keeper, data.policy)).ledger.policy.version)
 
 
@@ -68,7 +68,7 @@ async def follow_policy(data: JSONBody[PolicyToFollow], keeper: NamedDependency[
 async def list_banks(
     keeper: NamedDependency[Keeper], pool: NamedDependency[Pool], after: After = "", limit: Limit = 100
 ) -> Response[bytes]:
-    """A page of banks, from memory but for their names."""
+    """A page of banks. Only their names come from the database."""
     names = [row["name"] for row in await pool.fetch(BANK_NAMES, after, limit)]
     service = serving(keeper)
     page = [bank_of(service, name) for name in names]
@@ -99,9 +99,9 @@ async def list_accounts(
 async def accounts_of(
     keeper: Keeper, pool: Pool, patience: str, bank: str, account: str | None, after: str = "", limit: int = 1
 ) -> Accounts:
-    """Balance and flush from one snapshot of the database, and what memory has on top.
+    """Balances and flush from one snapshot of the database, and the pending sums of memory on top.
 
-    Given only when memory is at that same flush: otherwise a batch would count twice, or not at all. Past the caller's
+    Memory must be at the same flush, because otherwise a batch would count twice, or not at all. After the caller's
     time there is no answer.
     """
     try:
@@ -109,7 +109,7 @@ async def accounts_of(
             while True:
                 page = await positions.accounts(pool, bank, account, after, limit)
                 while (service := serving(keeper)).ledger.flush < page.as_of.flush:
-                    await asyncio.sleep(RETRY_SECONDS)  # memory has that flush in a moment
+                    await asyncio.sleep(RETRY_SECONDS)  # memory reaches this flush in a moment
                 if page.as_of.flush == service.ledger.flush:
                     return with_memory(service, page, account, after)
     except TimeoutError:
@@ -128,7 +128,7 @@ def bank_of(service: Service, name: str) -> Bank:
 
 
 def with_memory(service: Service, page: Accounts, account: str | None, after: str) -> Accounts:
-    """The page with what is pending on its accounts, and with accounts that have nothing posted yet."""
+    """The page with the pending sums of its accounts, and with accounts that have only pending entries."""
     pending = service.ledger.accounts_pending(page.bank)
     last = page.cursor
     here = {found.account: found.balances for found in page.accounts}

@@ -7,7 +7,7 @@ from litestar.exceptions import ClientException
 
 
 class BodyRequest(Request[Any, Any, Any]):
-    """A request whose JSON is the client's fault if it is nested too deeply."""
+    """A request with too deeply nested JSON is the client's error."""
 
     async def json(self) -> Any:
         try:

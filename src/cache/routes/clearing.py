@@ -1,7 +1,7 @@
-"""`POST /clearing` and `POST /clearing/{id}/settle`: what an api asks the one writer of windows to do.
+"""`POST /clearing` and `POST /clearing/{id}/settle`: the apis' requests to the only writer of windows.
 
-200 with the window, 409 where its state does not allow it, 404 where there is none, 503 where nothing was done.
-Anything else leaves it open whether it was done, and asking again is safe.
+200 with the window, 409 if its state forbids the work, 404 if the window does not exist, 503 if nothing was done. After
+any other answer the outcome is unknown, and the request can be repeated safely.
 """
 
 from collections.abc import Awaitable
@@ -20,7 +20,7 @@ from polka.store import database
 
 @post("/clearing", status_code=200)
 async def close_window(data: JSONBody[WindowToClose], keeper: NamedDependency[Keeper]) -> Response[Window | Conflict]:
-    """Close the window with all that is committed by now, and open the next."""
+    """Close the window with all earlier commits, and open the next window."""
     return await done(keeper.close(data.window))
 
 
@@ -31,7 +31,7 @@ async def settle_window(window: FromPath[int], keeper: NamedDependency[Keeper]) 
 
 
 async def done(order: Awaitable[Window | Conflict | None]) -> Response[Window | Conflict]:
-    """The answer that says how it went, and whether anything was done."""
+    """The answer with the outcome, or with the certainty of the failure."""
     try:
         outcome = await order
     except (NotServingError, OutdatedError):

@@ -1,4 +1,4 @@
-"""Liquidity as the cache tells it: `GET /liquidity` from memory, metrics, and a history that is thinned with age."""
+"""Liquidity in the cache: `GET /liquidity` from memory, metrics, and the thinning of old history."""
 
 import asyncio
 import logging
@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 
 SHOW_SECONDS = 5.0
 CAPS_SHOWN = 10
-"""In each currency: each is a time series for whoever collects the metrics."""
+"""In each currency. Each cap is a time series for the collector of the metrics."""
 THIN_SECONDS = 60.0
 
-# The newest stays, however old: what comes next goes on from it.
+# The newest sample stays at any age, because the next sample continues from it.
 THIN = """
 DELETE FROM liquidity_history AS old WHERE resolution = $1 AND start < now() - $2::interval AND EXISTS (
     SELECT FROM liquidity_history AS newer
@@ -41,12 +41,12 @@ DELETE FROM liquidity_history AS old WHERE resolution = $1 AND start < now() - $
 async def get_liquidity(
     keeper: NamedDependency[Keeper], caps: Annotated[int, QueryParameter(ge=0, le=PAGE_MAX)]
 ) -> Response[bytes]:
-    """What Polka owes, is owed and holds in each currency, from memory."""
+    """Polka's debts, claims and holdings in each currency, from memory."""
     return Response(positions.encode(await exposures(serving(keeper), caps)), media_type=MediaType.JSON)
 
 
 async def exposures(service: Service, caps: int) -> Exposures:
-    """All as of one flush. Between currencies others have their turn: with 10,000 banks it takes a while."""
+    """All as of one flush. Other tasks run between currencies, because 10,000 banks take a while."""
     days, latest = dict(service.liquidity), as_of(service)
     balances, uses = service.ledger.balances(), service.ledger.uses_of_caps()
     currencies = []
@@ -58,7 +58,7 @@ async def exposures(service: Service, caps: int) -> Exposures:
 
 
 async def show_liquidity(keeper: Keeper, banks_max: int) -> None:
-    """Keep the metrics up to date, for ever, with so many balances of banks."""
+    """Update the metrics for ever, with this many balances of banks."""
     while True:
         if service := keeper.service:
             show((await exposures(service, CAPS_SHOWN)).currencies)
@@ -87,7 +87,7 @@ def show_balances(balances: Iterable[tuple[str, str, int]]) -> None:
 
 
 async def thin_liquidity(writers: Writers) -> None:
-    """Delete samples that are old for their resolution, for ever."""
+    """Delete samples that are too old for their resolution, for ever."""
     while True:
         try:
             await writers.do(thin)

@@ -1,4 +1,4 @@
-"""`POST /pulse` and `GET /overview`: what apis say of themselves, and what a console shows, all at one moment."""
+"""`POST /pulse` and `GET /overview`: reports of the apis, and the figures of the console, all at one moment."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ from polka.rules.pulses import LINES_SECONDS, PULSE_SECONDS, Line, Pulse, Pulses
 
 
 class Watch:
-    """What the cache knows of all processes, itself included."""
+    """The cache's knowledge of all processes, including itself."""
 
     def __init__(self, name: str) -> None:
         self.pulses = Pulses()
@@ -32,7 +32,7 @@ class Watch:
         self.lines: deque[Line] = deque(maxlen=int(LINES_SECONDS / PULSE_SECONDS))
 
     async def run(self) -> None:
-        """See how late the event loop is, and remember what the rates were, for ever."""
+        """Measure the delay of the event loop, and remember the rates, for ever."""
         while True:
             began = time.monotonic()
             await asyncio.sleep(PULSE_SECONDS)
@@ -57,7 +57,7 @@ class Watch:
 
 @post("/pulse", status_code=204)
 async def hear_pulse(data: JSONBody[Pulse], watch: NamedDependency[Watch]) -> None:
-    """Take what an api says of itself. It is forgotten when nothing is heard of it any more."""
+    """Take the report of an api. The report is forgotten after a time without new reports."""
     watch.pulses.hear(data, time.monotonic())
 
 
