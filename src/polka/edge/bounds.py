@@ -1,4 +1,4 @@
-"""How much one client may take before its request is understood: time, bytes, and connections."""
+"""The limits of a client before its request is understood: time, bytes, and connections."""
 
 import resource
 from enum import Enum
@@ -14,20 +14,20 @@ HEAD_BYTES_MAX = 64 * 1024
 URL_BYTES_MAX = 16 * 1024
 HEADERS_MAX = 100
 FRAMING_BYTES_MAX = 64 * 1024
-"""What the sizes and extensions of chunks, and trailers, may add to a body."""
+"""Bytes that the sizes and extensions of chunks, and trailers, may add to a body."""
 PIPELINE_MAX = 16
-"""Requests of a connection that wait for the answer to an earlier one. No more are read meanwhile."""
+"""Requests of a connection that wait for the answer to an earlier request. Above this number reading pauses."""
 HELD_BYTES_MAX = 64 * 1024 * 1024
-"""What clients may make a process hold together: parts of requests, and answers that they do not read."""
+"""Memory that all clients together may occupy in a process: parts of requests, and unread answers."""
 BODY_BYTES_MAX = 64 * 1024
 BODY_BYTES_MAX_BY_PATH = {
     "/transactions": 1024 * 1024,  # of the api
     **dict.fromkeys(("/balance", "/balance/reservation"), 10_000_000),  # of the cache: batches of a whole api
 }
 TIMEOUT_SECONDS_MAX = 300.0
-"""The longest that a request may ask for, as `?timeout=5m`."""
+"""The longest timeout of a request, as `?timeout=5m`."""
 DESCRIPTORS_KEPT = 384
-"""Files, connections to Postgres, probes, and clients that are leaving. There must be room for them beside clients."""
+"""The reserve for files, connections to Postgres, probes, and leaving clients."""
 
 
 class Bounds(Struct, frozen=True):
@@ -58,10 +58,10 @@ class Bounds(Struct, frozen=True):
 
 
 class Reason(Enum):
-    """Why a request was refused before the app saw it, or a connection cut off."""
+    """The reason for rejecting a request before the app, or for closing a connection."""
 
     HANDSHAKE = "handshake"
-    """A TLS handshake failed, or was not done in time."""
+    """A TLS handshake failed or took too long."""
     HEAD_TIMEOUT = "head_timeout"
     BODY_TIMEOUT = "body_timeout"
     UNREAD = "unread"
@@ -70,16 +70,16 @@ class Reason(Enum):
     URL_TOO_LONG = "url_too_long"
     BODY_TOO_LARGE = "body_too_large"
     HOST = "host"
-    """There was no Host header, or more than one."""
+    """The Host header is missing or repeated."""
     MALFORMED = "malformed"
     MEMORY = "memory"
-    """All clients together made the process hold too much. Those that held most were cut off."""
+    """All clients together occupied too much memory. The clients with the most memory were cut off."""
     CONNECTIONS = "connections"
     """All connections of the process were in use."""
     ADDRESS = "address"
-    """All connections that one address may have were in use."""
+    """All connections of the client's address were in use."""
     EVICTED = "evicted"
-    """A connection that waited for its client made room for a new one."""
+    """A connection that waited for its client made room for a new connection."""
 
 
 REFUSED = Counts("polka_connections_refused", "Rejected or ended connections and requests, by reason.", ["reason"])
@@ -91,7 +91,7 @@ def body_bytes_max(path: str) -> int:
 
 
 def raise_descriptors_limit() -> int:
-    """Let the process open as many files as its hard limit allows; returns how many connections fit."""
+    """Raise the limit of open files to the hard limit. Returns the number of connections that fit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return max(hard - DESCRIPTORS_KEPT, hard // 2) if hard != resource.RLIM_INFINITY else 10**9

@@ -1,7 +1,7 @@
-"""One client's connection: what it sends is bounded in time and bytes, before the app sees it.
+"""One client's connection, with limits of time and bytes before the app sees a request.
 
-All bytes go to the parser as they came. Deadlines cost a request nothing: once a second all connections are looked at.
-This overrides private parts of uvicorn, whose shape `check_uvicorn` verifies at import.
+All bytes go to the parser unchanged. Deadlines cost a request nothing, because a sweep checks all connections once a
+second. This module overrides private parts of uvicorn. `check_uvicorn` verifies their shape at import.
 """
 
 import asyncio
@@ -40,18 +40,18 @@ log = logging.getLogger(__name__)
 
 CONNECTION_REQUESTS_MAX = 500
 CONNECTION_SECONDS_MAX = 20.0
-"""Slow clients, too, have found a new process within half a minute."""
+"""Short enough that slow clients also find a new process within half a minute."""
 KEEP_ALIVE_SECONDS = 75
-"""How long a connection may be silent: longer than most load balancers, with their minute, would still use it."""
+"""The time that a connection may be silent. Most load balancers reuse a connection for at most a minute."""
 DRAINING_SECONDS = 5
-"""The same once the process is told to stop."""
+"""The same for a draining process."""
 LINGER_SECONDS = 2
-"""How long a client has to read why its connection ends. What it sends meanwhile is dropped."""
+"""The time for a client to read the last answer of its connection. Bytes that it sends meanwhile are dropped."""
 UNREAD_SECONDS = 30
-"""How long a client may not read what it is sent: what it holds up is then cut off."""
+"""The time that a client may leave an answer unread. Then the connection is cut off."""
 FRAMING = (b"content-length", b"transfer-encoding", b"connection")
 SLICE_BYTES = 4096
-"""The parser gets this much at once, so that few requests of a pipeline are parsed before reading pauses."""
+"""Bytes for one call of the parser. Few requests of a pipeline are parsed before reading pauses."""
 
 OURS = {
     "data_received": "_unset_keepalive_if_required parser feed_data httptools HttpParserError logger warning "
@@ -61,14 +61,14 @@ OURS = {
     "resume_reading pipeline pop _start_asgi_task timeout_keep_alive_task loop call_later timeout_keep_alive "
     "timeout_keep_alive_handler",
 }
-"""The methods of uvicorn's that are replaced here, and all names that each of them uses."""
+"""The replaced methods of uvicorn, and all names in their code."""
 
 
 def check_uvicorn(protocol: type[HttpToolsProtocol] = HttpToolsProtocol) -> None:
-    """See that what is replaced here does what it did when this was written.
+    """Check that the replaced methods of uvicorn are still the known ones.
 
     Raises:
-        ImportError: this version of uvicorn is another one, on the inside.
+        ImportError: this version of uvicorn has different internals.
     """
     for name, names in OURS.items():
         if set(getattr(protocol, name).__code__.co_names) != set(names.split()):
@@ -79,22 +79,22 @@ check_uvicorn()
 
 
 class Wait(Enum):
-    """What a connection waits for."""
+    """The event that a connection waits for."""
 
     HEAD = "head"
     BODY = "body"
     REST = "rest"
-    """Of a body, behind the answer to its request."""
+    """The rest of a body, after the answer to its request."""
     REQUEST = "request"
     END = "end"
     CLOSED = "closed"
-    """The client has been sent all, and has not read it yet."""
+    """The client has been sent everything, and has not read all bytes yet."""
 
 
 class Connection(HttpToolsProtocol):
-    """It ends after some hundred requests or some seconds, and sends each answer at once.
+    """A connection that ends after some hundred requests or some seconds, and sends each answer at once.
 
-    Clients then connect anew, and load finds new processes. A client that reads nothing is cut off.
+    Clients then connect again, so that load spreads to new processes. A client that does not read is cut off.
     """
 
     flow: "Flow"
@@ -106,7 +106,7 @@ class Connection(HttpToolsProtocol):
         self._drain = drain
         self._gate = gate
         self._take = take
-        self._direct: Direct | None = None  # the plain request that is being read
+        self._direct: Direct | None = None  # the current plain request
         self._host: str | None = None
         self._began_at = 0.0
         self._awaited: tuple[Wait, Any] | None = (Wait.HEAD, None)
@@ -116,7 +116,7 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         self._body_bytes_left = 0
         self._framing_bytes_left = 0
-        self._behind = b""  # what the parser gets once the pipeline is shorter
+        self._behind = b""  # bytes for the parser once the pipeline is shorter
         self._last_words = b""  # sent behind all answers; then the connection ends
         self._is_over = False
         self._offers_upgrade = False
@@ -128,7 +128,7 @@ class Connection(HttpToolsProtocol):
 
     @property
     def held_bytes(self) -> int:
-        """What is kept of its requests, and of the answers that its client has not read."""
+        """The bytes of its requests, and of the answers that its client has not read."""
         bodies = len(self.cycle.body) if self.cycle else 0
         bodies += sum(len(cycle.body) for cycle, _ in self.pipeline)
         unread = self._outgoing.waiting_bytes + self.transport.get_write_buffer_size()
@@ -139,7 +139,8 @@ class Connection(HttpToolsProtocol):
         return self._awaited is not None and self._awaited == self._awaits()
 
     def take_place(self, transport: asyncio.Transport, host: str | None, since: float, data: bytes) -> None:
-        """Go on from a newcomer, which has entered the gate from this host and at this time, and has sent this."""
+        """Take over from a newcomer. The newcomer entered the gate from this host at this time, and received this
+        data."""
         self._host = host
         self.connection_made(transport)
         self._awaited_since = since
@@ -188,7 +189,7 @@ class Connection(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as stopped:
-            # The parser stops behind a head that offers an upgrade. Another one goes on, with the same body.
+            # The parser stops after a head with an offered upgrade. Another parser continues with the same body.
             self._offers_upgrade = False
             if rest := data[stopped.args[0] :]:
                 self._feed(rest)
@@ -203,7 +204,7 @@ class Connection(HttpToolsProtocol):
             raise malformed(str(error)) from None
 
     def _count_unfinished(self, size: int) -> None:
-        """Bound a head or a body of which a part has not come yet. Its first slice counts as nothing."""
+        """Limit an incomplete head or body. Its first slice does not count."""
         cycle = self.cycle
         if self.scope is not None and (cycle is None or self.scope is not cycle.scope):
             if self._in_head is not self.scope:
@@ -234,7 +235,7 @@ class Connection(HttpToolsProtocol):
             raise UnfitError(Reason.HOST, problem.MALFORMED, "Host: must be given once.")
         if len(self.url) > bounds.URL_BYTES_MAX:
             raise url_too_long()
-        if self._in_head is self.scope and size_of(headers) > bounds.HEAD_BYTES_MAX:  # it came in several slices
+        if self._in_head is self.scope and size_of(headers) > bounds.HEAD_BYTES_MAX:  # in several slices
             raise headers_too_large()
         length = int(fields.get(b"content-length", b"0"))
         if b"transfer-encoding" in fields:
@@ -272,13 +273,13 @@ class Connection(HttpToolsProtocol):
         )
 
     def _keeps_alive(self) -> bool:
-        """Whether another request may follow the one whose head was read last."""
+        """Whether another request may follow the current one."""
         has_time = self._requests_left > 0 and self._began_at <= self._closes_at
         return has_time and self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
 
     def _begin_in_app(self) -> None:
         super().on_headers_complete()
-        self.headers = []  # what comes behind the body is no header of the request
+        self.headers = []  # trailers are no headers of the request
         self.cycle.transport = self._outgoing  # type: ignore[assignment]
         if self._requests_left <= 0 or self._began_at > self._closes_at:
             self.cycle.keep_alive = False
@@ -286,7 +287,7 @@ class Connection(HttpToolsProtocol):
     def _hand_over(self, request: Direct) -> None:
         try:
             is_taken = self._take is not None and self._take(request)
-        except Exception:  # whether it was taken is not known: the app could do it a second time
+        except Exception:  # the request may have been taken, and the app could pay a second time
             log.exception("a request failed")
             request.abort()
         else:
@@ -294,7 +295,7 @@ class Connection(HttpToolsProtocol):
                 self._give_to_app(request)
 
     def _give_to_app(self, request: Direct) -> None:
-        """As if it had not been read as a plain one."""
+        """Hand the request to the app, like any other request."""
         self._direct = None
         self.cycle = None  # type: ignore[assignment]
         self._begin_in_app()
@@ -307,11 +308,11 @@ class Connection(HttpToolsProtocol):
         self._outgoing.write(data)
 
     def close_behind(self) -> None:
-        """Close once all that was written is sent."""
+        """Close after all written bytes are sent."""
         self._outgoing.close()
 
     def _check_chunked(self, coding: bytes) -> int:
-        """The most bytes that the body may have."""
+        """The largest size of the body in bytes."""
         if coding.strip().lower() != b"chunked" or self.parser.get_http_version() == "1.0":
             raise not_chunked()
         return bounds.body_bytes_max(self._path())
@@ -321,13 +322,13 @@ class Connection(HttpToolsProtocol):
             raise too_large(self._path())
 
     def _path(self) -> str:
-        """The path of a request of which only the head is known."""
+        """The path of a request whose head was read."""
         return self.url.partition(b"?")[0].decode("ascii", "replace")
 
     def _ignore_upgrade(self) -> None:
-        """Have another parser go on behind this head as if it offered nothing (RFC 9110, 7.8).
+        """Replace the parser by another parser that ignores the offered upgrade (RFC 9110, 7.8).
 
-        This parser would take all that follows for the other protocol, and would lose the body.
+        The old parser would treat all following bytes as the other protocol, and would lose the body.
         """
         first, version = self.parser.get_method(), self.parser.get_http_version().encode()
         lines = [b"%b / HTTP/%b" % (first, version)]
@@ -374,7 +375,7 @@ class Connection(HttpToolsProtocol):
         self.transport.abort()
 
     def cut_if_late(self, now: float, stalled_seconds: float) -> None:
-        """End the connection if its client is late with what is awaited, but for the time that this process stalled."""
+        """End the connection if its client is late. Time in which this process stalled does not count."""
         self._awaited_since += stalled_seconds
         awaited = self._awaits()
         if awaited != self._awaited:
@@ -386,7 +387,7 @@ class Connection(HttpToolsProtocol):
             self._cut(awaited[0])
 
     def _awaits(self) -> tuple[Wait, Any] | None:
-        """What the client has to do next, and behind which request; None while it has to wait itself."""
+        """The client's next step, and the request before it; None while the client waits for the process."""
         cycle = self.cycle
         if self._outgoing.is_closing():
             return Wait.CLOSED, None
@@ -432,7 +433,7 @@ class Connection(HttpToolsProtocol):
                 self._cut_unread()
 
     def _refuse(self, unfit: UnfitError) -> None:
-        """Answer the request that is being read with a problem, behind the answers to earlier ones; then close."""
+        """Answer the current request with a problem, after the answers to earlier requests. Then close."""
         self._gate.refused(unfit.reason)
         self._is_over = True
         self._behind = b""
@@ -441,10 +442,10 @@ class Connection(HttpToolsProtocol):
         self.flow.pause_reading()
         cycle = self.cycle
         if cycle is not None and self.scope is cycle.scope and cycle.more_body:
-            if self.pipeline:  # the app has not begun with it
+            if self.pipeline:  # the app has not begun with this request
                 self.pipeline.popleft()
                 return
-            if cycle.response_started:  # it is answered already, or is being answered
+            if cycle.response_started:  # the app has begun to answer
                 self._outgoing.close()
                 return
             cycle.disconnected = True
@@ -454,7 +455,7 @@ class Connection(HttpToolsProtocol):
         self._say_last_words()
 
     def _say_last_words(self) -> None:
-        """Close for writing alone: a client that is still sending could lose the answer otherwise (RFC 9112, 9.6)."""
+        """Close only for writing. A client that is still sending could lose the answer otherwise (RFC 9112, 9.6)."""
         if self.transport.is_closing():
             return
         self._outgoing.write(self._last_words)
@@ -484,14 +485,14 @@ class Connection(HttpToolsProtocol):
         self.transport.abort()
 
     def end_with_next_answer(self) -> None:
-        """Close behind the answer that is being made, or behind the next one if the client knows nothing of it yet.
+        """Close after the current answer. If the client has no part of an answer yet, close after the next answer.
 
-        A client that asks no more is waited for as long as busy ones need to ask again, not as long as ever.
+        A silent client gets less time from now on: the time that busy clients need for their next request.
         """
         self._requests_left = 0
         if self.cycle is not None and not self.cycle.response_started:
             self.cycle.keep_alive = False
-        self._awaited = None  # from now on it is waited for less long
+        self._awaited = None  # restarts the wait, with a shorter limit
 
     def shutdown(self) -> None:
         if self.cycle is None or self.cycle.response_complete:
@@ -501,7 +502,7 @@ class Connection(HttpToolsProtocol):
 
 
 class Flow(FlowControl):
-    """Reads nothing while the connection has enough to do, whoever waits for the next bytes."""
+    """Stops reading while the connection has enough work. The app's wish to read changes nothing."""
 
     is_full = False
 
@@ -516,7 +517,7 @@ def size_of(headers: Iterable[tuple[bytes, bytes]]) -> int:
 
 
 def own_timeout(scope: Any) -> float | None:
-    """The timeout that a request names, as `?timeout=250ms` or in `Request-Timeout`."""
+    """The request's own timeout, from `?timeout=250ms` or `Request-Timeout`."""
     texts = parse_qs(scope["query_string"].decode("latin-1")).get("timeout", [])
     texts += [value.decode("latin-1") for name, value in scope["headers"] if name == b"request-timeout"]
     seconds = duration.seconds(texts[0]) if texts else None

@@ -1,9 +1,9 @@
 """A request that is answered without ASGI: no task, no event, no timer of its own.
 
-The connection hands a whole plain request to a function as soon as it is read. A request is plain if it is a POST to
-`PATH` without a query, no header of it is repeated, its body has a length and came with its head, nothing is ahead of
-it in its connection, and it offers or expects nothing. The function takes it and answers later, or leaves it. All
-that is not plain and all that is left goes to the app by ASGI, from the same bytes.
+The connection hands a complete plain request to a function. A plain request is a POST to `PATH` without a query,
+without repeated headers, and with a body of known length that came with the head. No other request is ahead of it in
+its connection, and it offers or expects nothing. The function takes the request and answers later, or declines. All
+other requests, and all declined requests, go to the app by ASGI, from the same bytes.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 PATH = b"/transaction"
 NOT_PLAIN = frozenset((b"transfer-encoding", b"content-encoding", b"request-timeout", b"if-match"))
-"""Headers that the app knows what to do with."""
+"""Headers that only the app handles."""
 
 
 class Direct:
-    """One such request. Its connection takes it for uvicorn's cycle of request and response."""
+    """One plain request. For its connection it stands in for uvicorn's cycle of request and response."""
 
     __slots__ = (
         "_connection",
@@ -47,13 +47,13 @@ class Direct:
 
     @property
     def message_event(self) -> "Direct":
-        """Nobody waits for more of the body."""
+        """Stands in for an event. No task waits for more of the body."""
         return self
 
     def set(self) -> None: ...
 
     def answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
-        """Send the answer, whose headers say its length. A client that has left gets none."""
+        """Send the answer. The headers must include its length. A client that has left gets no answer."""
         self.response_started = self.response_complete = True
         if self.disconnected:
             return
@@ -68,10 +68,10 @@ class Direct:
         connection.on_response_complete()
 
     def abort(self) -> None:
-        """End the connection without an answer: what has become of the request is not known."""
+        """End the connection without an answer, because the outcome of the request is unknown."""
         self.response_complete = True
         self._connection.abort()
 
 
 Take = Callable[[Direct], bool]
-"""Takes a whole plain request; False if it goes to the app."""
+"""Takes a complete plain request; False if the request goes to the app."""

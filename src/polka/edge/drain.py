@@ -1,13 +1,13 @@
-"""A process that was told to stop goes on serving for a while."""
+"""A process that was told to stop serves for a while longer."""
 
 from dataclasses import dataclass
 
 
 @dataclass
 class Drain:
-    """How long a process that was told to stop goes on serving, so that its clients go elsewhere first.
+    """The time for which a stopping process still serves, so that its clients move to other processes first.
 
-    While it lasts, the process is not ready, and ends each connection with its next answer.
+    During the drain the process is not ready, and ends each connection with its next answer.
     """
 
     seconds: float

@@ -1,7 +1,7 @@
-"""The gate of a server: how many connections it has and from where, and what was refused.
+"""The gate of a server counts connections by address, and rejections.
 
-When all connections are in use, the oldest one that has not sent a request yet makes room for a new one. If there is
-none, one that sends no more requests does. After those come connections whose clients owe a part of a request, or have
+When all connections are in use, the oldest connection without a request makes room for a new one. If all have sent a
+request, an idle connection makes room. The last choice are connections whose clients owe a part of a request, or have
 not read their answers.
 """
 
@@ -19,43 +19,44 @@ REPORT_SECONDS = 10.0
 
 
 class Entrant(Protocol):
-    """A connection that has entered, as the gate sees it."""
+    """A connection that has entered, for the gate."""
 
     @property
     def is_new(self) -> bool:
-        """Whether it still waits for its first head or its handshake, and nobody but the gate sees to its end."""
+        """Whether the connection still waits for its first head or its handshake. The gate alone ends such a
+        connection."""
 
     @property
     def is_slow(self) -> bool:
-        """Whether it was cut off, and has a moment to read why."""
+        """Whether the connection was cut off, and has a moment to read the reason."""
 
     def abort(self) -> None: ...
 
     def cut_off(self, now: float) -> None:
-        """End it, because it is late."""
+        """End the connection, because its client is late."""
 
     def give_way(self) -> None:
-        """End it, to make room for another one."""
+        """End the connection, to make room for another."""
 
 
 class Guest(Protocol):
-    """Any connection, as the sweep sees it."""
+    """Any connection, for the sweep."""
 
     @property
     def is_new(self) -> bool:
-        """Whether it is a newcomer, which is not asked whether it is late."""
+        """Whether the connection is a newcomer. The sweep does not check newcomers."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether it has its answers, and asked nothing since the sweep before."""
+        """Whether all requests are answered, and no request came since the previous sweep."""
 
     @property
     def is_slow(self) -> bool:
-        """Whether it has waited for its client since the sweep before, whatever for."""
+        """Whether the connection has waited for its client since the previous sweep, for any reason."""
 
     @property
     def held_bytes(self) -> int:
-        """How much memory its client makes this process hold."""
+        """The memory that its client occupies in this process."""
 
     def abort(self) -> None: ...
 
@@ -63,7 +64,7 @@ class Guest(Protocol):
 
 
 class Gate:
-    """Counts connections in all and by address, and what is refused. All work is constant for each connection."""
+    """Counts connections in all and by address, and rejections. The work for each connection is constant."""
 
     def __init__(self, bounds: Bounds, descriptors: int = 10**9) -> None:
         self.bounds = bounds
@@ -71,17 +72,17 @@ class Gate:
         self._count = 0
         self._by_address: Counter[str] = Counter()
         self._newcomers: deque[tuple[float, Entrant]] = deque()
-        """With the times at which they entered, less the time that this process had stalled by then."""
+        """With the times of their entry, less the time that this process had stalled by then."""
         self.stalled_seconds = 0.0
-        """Since its start. Nobody is late by the time in which this process did not run."""
+        """Since the start. No client is late because this process did not run."""
         self.leaving = 0
-        """Connections that made room and are no longer counted, but still open for a moment."""
+        """Connections that made room and are no longer counted, but are still open for a moment."""
         self._slow: list[Entrant | Guest] = []
         self._unreported: Counter[str] = Counter()
         self._reports_at = 0.0
 
     def enter(self, entrant: Entrant, host: str | None, now: float) -> Reason | None:
-        """Count a connection, or say why there is no room for it."""
+        """Count a connection, or return the reason for its rejection."""
         address = neighbourhood(host)
         address_max = self.bounds.connections_per_address_max
         if address and address_max and self._by_address[address] >= address_max:
@@ -95,7 +96,7 @@ class Gate:
         return None
 
     def leave(self, host: str | None) -> None:
-        """A connection that was counted has ended."""
+        """Count down after the end of a counted connection."""
         self._count -= 1
         if address := neighbourhood(host):
             self._by_address[address] -= 1
@@ -107,9 +108,10 @@ class Gate:
         self._unreported[reason.value] += 1
 
     def cut_off_newcomers(self, now: float, stalled_seconds: float = 0.0) -> None:
-        """Cut off those that are late, ten times a second, so that few are cut off at once.
+        """Cut off late newcomers, ten times a second, so that few are cut off at once.
 
-        They are kept in the order in which they came. Those behind the first one that has time left cost nothing.
+        Newcomers are kept in the order of their entry. After the first newcomer that has time left, the rest cost
+        nothing.
         """
         self.stalled_seconds += stalled_seconds
         latest = now - self.stalled_seconds - self.bounds.head_timeout_seconds
@@ -124,7 +126,7 @@ class Gate:
                     self._slow.append(oldest)
 
     def sweep(self, guests: Collection[Guest], now: float, stalled_seconds: float = 0.0) -> None:
-        """Cut off whoever is late, once a second. Time in which this process did not run makes nobody late."""
+        """Cut off late clients, once a second. Time in which this process did not run does not count."""
         for guest in guests:
             if not guest.is_new:
                 guest.cut_if_late(now, stalled_seconds)
@@ -140,7 +142,7 @@ class Gate:
             self._unreported.clear()
 
     def _bound_memory(self, guests: Collection[Guest]) -> None:
-        """End the connections that hold most, until all together hold no more than they may."""
+        """End the connections with the most memory, until all together are within the limit."""
         excess = sum(guest.held_bytes for guest in guests) - HELD_BYTES_MAX
         if excess <= 0:
             return
@@ -169,7 +171,8 @@ class Gate:
 
 
 def neighbourhood(host: str | None) -> str | None:
-    """What counts as one address: of IPv6 a network of 64 bits, because one client can have all of its addresses."""
+    """The unit that counts as one address. For IPv6 this is a network of 64 bits, because one client can have all
+    addresses of the network."""
     if host is None or ":" not in host:
         return host
     try:

@@ -1,7 +1,8 @@
-"""A connection before its TLS handshake is done: it counts at the gate, and its client has as long as for a head.
+"""A connection before the end of its TLS handshake. The gate counts the connection, and its client has as much time as
+for a head.
 
-Event loops tell a protocol of a connection only once its handshake is done. So a plain protocol hears of it first, and
-has the handshake made on the same socket.
+Event loops report a connection to a protocol only after the handshake. Therefore a plain protocol gets the connection
+first, and starts the handshake on the same socket.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from polka.edge.newcomers import Newcomer
 
 
 class Handshake(asyncio.Protocol):
-    """Its place is taken by a newcomer, or it ends."""
+    """Ends, or is replaced by a newcomer."""
 
     is_idle = is_slow = False
     held_bytes = 0
@@ -51,7 +52,7 @@ class Handshake(asyncio.Protocol):
         try:
             self._socket = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
         finally:
-            transport.abort()  # nothing is read by it, and the copy of its socket stays open
+            transport.abort()  # this transport reads nothing, and the copy of its socket stays open
         loop = asyncio.get_running_loop()
         if reason := self._gate.enter(self, self._host, loop.time()):
             self._gate.refused(reason)  # in silence: the client understands no answer yet
@@ -65,7 +66,7 @@ class Handshake(asyncio.Protocol):
             await loop.connect_accepted_socket(lambda: Secured(self), self._socket, ssl=self._encryption)
         except ConnectionResetError:
             pass  # the client has left
-        except OSError:  # of which OpenSSL's errors are a kind
+        except OSError:  # includes OpenSSL's errors
             self._gate.refused(Reason.HANDSHAKE)
         finally:
             self._leave()
@@ -89,7 +90,7 @@ class Handshake(asyncio.Protocol):
         self.abort()
 
     def end_with_next_answer(self) -> None:
-        """The connection that comes of it does."""
+        """Nothing to do here. The later connection ends with its next answer."""
 
     def abort(self) -> None:
         self._task.cancel()
@@ -101,7 +102,7 @@ class Handshake(asyncio.Protocol):
 
 
 class Secured(asyncio.Protocol):
-    """Told that a handshake is done, before anything else is read."""
+    """Learns of a completed handshake, before any other bytes are read."""
 
     def __init__(self, handshake: Handshake) -> None:
         self._handshake = handshake

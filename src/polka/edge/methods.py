@@ -1,4 +1,4 @@
-"""Methods of routes: `HEAD` wherever there is `GET`, and all of a path's methods in `Allow`."""
+"""Methods of routes: `HEAD` for every `GET`, and all of a path's methods in `Allow`."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,12 +8,12 @@ from litestar.routes import HTTPRoute
 from litestar.types import Message, Receive, Send
 
 PATH_LENGTH_MAX = 512
-"""Litestar remembers a thousand paths. A longer path than this one belongs to no route."""
+"""Litestar remembers a thousand paths. A longer path than this belongs to no route."""
 END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
 
 
 class Methods:
-    """Has Litestar answer `HEAD` as `GET`, without a body."""
+    """Makes Litestar answer `HEAD` like `GET`, without a body."""
 
     def __init__(self, app: Litestar) -> None:
         self._app = app

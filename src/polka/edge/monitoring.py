@@ -1,7 +1,7 @@
-"""A service's second port, for those who run it: its metrics, that it lives, and whether it can serve.
+"""A service's second port, for its operators: metrics, liveness and readiness.
 
-Clients do not reach this port, because its answers need no key and rendering metrics takes time from payments. But a
-browser on the same machine does, so pages of other sites get no metrics.
+Clients cannot reach this port. Its answers need no key, and rendering metrics takes time from payments. A browser on
+the same machine can reach the port, so pages of other sites get no metrics.
 """
 
 import logging
@@ -22,18 +22,18 @@ log = logging.getLogger(__name__)
 
 PATHS = ["/metrics", "/health/live", "/health/ready"]
 ELSEWHERE = "Metrics and health have a port of their own: POLKA_METRICS_PORT, or else the port after this one."
-"""What a client reads that asks for one of the paths on the port of clients."""
+"""The answer to a request for one of the paths on the clients' port."""
 PAGE_SECONDS = 1.0
 
 Obstacle = Callable[[], str | None]
-"""Says why a service cannot serve at the moment; None if it can."""
+"""The reason why a service cannot serve now; None if the service can."""
 
-# When each series began is twice as many series, which nobody asks for.
+# The start times would double the number of series, and nobody uses them.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Page:
-    """The page of metrics. It is rendered at most once a second, for all who ask."""
+    """The page of metrics, shared by all readers. It is rendered at most once a second."""
 
     def __init__(self) -> None:
         self._content = b""
@@ -61,13 +61,13 @@ def came_over_loopback(request: Request[Any, Any, Any]) -> bool:
 
 @get("/health/live", sync_to_thread=False)
 def live() -> dict[str, str]:
-    """The process answers. The database has no part in it."""
+    """The process answers. The database does not matter here."""
     return {"status": "live"}
 
 
 @get("/health/ready", sync_to_thread=False)
 def ready(obstacle: NamedDependency[Obstacle]) -> Response[dict[str, str]]:
-    """The process can serve, as far as it knows: nobody who asks makes it look."""
+    """The process can serve, as far as it knows. The request itself triggers no check."""
     if reason := obstacle():
         return Response({"status": reason}, status_code=503)
     return Response({"status": "ready"})

@@ -1,8 +1,8 @@
-"""A connection before its first head is whole: it costs little, because most hostile clients send no more than this.
+"""A connection before its first complete head. It costs little, because most hostile clients send no more than this.
 
-It has no parser, and no look once a second: the gate knows the order in which newcomers came. Most heads arrive in one
-part, which a connection then parses. All bytes go to that connection as they came. On Linux the kernel keeps the first
-bytes until they could be a head: a client that sends a byte a second wakes nobody.
+A newcomer has no parser and no check once a second, because the gate knows the order of newcomers. Most heads arrive in
+one part, and a connection then parses the head. All bytes go to this connection unchanged. On Linux the kernel keeps
+the first bytes until they could be a head. A client that sends one byte a second wakes no process.
 """
 
 import asyncio
@@ -21,18 +21,19 @@ from polka.edge.gate import Gate
 from polka.edge.unfit import answer, too_many_connections, too_slow_a_head
 
 HEAD_BYTES_MIN = len(b"GET / HTTP/1.0\n\n")
-"""No head is shorter."""
+"""The shortest possible head."""
 HELD_BYTES_MAX = 1024
 """A longer part of a head goes to a connection, with its parser."""
 LEAVING_SECONDS = 1.0
-"""How long a newcomer that made room stays open. A hostile client opens a closed connection again at once, and would
-push out the next one."""
+"""The time that a newcomer stays open after it made room. A hostile client reopens a closed connection at once, and
+would evict the next newcomer."""
 LEAVING_MAX = 128
-"""Newcomers that made room and are still open. Those above this number are closed at once."""
+"""Newcomers that made room and are still open. Above this number, newcomers are closed at once."""
 
 
 def await_heads(listening: Iterable[socket.socket]) -> None:
-    """Have the kernel keep what connections to these sockets send until it could be a head. They inherit it."""
+    """Make the kernel keep received bytes until they could be a head. Connections to these sockets inherit the
+    option."""
     if sys.platform == "linux":
         for one in listening:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, HEAD_BYTES_MIN)
@@ -43,7 +44,7 @@ def may_begin_a_head(data: bytes) -> bool:
 
 
 class Newcomer(asyncio.Protocol):
-    """Its place is taken by a connection, or it ends."""
+    """Ends, or is replaced by a connection."""
 
     __slots__ = (
         "_connect",
@@ -103,7 +104,7 @@ class Newcomer(asyncio.Protocol):
                 self._gate.leave(self._host)
 
     def data_received(self, data: bytes) -> None:
-        if not self.is_new:  # it ends, or was refused
+        if not self.is_new:  # ending, or rejected
             return
         if not self._head:
             self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
@@ -126,11 +127,11 @@ class Newcomer(asyncio.Protocol):
         self._head = b""
 
     def cut_off(self, now: float) -> None:
-        """The time for its head is over. A client that has sent a part of one is told."""
+        """End a newcomer without a complete head in time. A client that has sent a part of a head gets an answer."""
         if not self._head:
             self._read_kept()
         if self._head and (b"\n" in self._head or not may_begin_a_head(self._head)):
-            self._give_place().cut_if_late(now, 0.0)  # it knows how to answer
+            self._give_place().cut_if_late(now, 0.0)  # the connection can answer
             return
         self._gate.refused(Reason.HEAD_TIMEOUT)
         self.is_new, self.is_slow = False, True
@@ -142,20 +143,20 @@ class Newcomer(asyncio.Protocol):
             self._transport.close()
 
     def _read_kept(self) -> None:
-        """Read what the kernel has kept, which no event loop will."""
+        """Read the bytes that the kernel keeps and the event loop never gets."""
         if self._transport.get_extra_info("sslcontext"):
-            return  # it keeps nothing, and what there is to read is encrypted
+            return  # the kernel keeps nothing here, and the bytes are encrypted
         with suppress(OSError):
             self._head = os.read(self._transport.get_extra_info("socket").fileno(), HEAD_BYTES_MIN)
 
     def cut_if_late(self, now: float, stalled_seconds: float) -> None:
-        """The end of a client that was told to leave."""
+        """End a client that was told to leave."""
         self._ends_at = now + LINGER_SECONDS if self._ends_at is None else self._ends_at + stalled_seconds
         if now >= self._ends_at:
             self.abort()
 
     def give_way(self) -> None:
-        """Room is made at once, and the client hears of it a little later."""
+        """Make room at once, and close the connection a little later."""
         if self._gate.leaving >= LEAVING_MAX:
             self.abort()
             return
@@ -169,7 +170,7 @@ class Newcomer(asyncio.Protocol):
         self._transport.abort()
 
     def end_with_next_answer(self) -> None:
-        """The connection that takes its place does."""
+        """Nothing to do here. The later connection ends with its next answer."""
 
     def shutdown(self) -> None:
         self._transport.close()

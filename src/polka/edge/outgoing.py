@@ -1,4 +1,4 @@
-"""What a connection sends: small parts together, and a large answer in pieces."""
+"""The outgoing bytes of a connection: small parts together, and a large answer in pieces."""
 
 import asyncio
 
@@ -7,10 +7,11 @@ PIECE_BYTES = 64 * 1024
 
 
 class Outgoing:
-    """What uvicorn needs of a transport to answer. Head and body, which it writes apart, go out in one system call.
+    """The part of a transport that uvicorn needs for answers. Head and body, two writes of uvicorn, leave in one system
+    call.
 
-    Nothing waits for more to come: what is written is sent in the event loop's next round. Of a large body the
-    transport gets only the next piece. The rest is no copy, so all who are sent the same page share it.
+    No timer waits for more bytes: all written bytes are sent in the event loop's next round. From a large body the
+    transport gets only the next piece. The rest is not copied, so all readers of the same page share it.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -28,7 +29,7 @@ class Outgoing:
         self.waiting_bytes += len(data)
 
     def flush(self) -> None:
-        """Give the transport what it takes at the moment."""
+        """Give the transport as many bytes as it takes now."""
         if self._transport.is_closing():
             self._parts.clear()
             return
@@ -50,7 +51,7 @@ class Outgoing:
             self._transport.write(bytes(piece))
 
     def close(self) -> None:
-        """Close the connection once all is given to the transport."""
+        """Close the connection after the transport has all bytes."""
         self._closes = True
         self.flush()
 

@@ -1,4 +1,4 @@
-"""Parsers of HTTP/1.1: one for a connection, and another one that goes on behind an offer to upgrade."""
+"""Parsers of HTTP/1.1: one for each connection, and another that continues after an offered upgrade."""
 
 from typing import TYPE_CHECKING
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def new_parser(protocol: object) -> httptools.HttpRequestParser:
-    """A parser that reads on behind `Connection: close`.
+    """A parser that continues after `Connection: close`.
 
-    It takes a trailer of that name for the header, and would drop the next request. Which request is the last one is
-    decided when its head is complete.
+    httptools mistakes a trailer of this name for the header, and would drop the next request. Polka finds the last
+    request of a connection when its head is complete.
     """
     parser = httptools.HttpRequestParser(protocol)
     parser.set_dangerous_leniencies(lenient_keep_alive=True)
@@ -27,7 +27,7 @@ def has_path(url: bytes) -> bool:
 
 
 class Behind:
-    """What a parser calls that goes on behind a head which another one has read."""
+    """The callbacks of a parser that continues after a head which another parser has read."""
 
     def __init__(self, connection: "Connection") -> None:
         self._connection = connection

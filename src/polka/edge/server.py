@@ -1,5 +1,5 @@
-"""Serves one of Polka's apps with uvicorn: one process, its sockets, connections that do not live for ever, and a stop
-that no client notices. Metrics and health are served beside it, on a port of their own."""
+"""Serves one of Polka's apps with uvicorn: one process, its sockets, connections of limited age, and a stop that no
+client notices. Metrics and health have a port of their own."""
 
 import asyncio
 import gc
@@ -37,24 +37,26 @@ from polka.service.failure import Failure
 
 GRACE_SECONDS = 15
 UNSENT_BYTES = 16 * 1024
-"""What the kernel takes of an answer before it has sent what it took (on Linux): it would take megabytes, and what a
-slow reader gets of a stream would be minutes old."""
+"""Unsent bytes of an answer that the kernel accepts (on Linux). By default the kernel accepts megabytes, and a slow
+reader of a stream would be minutes behind."""
 BACKLOG = 4096
 PORT_MAX = 65_535
 MONITORS_MAX = 64
 """Connections to the port of metrics and health."""
 TICKS_OF_SWEEP = 10
 TICK_SECONDS_MAX = 1.0
-"""Whatever a tick, of a tenth of a second, takes longer than this, the process did not run: it was frozen, say."""
+"""A tick takes a tenth of a second. In the time above this limit the process did not run, for example because of a
+freeze."""
 ACCEPTS_AT_ONCE = 16
-"""Connections that each socket takes in one round of the event loop. uvloop takes one for each descriptor: under load,
-when rounds are long, connections would wait for many, and no deadline bounds what has not been read."""
+"""Connections that each socket accepts in one round of the event loop. uvloop accepts one connection a descriptor.
+Under load rounds are long, and connections would wait for many rounds. No deadline applies before a connection is
+accepted."""
 CODE = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
 class Service:
-    """What serves clients, how it stops, and what keeps it from serving."""
+    """The app for clients, its drain, and the obstacle to serving."""
 
     app: ASGIApp
     drain: Drain
@@ -78,17 +80,18 @@ class Settings(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Sockets:
-    """Where a service listens: for its clients, and for whoever runs it."""
+    """The sockets of a service: for its clients, and for its operators."""
 
     clients: Sequence[socket.socket]
     monitoring: socket.socket
 
 
 def run(target: str, sockets: Sockets) -> None:
-    """Serve the app that the context `module:name` opens until SIGTERM or Ctrl-C; then drain and end what is in flight.
+    """Serve the app that the context `module:name` opens until SIGTERM or Ctrl-C. Then drain and finish requests in
+    flight.
 
     Raises:
-        Failure: the app cannot start, for a reason that its user can mend.
+        Failure: the app cannot start, for a reason that the user can fix.
     """
     module, _, name = target.partition(":")
     app: App = getattr(importlib.import_module(module), name)
@@ -97,14 +100,14 @@ def run(target: str, sockets: Sockets) -> None:
 
 
 def run_reloading(target: str, sockets: Sockets) -> None:
-    """The same in a child process, which is replaced when a file of the code changes: for development."""
+    """The same in a child process, which is replaced after a change of the code: for development."""
     os.environ["PYTHONSAFEPATH"] = "1"  # the child imports nothing from the working directory
     config = uvicorn.Config(target, reload=True, reload_dirs=[str(CODE)], log_config=None)
     ChangeReload(config, partial(run_in_child, target), [*sockets.clients, sockets.monitoring]).run()
 
 
 def run_in_child(target: str, sockets: Sequence[socket.socket]) -> None:
-    """Run in a process that has nothing yet of what its parent has set up."""
+    """Run in a process without the parent's set-up."""
     *clients, monitoring = sockets
     with logs.opened(target.partition(".")[0]):
         run(target, Sockets(clients, monitoring))
@@ -121,12 +124,12 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def serve(open_app: App, sockets: Sockets) -> None:
     chosen = settings.read(Bounds, os.environ)
     gate = Gate(chosen, bounds.raise_descriptors_limit())
-    own_gate = Gate(chosen, MONITORS_MAX)  # clients that use up all connections keep no probe out
+    own_gate = Gate(chosen, MONITORS_MAX)  # clients with all connections in use must not block probes
     files = settings.read(tls.Settings, os.environ)
     encryption, own_encryption = tls.of_service(files), tls.of_service(files, with_clients=False)
     async with open_app() as service:
-        # What a start has made stays for ever; what requests make is gone when they are. Looking for cycles
-        # in it, as often as Python does by itself, costs a third of the rate.
+        # Objects of the start stay for ever; objects of requests are freed by reference counts. Python's default
+        # frequency of garbage collection costs a third of the rate.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
@@ -145,16 +148,16 @@ async def serve(open_app: App, sockets: Sockets) -> None:
 def config(
     app: ASGIApp, drain: Drain, gate: Gate, encryption: ssl.SSLContext | None, take: Take | None = None
 ) -> uvicorn.Config:
-    """How clients of either port are served.
+    """The configuration for clients of either port.
 
-    Uvicorn knows nothing of TLS: it would count a connection only after its handshake.
+    Uvicorn knows nothing of TLS, because it would count a connection only after the handshake.
     """
     return uvicorn.Config(
         app,
         interface="asgi3",
         http=protocol(drain, gate, encryption, take),
         ws="none",
-        lifespan="off",  # entered above, so that what fails at the start is told as one line
+        lifespan="off",  # entered above: a failure at the start becomes one line
         access_log=False,
         log_config=None,
         log_level="warning",
@@ -166,20 +169,20 @@ def config(
 
 
 def protocol(drain: Drain, gate: Gate, encryption: ssl.SSLContext | None = None, take: Take | None = None) -> Any:
-    """What uvicorn calls for each connection, as if it were the class of its protocol."""
+    """Uvicorn calls this for each connection, like the class of its protocol."""
     newcomer = partial(Newcomer, gate, partial(Connection, drain, gate, take))
     return partial(Handshake, encryption, gate, newcomer) if encryption else newcomer
 
 
 def obstacle(server: uvicorn.Server, service: Service) -> str | None:
-    """What keeps the process from serving, if anything does."""
+    """The reason why the process cannot serve; None if it can."""
     if service.drain.has_begun:
         return "draining"
     return service.obstacle() if server.started else "starting"
 
 
 class Swept(uvicorn.Server):
-    """Looks again and again whether a client is late."""
+    """Checks regularly for late clients."""
 
     def __init__(self, config: uvicorn.Config, gate: Gate) -> None:
         super().__init__(config)
@@ -188,7 +191,7 @@ class Swept(uvicorn.Server):
         self._stalled_seconds = 0.0
 
     async def on_tick(self, counter: int) -> bool:
-        """Whether to stop serving; asked ten times a second."""
+        """Whether to stop serving. Called ten times a second."""
         now = asyncio.get_running_loop().time()
         stalled_seconds = max(0.0, now - self._ticked_at - TICK_SECONDS_MAX)
         self._stalled_seconds += stalled_seconds
@@ -202,14 +205,14 @@ class Swept(uvicorn.Server):
 
 
 class Monitor(Swept):
-    """Serves metrics and health until it is told that the other server has stopped: signals are that one's."""
+    """Serves metrics and health until the main server has stopped. Signals go to the main server."""
 
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
         return nullcontext()
 
 
 class Server(Swept):
-    """Told to stop, it drains first; told again, it does so no longer. Its monitor stops with it."""
+    """Drains after the first signal to stop. A second signal ends the drain. The monitor stops with the server."""
 
     def __init__(self, config: uvicorn.Config, gate: Gate, drain: Drain, monitor: Monitor) -> None:
         super().__init__(config, gate)
@@ -220,7 +223,8 @@ class Server(Swept):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """For good: uvicorn would raise them again when it has stopped, before the app has closed what it opened."""
+        """Capture signals for good. Uvicorn would raise them again after its end, before the app has closed its
+        resources."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self.handle_exit)
         yield
@@ -248,10 +252,10 @@ class Server(Swept):
 
 
 def listen_for_all(host: str, port: int, shared: bool = False) -> Sockets:
-    """The sockets of a service: the port's, and the one that `POLKA_METRICS_PORT` names.
+    """The sockets of a service: for this port, and for the port in `POLKA_METRICS_PORT`.
 
     Raises:
-        Failure: the setting is wrong, a port is in use, or the address is not ours.
+        Failure: the setting is invalid, a port is in use, or the address is not ours.
     """
     variable = settings.variable("metrics_port")
     beside = settings.read(Settings, os.environ).metrics_port or port + 1
@@ -268,7 +272,8 @@ def listen_for_all(host: str, port: int, shared: bool = False) -> Sockets:
 
 
 def listen(host: str, port: int, shared: bool = False) -> socket.socket:
-    """A bound socket; a shared port may be bound by several processes, among which the kernel spreads connections.
+    """A bound socket. Several processes can bind a shared port, and the kernel spreads connections among these
+    processes.
 
     Raises:
         Failure: the port is in use, or the address is not ours.
@@ -277,10 +282,10 @@ def listen(host: str, port: int, shared: bool = False) -> socket.socket:
 
 
 def hold(host: str, port: int) -> socket.socket:
-    """A socket that listens already, to be handed on to a process, and to its successors.
+    """A listening socket for a process and its successors.
 
-    As long as it is open nobody else can listen on the port. Clients that connect meanwhile are answered by the next
-    process. Port 0 stands for any free one.
+    While the socket is open, nobody else can listen on the port. The next process answers clients that connect
+    meanwhile. Port 0 means any free port.
 
     Raises:
         Failure: the port is in use, or the address is not ours.
@@ -291,12 +296,12 @@ def hold(host: str, port: int) -> socket.socket:
 
 
 def reserve(host: str, port: int) -> socket.socket:
-    """A socket that hears nothing, and keeps a shared port for this user's processes while none of them listens.
+    """A socket that does not listen. It keeps a shared port for this user's processes while none of them listens.
 
     Raises:
         Failure: the port is in use, or the address is not ours.
     """
-    return bind(host, port, socket.SO_REUSEPORT)  # with SO_REUSEADDR, others could bind the port too until one listens
+    return bind(host, port, socket.SO_REUSEPORT)  # SO_REUSEADDR would let others bind the port as well
 
 
 def bind(host: str, port: int, *options: int) -> socket.socket:
@@ -305,7 +310,7 @@ def bind(host: str, port: int, *options: int) -> socket.socket:
     for option in options:
         bound.setsockopt(socket.SOL_SOCKET, option, 1)
     if sys.platform == "linux":
-        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)  # its connections inherit it
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)  # inherited by connections
     try:
         bound.bind((host, port))
     except OSError as error:
@@ -315,10 +320,10 @@ def bind(host: str, port: int, *options: int) -> socket.socket:
 
 
 def handed_on(descriptor: int) -> socket.socket:
-    """The bound socket that the process which started this one has handed on.
+    """The bound socket that the parent process has handed on.
 
     Raises:
-        Failure: the descriptor is none of a socket.
+        Failure: the descriptor does not belong to a socket.
     """
     try:
         return socket.socket(fileno=descriptor)

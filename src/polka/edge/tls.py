@@ -1,6 +1,6 @@
-"""TLS of a service's ports, and of the way to the cache. Each handshake uses the files as they are now.
+"""TLS of a service's ports, and of the way to the cache. Each handshake uses the current files.
 
-Connections that are open keep what they began with: they end within half a minute by themselves.
+Open connections keep the certificates of their start. They end by themselves within half a minute.
 """
 
 import asyncio
@@ -23,17 +23,17 @@ from polka.service.failure import Failure
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0
-"""From one look at the files to the next."""
+"""Between two checks of the files."""
 ROUNDS = 4
-"""Of a handshake in memory. Both ends have seen all of it then."""
+"""Of a handshake in memory. After these rounds both ends have finished."""
 
 File = str | None
-"""None and an empty text mean that there is no file."""
+"""None or an empty text: no file."""
 Make = Callable[[], ssl.SSLContext]
 
 
 class Settings(Struct, frozen=True):
-    """Of a service that listens."""
+    """For listening services."""
 
     tls_cert: Annotated[
         File,
@@ -50,7 +50,7 @@ class Settings(Struct, frozen=True):
 
 
 class CacheSettings(Struct, frozen=True):
-    """Of the api and the audit, which ask the cache."""
+    """For clients of the cache: the api and the audit."""
 
     cache_ca: Annotated[
         File,
@@ -66,7 +66,7 @@ class CacheSettings(Struct, frozen=True):
 
 
 class Renewed(ssl.SSLContext):
-    """Begins each handshake with the newest context that its files have made."""
+    """Begins each handshake with the newest context from its files."""
 
     _make: Make
     _files: tuple[str, ...]
@@ -82,13 +82,13 @@ class Renewed(ssl.SSLContext):
         return self
 
     def __init__(self, *_: Any) -> None:
-        """All is done in `__new__`, as `ssl.SSLContext` wants it."""
+        """`__new__` does everything, because `ssl.SSLContext` requires it."""
 
     def wrap_bio(self, *positional: Any, **named: Any) -> ssl.SSLObject:
         return self._newest.wrap_bio(*positional, **named)
 
     def look(self) -> None:
-        """Take the files if they have changed. What cannot be used is logged, and the ones before stay in force."""
+        """Load the files if they have changed. Invalid files are logged, and the previous files stay in force."""
         try:
             contents = self._contents()
             if contents == self._seen:
@@ -106,7 +106,7 @@ class Renewed(ssl.SSLContext):
 
 @asynccontextmanager
 async def watched(*contexts: Renewed | None) -> AsyncIterator[None]:
-    """While the block runs, look after the files of all these."""
+    """Check the files of all these contexts while the block runs."""
     async with background(watch([context for context in contexts if context])):
         yield
 
@@ -119,10 +119,10 @@ async def watch(contexts: Sequence[Renewed]) -> None:
 
 
 def of_service(chosen: Settings, with_clients: bool = True) -> Renewed | None:
-    """The TLS of a port, whose clients have to show certificates if the settings say so; None without TLS.
+    """The TLS of a port; None without TLS. Clients need certificates if the settings require them.
 
     Raises:
-        Failure: a file is missing or cannot be used. It names the setting.
+        Failure: a file is missing or invalid. The message names the setting.
     """
     if not chosen.tls_cert:
         for field in ("tls_key", "tls_client_ca"):
@@ -148,7 +148,7 @@ def to_cache(url: str, chosen: CacheSettings) -> Renewed | None:
     """The TLS of the way to a cache with this URL; None if the way is plain.
 
     Raises:
-        Failure: a file is missing or cannot be used, or the URL is not https. It names the setting.
+        Failure: a file is missing or invalid, or the URL is not https. The message names the setting.
     """
     if urlsplit(url).scheme != "https":
         for field in ("cache_ca", "cache_cert", "cache_key"):
@@ -174,10 +174,10 @@ def to_cache(url: str, chosen: CacheSettings) -> Renewed | None:
 def verifies(url: str) -> bool:
     """Whether a client of this URL verifies certificates: always, except for plain HTTP, which has none.
 
-    A client that verifies reads all authorities of the machine. That takes 60 ms of processor time.
+    A verifying client reads all authorities of the machine. This takes 60 ms of processor time.
 
     Raises:
-        httpx.InvalidURL: it is no URL.
+        httpx.InvalidURL: the URL is invalid.
     """
     return httpx.URL(url).scheme != "http"
 
@@ -185,7 +185,7 @@ def verifies(url: str) -> bool:
 def load_certificate(
     context: ssl.SSLContext, cert_field: str, cert: str | None, key_field: str, key: str | None
 ) -> None:
-    """Have the context show the certificate, once it is seen to be good for that."""
+    """Load the certificate into the context, after a check of its validity."""
     named, key_named = settings.variable(cert_field), settings.variable(key_field)
     if not cert or not key:
         raise Failure(f"{named} is set, and {key_named} is not.")
@@ -221,7 +221,7 @@ def read(named: str, path: str) -> str:
 
 
 class PassphraseError(Exception):
-    """OpenSSL would ask for it at the terminal."""
+    """The key has a passphrase. OpenSSL would ask for it at the terminal."""
 
 
 def no_passphrase() -> str:
@@ -229,10 +229,11 @@ def no_passphrase() -> str:
 
 
 def show(cert: str, key: str, as_server: bool) -> None:
-    """Show the certificate in memory to a peer that trusts it and nothing else.
+    """Show the certificate in memory to a peer that trusts only this certificate.
 
     Raises:
-        ssl.SSLCertVerificationError: it has expired, is not valid yet, or is not for servers, or not for clients.
+        ssl.SSLCertVerificationError: the certificate has expired, is not valid yet, or is not for servers, or not for
+            clients.
     """
     server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False

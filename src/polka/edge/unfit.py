@@ -1,4 +1,4 @@
-"""Requests that the app never sees: why they are rejected, and what the client gets."""
+"""Requests that the app never sees: the reasons for their rejection, and the answers to their clients."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,7 +13,7 @@ from polka.service.instrumentation import HEADER, Ids
 
 
 class UnfitError(Exception):
-    """A request that the app never sees."""
+    """A request that never reaches the app."""
 
     def __init__(self, reason: Reason, kind: Kind, detail: str) -> None:
         super().__init__(detail)
@@ -23,7 +23,7 @@ class UnfitError(Exception):
 
 
 def answer(unfit: UnfitError, headers: Iterable[tuple[bytes, bytes]], scope: Any) -> bytes:
-    """The whole answer, with these headers before its own. The connection ends with it.
+    """The whole answer, with `headers` before its own headers. The connection ends with this answer.
 
     `scope` is the request's, as far as it was read; None if no request has begun.
     """
