@@ -1,1 +1,1 @@
-"""The audit: what must hold in a database, and the passes that prove it."""
+"""The audit: the rules for a database, and the passes that prove the rules."""

@@ -1,4 +1,4 @@
-"""What must hold in a Polka's database, as queries for what is wrong. Pure: texts alone."""
+"""The rules for a Polka's database, as queries for violations. Pure: only texts."""
 
 import re
 
@@ -21,7 +21,7 @@ from polka.rules.policy import BASIS_POINTS
 from polka.rules.transactions import POLKA
 from polka.store.exposures import FIGURES
 
-# Each check is a query for what is wrong: its subject, what it should be, and what it is.
+# Each check is a query for violations: the subject, the expected value, and the found value.
 CHECKS = {
     "An account's balance is the sum of its entries": f"""
         WITH recomputed AS (
@@ -319,7 +319,7 @@ CHECKS = {
 }
 
 CACHE_CHECK = "The cache's answers are the balances of the same flush"
-"""A check without a query, which asks the cache."""
+"""A check without a query. It asks the cache."""
 
 AMOUNTS = frozenset(
     {
@@ -343,6 +343,6 @@ SUBJECT_OF_AMOUNT = re.compile(r"(?:.* )?([A-Z]{3})(?: (?!count$)[a-z]+)?")
 
 
 def currency_of(check: str, subject: str) -> str | None:
-    """The currency of what a difference compares; None where that is no amount."""
+    """The currency of the compared amounts; None if the check compares no amounts."""
     found = SUBJECT_OF_AMOUNT.fullmatch(subject) if check in AMOUNTS else None
     return found[1] if found else None

@@ -1,13 +1,14 @@
-"""The audit in steps: each proves what some flushes have posted, on top of what is verified, and adds it to that.
+"""The audit in steps. Each step proves the postings of some flushes on top of the verified sums, and then adds the step
+to these sums.
 
-A pass goes from the first flush to the newest one, and takes nothing from an earlier pass: what it has verified are
-sums that it has made itself, from the payments. Once it has come to the present it follows, and proves what is new; the
-next pass begins, and takes its place when it has come as far. So what is old is proved again and again. A pass goes no
-further than what it has found, until that is mended.
+A pass goes from the first flush to the newest, and takes nothing from an earlier pass. It computes all its sums from
+the payments. After it has reached the present, it follows: it proves new flushes. Then the next pass begins, and takes
+over once it has reached the present too. Old flushes are therefore proved again and again. A pass stops at a finding
+until the fault is repaired.
 
-Each step is a short transaction of one snapshot. Its statements begin with relations that have the names of the tables
-that the checks read, and hide them: they have the rows of the step's flushes alone. Temporary tables would do the same,
-but each would leave dead rows in the catalog, some 70,000 a day.
+Each step is a short transaction with one snapshot. Its statements begin with relations that have the names of the
+checked tables and hide these tables. The relations contain only the rows of the step's flushes. Temporary tables would
+do the same, but would leave about 70,000 dead rows a day in the catalog.
 """
 
 import asyncio
@@ -27,9 +28,9 @@ from polka.store import database
 from polka.store.database import Connection
 
 STEP_SECONDS = 60.0
-"""Past it the connection is cut."""
+"""The limit of a step. After this time the connection is cut."""
 PAUSE = 1.0
-"""After a step, as a share of the time that it took: others have the machine, too."""
+"""The pause after a step, as a share of the step's time, so that other processes get the machine too."""
 
 CHECKS_OF_A_STEP = (
     "A batch has as many versions of transactions as its row says",
@@ -50,13 +51,13 @@ SESSION = {
     "jit": "off",
     "plan_cache_mode": "force_custom_plan",
 }
-"""It takes one processor at most; and each step has other bounds than the one before."""
+"""The audit uses at most one processor. Each step has other bounds than the step before, so plans are not reused."""
 
 FIND = "SELECT * FROM audit_passes WHERE is_present = $1"
 BEGIN = "INSERT INTO audit_passes (is_present) VALUES (false) ON CONFLICT DO NOTHING"
 HOLD = "SELECT true FROM audit_passes WHERE id = $1 AND flush = $2 FOR UPDATE"
 HOLD_UNDER_WAY = "SELECT true FROM audit_passes WHERE id = $1 AND NOT is_present FOR UPDATE"
-# The flushes that follow, up to about so many payments; the newest one if that is all.
+# The next flushes, up to about $2 payments; the newest flush if fewer payments remain.
 UNTIL = """
 SELECT CASE WHEN count(next_flush) < $2 AND coalesce(bool_and(before < $2), true) THEN number
        ELSE max(next_flush) FILTER (WHERE before < $2) END AS until, number
@@ -89,11 +90,11 @@ SPAN = {
     "verified_totals": "SELECT * FROM audit_totals WHERE pass_id = {id}",
     "verified_interest": "SELECT * FROM audit_interest WHERE pass_id = {id}",
 }
-"""What each of the names stands for in a step; the later ones read the earlier ones."""
+"""The relation behind each name in a step. Later relations read earlier relations."""
 
 WEIGHT = "('x' || left(md5(concat_ws(' ', bank, account, currency)), 12))::bit(48)::bigint"
-"""Each account has its own weight: a sum of weighed amounts tells whether each account has what it must, without a row
-for each."""
+"""Each account has its own weight. A sum of weighted amounts proves the balance of each account without a row for
+each."""
 ADD_TO_BALANCES = f"""
 INSERT INTO audit_balances AS held (pass_id, bank, account, currency, amount, weighed)
 SELECT $1, bank, CASE WHEN bank = '{POLKA}' THEN account ELSE '' END, currency, sum(amount), sum(amount * {WEIGHT})
@@ -122,14 +123,15 @@ ON CONFLICT (pass_id, bank, currency)
 DO UPDATE SET debit = excluded.debit, credit = excluded.credit, at = excluded.at
 """
 ADD = (KEEP_INTEREST, ADD_TO_BALANCES, ADD_TO_TOTALS, FORGET_TOTALS)
-"""How a step is added to what is verified. Interest is first: it reads the balances from before the step."""
+"""The statements that add a step to the verified sums. Interest is first, because its statement reads the old
+balances."""
 GO_ON = """
 UPDATE audit_passes SET flush = until, first_window = coalesce(
     (SELECT max(id) + 1 FROM windows WHERE id >= span.first_window AND state <> 'open' AND flush <= until),
     span.first_window
 ) FROM span WHERE audit_passes.id = $1 RETURNING audit_passes.*
 """
-# At the present: what a pass has verified is what is stored.
+# At the present, the verified sums of a pass must equal the stored balances.
 BALANCES = {
     "A bank's balance is the sum of its entries": """
         SELECT concat_ws(' ', bank, currency) AS subject, coalesce(amount, 0) AS expected,
@@ -156,9 +158,9 @@ TABLES = ("audit_balances", "audit_totals", "audit_interest")
 
 
 class Pass(msgspec.Struct, frozen=True):
-    """How far a pass has come: up to which flush, and the first window that was not closed by then.
+    """The progress of a pass: its latest flush, and the first window that was not closed by then.
 
-    `is_present` says that it has come to the present once, and follows since.
+    `is_present` is True once the pass has reached the present. Then the pass follows new flushes.
     """
 
     id: int
@@ -169,9 +171,9 @@ class Pass(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What a step, or several, have come to: the pass as it is then, through how many payments, and what was found.
+    """The result of one or several steps: the new state of the pass, the number of payments, and the findings.
 
-    `is_done` says whether it is at the present, as far as what was found lets it.
+    `is_done` is True if the last step covers the newest flush.
     """
 
     reached: Pass
@@ -181,13 +183,13 @@ class Step(msgspec.Struct, frozen=True):
 
 
 async def find_pass(connection: Connection, is_present: bool) -> Pass | None:
-    """The one that follows, or the one that is under way."""
+    """The following pass (`is_present`), or the pass under way."""
     row = await connection.fetchrow(FIND, is_present)
     return pass_of(row) if row else None
 
 
 async def begin_pass(connection: Connection) -> Pass:
-    """The pass that is under way; a new one where there is none."""
+    """The pass under way. A new pass begins if there is none."""
     with database.bounded(connection, STEP_SECONDS):
         while (found := await find_pass(connection, is_present=False)) is None:
             await connection.execute(BEGIN)
@@ -195,8 +197,8 @@ async def begin_pass(connection: Connection) -> Pass:
 
 
 async def advance(connection: Connection, one: Pass, step_payments: int, payments_max: int | None = None) -> Step:
-    """Take steps of about so many payments until the pass is at the present, finds something, or has gone through the
-    most of all.
+    """Take steps of about `step_payments` payments until the pass reaches the present, finds a fault, or has proved
+    `payments_max` payments.
 
     Raises:
         asyncpg.SerializationError: another audit takes the same step.
@@ -213,9 +215,9 @@ async def advance(connection: Connection, one: Pass, step_payments: int, payment
 
 
 async def step(connection: Connection, one: Pass, payments_max: int) -> Step:
-    """Prove what the next flushes have posted, and add it to what is verified if all is as it must be.
+    """Prove the postings of the next flushes, and add the flushes to the verified sums if there is no finding.
 
-    At the present, what is verified by then must be what is stored.
+    At the present, the verified sums must equal the stored balances.
     """
     with database.bounded(connection, STEP_SECONDS):
         return await prove(connection, one, payments_max)
@@ -241,7 +243,7 @@ async def prove(connection: Connection, one: Pass, payments_max: int) -> Step:
 
 
 def relations(one: Pass, until: int, is_present: bool) -> str:
-    """What the names stand for in the step's statements, each of which begins with it."""
+    """The relations of the step. Each of its statements begins with these relations."""
     bounds = {
         "id": one.id,
         "after": one.flush,
@@ -253,13 +255,13 @@ def relations(one: Pass, until: int, is_present: bool) -> str:
 
 
 async def look_at(connection: Connection, checks: Mapping[str, str], given: str = "", *values: Any) -> Findings:
-    """What checks find; see `look`."""
+    """The findings of several checks; see `look`."""
     found = {name: await look(connection, query, given, *values) for name, query in checks.items()}
     return {name: differences for name, differences in found.items() if differences}
 
 
 async def succeed(connection: Connection, one: Pass) -> None:
-    """Have the pass, which has come to the present, follow in place of the one that did."""
+    """Let the pass, which has reached the present, replace the following pass."""
     with database.bounded(connection, STEP_SECONDS):
         await take_place(connection, one)
 

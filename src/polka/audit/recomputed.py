@@ -1,8 +1,9 @@
-"""What the audit computes again from payments, terms and rates: entries, totals, interest, amounts. Pure: texts alone.
+"""The figures that the audit computes again from payments, terms and rates: entries, totals, interest, amounts. Pure:
+only texts.
 
-These queries read tables by their names. So they hold for a part of the rows, too, where a name stands for that part:
-`polka.audit.passes` goes through all that was posted in steps. The relations `span` and `verified_…` hold the earlier
-steps. They are empty for an audit of everything, which begins with the first payment (FROM_THE_BEGINNING).
+These queries read tables by name. If a name stands for a part of the rows, the query holds for this part:
+`polka.audit.passes` goes through all postings in steps. The relations `span` and `verified_…` hold the earlier steps.
+They are empty for an audit of everything, which begins with the first payment (FROM_THE_BEGINNING).
 """
 
 from polka.rules.interest import BOOKED_BY_POLKA, DAYS_A_YEAR_OF, INTEREST
@@ -27,7 +28,7 @@ FROM_THE_BEGINNING = """
         WHERE false
     )
 """
-# Each version has its entries in its batch; what replaced it has reversed them in another.
+# Each version has its entries in its batch. The replacing change reverses the entries in another batch.
 VERSIONS = """
     SELECT batch, 1 AS sign, sender_bank, sender_account, receiver_bank, receiver_account, currency, amount,
            receiver_currency, receiver_amount, fee
@@ -37,8 +38,8 @@ VERSIONS = """
            receiver_currency, receiver_amount, fee
     FROM transaction_history
 """
-# A version moves its amount to the receiver, or across currencies to Polka's own account, which pays the receiver. Its
-# fee moves to Polka. What windows say of interest moves between Polka and a bank.
+# A version moves its amount to the receiver. Across currencies the amount moves to Polka's own account, and Polka pays
+# the receiver. The fee moves to Polka. The interest of windows moves between Polka and a bank.
 MOVES = f"""
     SELECT batch, sign, sender_bank, sender_account,
            CASE WHEN receiver_amount IS NULL THEN receiver_bank ELSE '{POLKA}' END AS receiver_bank,
@@ -63,7 +64,7 @@ ENTRIES = f"""
     UNION ALL
     SELECT batch, receiver_bank, receiver_account, currency, sign * amount FROM ({MOVES}) moves
 """
-# What the settled windows say that was posted to settle them.
+# The settlements of windows, by their nets.
 NETS = """
     SELECT settlement AS batch, bank, currency, credits - debits AS net
     FROM window_totals JOIN windows ON windows.id = window_id WHERE settlement IS NOT NULL
@@ -79,10 +80,10 @@ PAYLOADS = """
     FROM batches, json_array_elements(payload) AS entry
 """
 DAYS = ", ".join(f"('{currency}', {days})" for currency, days in DAYS_A_YEAR_OF.items())
-# What must have accrued, by bank and currency: `debit` and `credit` in minor units × microseconds × basis points. For
-# each window that the span has closed, and for the one that is open then (null) up to where it has accrued. A balance
-# stood for a piece of time, which ended with a flush, with the closing of a window, or where it has accrued. A balance
-# that was proved before its bank's interest was agreed has no such end before the span, and nothing accrues there.
+# The expected accruals, by bank and currency: `debit` and `credit` in minor units × microseconds × basis points. There
+# is a row for each window that the span has closed, and for the open window (null) up to its accrual. A balance lasts
+# for a piece of time. A piece ends with a flush, with the closing of a window, or with the latest accrual. A balance
+# that was proved before its bank's interest was agreed has no such end before the span, and accrues nothing there.
 ACCRUED = f"""
     WITH rates AS (
         SELECT bank, currency, (rate->>'debit_basis_points')::numeric AS debit_rate,
@@ -132,12 +133,12 @@ ACCRUED = f"""
     ) parts
     GROUP BY 1, 2, 3
 """
-# A window of which not all is in the span.
+# Windows that are not completely in the span.
 UNFINISHED = """
     SELECT id FROM windows, span
     WHERE id < first_window OR CASE WHEN state = 'open' THEN NOT is_present ELSE flush > until END
 """
-# What the entries in the span make of the totals of windows.
+# The totals of windows from the entries in the span.
 NEW_TOTALS = f"""
     SELECT window_id, bank, currency, sum(greatest(-amount, 0)) AS debits, sum(greatest(amount, 0)) AS credits,
            sum(count) AS count, sum(fee) AS fees
@@ -158,9 +159,9 @@ TOTALS = f"""
 """
 UNPOSTED = f"SELECT bank, account, currency, amount FROM ({PAYLOADS}) payloads WHERE state = 'unposted'"
 UNITS = ", ".join(f"('{currency}', {10**exponent})" for currency, exponent in EXPONENTS.items())
-# What each payment across currencies is worth by the rates that it names, exactly: `worth` divided by `unit`. Amounts
-# and rates are those of its first version, so each version is rounded as the payment's row says. That row is looked up
-# by its key, because a step of the audit has few versions and must not read the whole table.
+# The exact worth of each payment across currencies by its own rates: `worth` divided by `unit`. Amounts and rates are
+# those of the first version, so each version is rounded by the rule in the payment's row. The query finds the row by
+# its key, because a step of the audit has few versions and must not read the whole table.
 WORTHS = f"""
     WITH units (currency, units) AS (VALUES {UNITS}), of_euro AS (
         SELECT date, version, currency, rate FROM rates UNION ALL SELECT date, version, '{EURO}', 1 FROM rate_sets

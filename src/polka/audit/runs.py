@@ -1,4 +1,4 @@
-"""The audit as a service: a run proves what is new since the last one, and some of what is old again."""
+"""The audit as a service. A run proves new flushes since the last run, and proves some old flushes again."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
@@ -16,12 +16,12 @@ from polka.store import database
 from polka.store.database import Connection, Pool
 
 FINDINGS_MAX = 100
-"""So many are kept of a run."""
+"""Recorded findings of a run."""
 STEP_PAYMENTS_MAX = 5_000
 RUNS_KEPT = 1_500
-"""A day of them, mostly."""
+"""The runs of about a day."""
 
-# What a run looks at as a whole: little, however much was paid.
+# A run checks these rules as a whole. They read few rows, regardless of the number of payments.
 CHECKS_OF_A_RUN = (
     "Balances of all banks sum to zero",
     "Balances of all accounts sum to zero",
@@ -35,7 +35,7 @@ CHECKS_OF_A_RUN = (
     "A span of liquidity has the highest of the shorter ones in it",
     "No batch is set aside",
 )
-# One account of each bank, found without a look at the others.
+# One account of each bank, without reading the others.
 BANKS_OF_ACCOUNTS = """
     accounts AS (
         WITH RECURSIVE holder (bank) AS (
@@ -60,7 +60,7 @@ SELECT *, extract(epoch FROM now() - ended_at)::float8 AS age_seconds FROM audit
 
 
 class Proved(msgspec.Struct, frozen=True):
-    """What the passes have come to; see `Run`."""
+    """The result of the passes; see `Run`."""
 
     flush: int
     payments_new: int
@@ -70,12 +70,12 @@ class Proved(msgspec.Struct, frozen=True):
 
 
 async def run(connection: Connection, payments_again: int, beside: Callable[[], Awaitable[Seen]]) -> Run:
-    """Prove what is new, some of what is old, and what `beside` does; the run, as it is recorded.
+    """Prove new flushes, prove some old flushes again, and run `beside`. Returns the recorded run.
 
-    The first run proves everything, which takes as long as it takes.
+    The first run proves everything, without a time limit.
 
     Raises:
-        asyncpg.SerializationError: another audit does the same.
+        asyncpg.SerializationError: another audit takes the same step.
         UnreplicatedError: the wait of a commit for a standby was cancelled.
     """
     began_at = await connection.fetchval("SELECT now()")
@@ -94,7 +94,7 @@ async def run(connection: Connection, payments_again: int, beside: Callable[[], 
 
 
 async def follow(connection: Connection, payments_again: int) -> Proved:
-    """Have the pass that follows come to the present, and the one that is under way go on."""
+    """Advance the following pass to the present, and continue the pass under way."""
     step = min(payments_again, STEP_PAYMENTS_MAX)
     following = await passes.find_pass(connection, is_present=True)
     followed = await passes.advance(connection, following, step) if following else None
@@ -111,7 +111,7 @@ async def follow(connection: Connection, payments_again: int) -> Proved:
 
 
 def merged(found: Iterable[Findings]) -> Findings:
-    """Each once: what two have found is one thing."""
+    """All findings without repetition. Two passes may find the same fault."""
     by_subject: dict[str, dict[str, Difference]] = {}
     for findings in found:
         for check, differences in findings.items():
@@ -137,7 +137,7 @@ async def record(
 
 
 async def list_runs(pool: Pool, limit: int) -> Runs:
-    """The runs that were completed."""
+    """The newest completed runs."""
     rows = await pool.fetch(RUNS, limit)
     return Runs([run_of(row) for row in rows], rows[0]["age_seconds"] if rows else None)
 

@@ -1,6 +1,6 @@
-"""The audit of what no flush leads to: some rows at a time in the order of their keys, round and round.
+"""The audit of rows that flushes do not reach, some rows at a time in the order of their keys, again and again.
 
-A row that belongs to no batch is in no flush; what a window's payments net to is known of the window as a whole.
+A row without a batch is in no flush. The netting of a window needs the whole window.
 """
 
 import msgspec
@@ -13,11 +13,11 @@ from polka.store import database
 from polka.store.database import Connection
 
 WINDOW_PAYMENTS_MAX = 100_000
-"""The netting of a window with more payments is skipped, and left to the whole audit: it takes all of them in one
-snapshot."""
+"""The netting of a larger window is skipped, because the check takes all payments in one snapshot. `polka audit` proves
+the window."""
 
 WINDOWS_MAX = 100
-"""In one slice, however little is in them."""
+"""In one slice, even if the windows are small."""
 WITHOUT_BATCH = "A version of a transaction is of a batch that was committed"
 CHECKS_OF_SLICES = {
     **CHECKS,
@@ -40,11 +40,10 @@ INSERT INTO audit_slices (of, after) VALUES ($1, $2) ON CONFLICT (of) DO UPDATE 
 
 
 class Rows(msgspec.Struct, frozen=True):
-    """Rows that have keys. `end` finds the last key of a slice that begins after the key $1 and has $2 + 1 rows;
-    nothing where fewer are left. `given` are the relations that the checks read, with what is between two keys, $1
-    and $2.
+    """Rows with keys. `end` finds the last key of a slice that begins after the key $1 and has $2 + 1 rows. It finds
+    nothing if fewer rows are left. `given` are the relations for the checks, with the rows between the keys $1 and $2.
 
-    `joins` are those that the planner, who does not know how few rows there are, must not choose.
+    `joins` are disabled, because the planner does not know how few rows there are.
     """
 
     first: list[str]
@@ -124,7 +123,7 @@ ROWS = {
 
 
 async def go_on(connection: Connection, of: str, rows_max: int) -> Seen:
-    """Look at the next rows in one snapshot. It goes no further than what it has found."""
+    """Check the next rows in one snapshot. The scan stops at a finding."""
     with database.bounded(connection, STEP_SECONDS):
         async with connection.transaction(isolation="repeatable_read"):
             return await look_at_next(connection, of, rows_max)
@@ -145,7 +144,7 @@ async def look_at_next(connection: Connection, of: str, rows_max: int) -> Seen:
 
 
 async def large_windows(connection: Connection, after: list[str], last: list[str]) -> list[Skipped]:
-    """The windows of the slice that are too large for one."""
+    """The windows of the slice that are too large to check here."""
     rows = await connection.fetch(LARGE_WINDOWS, after, last, WINDOW_PAYMENTS_MAX)
     reason = f"has more than {WINDOW_PAYMENTS_MAX:,} payments: `polka audit` proves it"
     return [Skipped(NETTING, f"window {row['id']} {reason}") for row in rows]

@@ -1,6 +1,6 @@
-"""The audit: recomputes every balance from the transactions and their history in one snapshot.
+"""The audit recomputes every balance from the transactions and their history in one snapshot.
 
-It says what differs and by how much.
+It returns all differences with their amounts.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ COUNTS = """
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """Something that is not as it must be."""
+    """A violation of a rule."""
 
     subject: str
     expected: int
@@ -46,18 +46,18 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 Findings = Mapping[str, list[Difference]]
-"""What differs, by check; only those that have found something."""
+"""Differences by check. Checks without a difference are left out."""
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """What differs, by check, and which checks were skipped."""
+    """Differences by check, and the skipped checks."""
 
     findings: Findings
     skipped: list[Skipped]
 
 
 class Audit(msgspec.Struct, frozen=True):
-    """What was looked at, and by check what differs."""
+    """The counts of checked rows, and the differences by check."""
 
     counts: dict[str, int]
     differences: dict[str, list[Difference]]
@@ -68,10 +68,10 @@ class Audit(msgspec.Struct, frozen=True):
 
 
 async def audit(database_url: str, cache_url: str | None = None, cache_token: str | None = None) -> Audit:
-    """Check everything in one snapshot; with a cache, its answers too.
+    """Check everything in one snapshot. With a cache URL, check the cache's answers too.
 
     Raises:
-        Failure: the database does not answer.
+        Failure: the database is unavailable.
     """
     connection = await database.reach(database_url)
     try:
@@ -87,9 +87,9 @@ async def audit(database_url: str, cache_url: str | None = None, cache_token: st
 
 
 async def look(connection: Connection, query: str, given: str = "", *values: Any) -> list[Difference]:
-    """What differs, by subject. It is found first and sorted then: mostly there is nothing to sort.
+    """Differences by subject. They are found first and sorted later, because usually there is nothing to sort.
 
-    `given` are the relations that the query reads beside the tables, or in place of them.
+    `given` are relations for the query, beside the tables or in place of the tables.
     """
     given = f"{given}, " if given else ""
     in_order = f"""
@@ -104,7 +104,7 @@ async def look(connection: Connection, query: str, given: str = "", *values: Any
 
 
 async def ask_cache(connection: Connection, cache_url: str, cache_token: str | None) -> list[Difference]:
-    """Compare at a flush that the cache and the database both have; under load that takes a few tries."""
+    """Compare at a flush that the cache and the database share. Under load this takes a few tries."""
     headers = {"Authorization": f"Bearer {cache_token}"} if cache_token else None
     encryption = tls.to_cache(cache_url, settings.read(tls.CacheSettings, os.environ))
     async with httpx.AsyncClient(
@@ -129,7 +129,7 @@ async def ask_cache(connection: Connection, cache_url: str, cache_token: str | N
 
 
 async def balances_of_cache(client: httpx.AsyncClient) -> tuple[int, dict[tuple[str, str], int]] | None:
-    """The flush, and what is posted by bank and currency; None if a flush came between two pages."""
+    """The flush, and the posted balances by bank and currency; None if a flush came between two pages."""
     response = await client.get(f"/balance/{POLKA}")
     banks = [msgspec.json.decode(response.raise_for_status().content, type=Bank)]
     after: str | None = ""

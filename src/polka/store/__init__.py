@@ -1,1 +1,1 @@
-"""What the services share of the database: sessions, and the SQL that more than one of them needs."""
+"""The database code that services share: sessions, and SQL for more than one service."""

@@ -1,17 +1,18 @@
 """The numbers of the advisory locks in Polka's database.
 
-Two versions of Polka may run on one database, and migrations write numbers into functions. So no number ever changes.
+The numbers never change, because two versions of Polka may run on one database, and migrations write the numbers into
+functions.
 """
 
 MIGRATION = 0x706F6C6B61
-"""Held by `polka migrate`. Two processes that migrate at once would kill one of them."""
+"""Held by `polka migrate`. Without the lock, one of two concurrent migrations would fail."""
 
 POLICY = 7_105_321_446_018_772_101
-"""Commits share it. A change of the policy takes it alone, and so does the start of a generation of idempotency keys.
-It queues fairly, which row locks do not."""
+"""Commits share this lock. A change of the policy takes the lock exclusively. The start of a generation of idempotency
+keys does too. Advisory locks queue fairly; row locks do not."""
 
 EPOCH = 7_105_321_446_018_772_102
-"""Commits under a reservation share it, and a cache that raises the epoch takes it alone."""
+"""Commits under a reservation share this lock. A cache that raises the epoch takes the lock exclusively."""
 
 RATES = int.from_bytes(b"rates")
-"""Of two caches one fetches exchange rates."""
+"""Only one of several caches fetches exchange rates."""

@@ -1,4 +1,4 @@
-"""The table of API keys: making, listing, revoking and reading them. Every change tells the apis that listen."""
+"""The table of API keys: making, listing, revoking and reading keys. Every change notifies the listening apis."""
 
 import secrets
 from collections.abc import Collection
@@ -14,13 +14,13 @@ from polka.rules.keys import ApiKey, Caller, NewKey, Scope
 from polka.store.database import Connection, Pool
 
 CHANNEL = "polka_api_keys"
-"""Apis LISTEN here; what is sent with it says nothing."""
+"""Apis LISTEN here. The payload of a notification is empty."""
 
-# Each statement that writes notifies by itself, and so in its own transaction.
+# Each writing statement notifies in its own transaction.
 
 COLUMNS = "id, name, bank, scopes, created_at, revoked_at, expires_at, last_used_at"
 IS_IN_FORCE = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
-# The maker's row is locked: either its key is revoked first, and makes no other one, or its new key is there before.
+# The lock on the maker's row orders a revocation and a creation: a revoked maker creates no key.
 CREATE = f"""
 WITH checked AS (
     SELECT CASE
@@ -49,15 +49,16 @@ SELECT revoked.*, pg_notify('{CHANNEL}', '') FROM revoked
 LIST = f"SELECT {COLUMNS} FROM api_keys WHERE id > $1 ORDER BY id LIMIT $2"
 FIND = f"SELECT {COLUMNS} FROM api_keys WHERE hash = $1"
 FIRST_ID = UUID(int=0)
-"""Before all."""
+"""Before all other ids."""
 ANY = "SELECT EXISTS (SELECT FROM api_keys)"
 VERSION = """
 SELECT count(*) AS made, count(revoked_at) AS revoked, extract(epoch FROM clock_timestamp())::float8 AS time
 FROM api_keys
 """
-"""Keys are never deleted, nor is a revocation taken back: the counts change with every change of the keys in force."""
+"""Keys are never deleted, and revocations are final. The counts therefore change with every change of the keys in
+force."""
 IN_FORCE = f"SELECT hash, id::text, bank, scopes, expires_at FROM api_keys WHERE {IS_IN_FORCE}"
-# Several apis may say so of the same key. What another one is writing at this moment is passed over.
+# Several apis may record the same key. Rows that another api is writing are skipped.
 RECORD_USES = """
 UPDATE api_keys SET last_used_at = now() FROM (
     SELECT id FROM api_keys
@@ -68,7 +69,7 @@ UPDATE api_keys SET last_used_at = now() FROM (
 
 
 class NotMade(Enum):
-    """Why a key was not made."""
+    """The reason for not making a key."""
 
     UNKNOWN_BANK = "unknown bank"
     EXPIRED = "expired"
@@ -77,7 +78,7 @@ class NotMade(Enum):
 
 
 class Version(msgspec.Struct, frozen=True):
-    """How many keys were made and revoked, and the database's time (seconds since 1970) at which that was so."""
+    """The numbers of made and revoked keys, and the database's time (seconds since 1970) of the counts."""
 
     made: int
     revoked: int
@@ -85,12 +86,12 @@ class Version(msgspec.Struct, frozen=True):
 
 
 def new_key() -> str:
-    """A key that nobody has, and nobody can guess."""
+    """A new random key that nobody can guess."""
     return keys.key_of(secrets.token_bytes(keys.RANDOM_BYTES))
 
 
 async def create(connection: Connection | Pool, key: str, new: NewKey, maker: UUID | None = None) -> ApiKey | NotMade:
-    """Store the key's hash with what it may do. The key with the id `maker`, if one asks for it, must be in force."""
+    """Store the key's hash with its rights. A key with the id `maker`, if given, must be in force."""
     scopes = [scope.value for scope in Scope if scope in new.scopes]
     hashed = keys.hash_of(key.encode())
     values = (uuid_utils.uuid7(), hashed, new.name, new.bank, scopes, new.expires_at, maker)
@@ -99,42 +100,42 @@ async def create(connection: Connection | Pool, key: str, new: NewKey, maker: UU
 
 
 async def find(connection: Connection, key: str) -> ApiKey | None:
-    """What is stored of the key, also of one that is revoked."""
+    """The stored fields of the key, also if the key is revoked."""
     row = await connection.fetchrow(FIND, keys.hash_of(key.encode()))
     return api_key_of(row) if row else None
 
 
 async def create_operators(connection: Connection, name: str, key: str | None = None) -> str:
-    """Make a key of operators that may do everything, or this one."""
+    """Make an operator key with all scopes. Uses `key` if given, otherwise a new key."""
     key = key or new_key()
     await create(connection, key, NewKey(name, scopes=tuple(Scope)))
     return key
 
 
 async def exist(connection: Connection) -> bool:
-    """Whether there ever was a key."""
+    """Whether any key was ever made."""
     any_key: bool = await connection.fetchval(ANY)
     return any_key
 
 
 async def revoke(connection: Connection | Pool, id: UUID) -> ApiKey | None:
-    """Have the key refused from now on; None where there is none. One that was revoked before stays as it is."""
+    """Reject the key from now on; None if the key does not exist. An earlier revocation stays unchanged."""
     row = await connection.fetchrow(REVOKE, id)
     return api_key_of(row) if row else None
 
 
 async def listed(connection: Connection | Pool, after: UUID = FIRST_ID, limit: int | None = None) -> list[ApiKey]:
-    """Keys in the order in which they were made, the revoked ones too."""
+    """Keys in the order of their creation, including revoked keys."""
     return [api_key_of(row) for row in await connection.fetch(LIST, after, limit)]
 
 
 async def version(connection: Connection | Pool) -> Version:
-    """What changes whenever the keys do, and the time."""
+    """The counts, which change whenever the keys do, and the time."""
     return Version(*await connection.fetchrow(VERSION))
 
 
 async def record_uses(connection: Connection | Pool, ids: Collection[str]) -> None:
-    """Record that the keys with these ids are in use now."""
+    """Record the current use of the keys with these ids."""
     await connection.execute(RECORD_USES, ids)
 
 

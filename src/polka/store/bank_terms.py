@@ -1,8 +1,9 @@
-"""The table of banks' terms: reading them, by bank or all of a policy, and changing them. Every version is kept.
+"""The table of banks' terms: reading the terms of a bank or of a whole policy, and changing terms. All versions are
+kept.
 
-A commit holds the policy's advisory lock, shared with other commits, and has checked the version that it was decided
-under. A change takes the lock alone: it commits after all that were decided under an older version have ended, and
-none of them gets in later.
+A commit holds the policy's advisory lock, shared with other commits, and has checked the version of its decision. A
+change takes the lock exclusively. The change therefore commits after all commits under an older version have ended, and
+no later commit uses an older version.
 """
 
 from typing import Any
@@ -27,7 +28,7 @@ SELECT policy.version AS current, latest.* FROM policy LEFT JOIN (
 """)
 CHANGE = "SELECT polka_change_terms($1, $2, $3, $4, $5, $6, $7)"
 NOTHING_KNOWN = Policy(-1)
-"""No commit that was decided under it is accepted."""
+"""Commits that were decided under this policy are rejected."""
 
 
 async def of_bank(connection: Connection | Pool, bank: str) -> Agreed:
@@ -37,9 +38,9 @@ async def of_bank(connection: Connection | Pool, bank: str) -> Agreed:
 
 
 async def newest(connection: Connection | Pool, known: Policy) -> Policy:
-    """The policy in force, read as what is new since the version that is known.
+    """The policy in force. Only versions after the known version are read.
 
-    An earlier version than that is in force after a failover or a restore that lost changes. It is read as a whole.
+    A failover or a restore that lost changes puts an earlier version in force. Then the whole policy is read.
     """
     version = await connection.fetchval(VERSION)
     if version == known.version:
@@ -51,13 +52,13 @@ async def newest(connection: Connection | Pool, known: Policy) -> Policy:
 
 
 async def change(connection: Connection | Pool, bank: str, seen: Agreed, terms: Terms, by: str) -> int | None:
-    """Give the bank these terms in place of those that were seen; None if they were changed meanwhile.
+    """Give the bank these terms in place of the seen terms. Returns the new version of the policy; None if the terms
+    were changed meanwhile.
 
-    The new version of the policy. Waits for commits in flight, and holds up later ones until it is done: so it does
-    not wait long.
+    Waits for commits in flight, and blocks later commits during the wait. Therefore the wait is short.
 
     Raises:
-        asyncpg.LockNotAvailableError: commits in flight have not ended in time; nothing was changed.
+        asyncpg.LockNotAvailableError: commits in flight did not end in time. Nothing was changed.
     """
     columns = (encode(terms.caps), terms.suspended, encode(terms.fees), encode(terms.interest))
     version: int | None = await connection.fetchval(CHANGE, bank, seen.version, *columns, by)

@@ -1,15 +1,15 @@
-"""The barrier: what a query has found is given only once a failover cannot lose it any more.
+"""The barrier: a query returns its result only after a failover can no longer lose the result.
 
-While a synchronous standby is cut off, a server may show a row that the standby lacks: after a crash, or once the wait
-of the row's commit was cancelled or its session ended. The query's own commit then waits: its record in the
-write-ahead log comes after the records of all that the query saw, and the standby gets them in this order.
+While a synchronous standby is cut off, a server may show a row that the standby lacks: after a crash, or after the wait
+of the row's commit was cancelled or its session ended. The query's own commit then waits. Its record in the write-ahead
+log follows the records of all visible rows, and the standby receives records in this order.
 """
 
 
 def after(query: str) -> str:
-    """The query with a record of its own in the write-ahead log, if it finds anything.
+    """The query with its own record in the write-ahead log, if the query finds rows.
 
-    The commit must return without the warning of a cancelled wait, as `database.bounded` sees to.
+    The commit must return without the warning of a cancelled wait. `database.bounded` checks this.
     """
     return f"""
     WITH found AS MATERIALIZED ({query})

@@ -1,4 +1,4 @@
-"""The tombstone: the one way to learn for sure what became of a batch whose commit nobody answers for."""
+"""The tombstone: the only way to find the outcome of a batch after the answer of its commit was lost."""
 
 from uuid import UUID
 
@@ -13,10 +13,11 @@ FATE = barrier.after("SELECT state, flush, created_at FROM batches WHERE id = $1
 
 
 async def settle(connection: Connection, batch: UUID | uuid_utils.UUID) -> asyncpg.Record:
-    """The batch's row: `state`, `flush`, `created_at`. It was there, or is a tombstone (`void`) from now on.
+    """The batch's row: `state`, `flush`, `created_at`. If the row does not exist, a tombstone (`void`) is inserted.
 
-    The insert waits for a commit in flight; where it gets in, that id can never commit. The row that was there
-    before it is read by a second statement: the first one's snapshot cannot see it.
+    The insert waits for a commit in flight. After the insert of a tombstone, this id can never commit. A second
+    statement reads an existing row, because the first statement's snapshot cannot see a row that was committed during
+    the wait.
     """
     await connection.execute(TOMBSTONE, batch)
     return await connection.fetchrow(FATE, batch)

@@ -1,4 +1,4 @@
-"""Clearing windows as the database has them, for whoever asks."""
+"""Reads clearing windows from the database."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ SELECT windows.*, bank, currency, debits, credits, count, fees, interest
 FROM windows LEFT JOIN window_totals ON window_id = id AND ($2::text IS NULL OR bank = $2)
 WHERE id = $1 ORDER BY bank, currency
 """
-"""One statement, and so one snapshot, of the window and its totals."""
+"""One statement and therefore one snapshot of the window and its totals."""
 NETTING = "SELECT * FROM window_netting WHERE window_id = $1 ORDER BY currency"
-"""What is netted stays as it is: this may be read later."""
+"""Netting figures never change, so a later snapshot is fine."""
 
 
 async def windows(pool: Pool, before: int | None, limit: int) -> list[Window]:
-    """The newest first; with `before`, those that came before that one."""
+    """The newest first. With `before`, only windows before this one."""
     return [window_of(row) for row in await pool.fetch(WINDOWS, before, limit)]
 
 
@@ -28,7 +28,8 @@ async def exists(pool: Pool, window: int) -> bool:
 
 
 async def report(pool: Pool, window: int, bank: str | None) -> Report | None:
-    """The window with its totals and netting figures, or with the totals of one bank; None if there is no such one."""
+    """The window with its totals and netting figures, or with the totals of one bank; None if the window does not
+    exist."""
     rows = await pool.fetch(REPORT, window, bank) if window < 2**63 else []
     if not rows:
         return None
@@ -44,7 +45,7 @@ def window_of(row: Any) -> Window:
 
 
 def fields_of(row: Any) -> dict[str, Any]:
-    """What a row says of the window itself."""
+    """The fields of the window itself."""
     fields = {name: row[name] for name in Window.__struct_fields__}
     return fields | {name: str(row[name]) for name in ("settlement", "interest_batch") if row[name]}
 

@@ -1,7 +1,7 @@
-"""Connections to Postgres: every session is bounded in time, and a database that could lose a commit is refused.
+"""Connections to Postgres. Every session has time limits, and a database that could lose a commit is rejected.
 
-A commit that waits for a synchronous standby is never cancelled by Polka: the server would answer as if the commit were
-replicated, with a warning alone.
+Polka never cancels a commit that waits for a synchronous standby. The server would answer as if the commit were
+replicated, with only a warning.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ VERSION_MIN = 15
 SESSION = {
     "timezone": "UTC",
     "default_transaction_isolation": "read committed",
-    # A holder of locks that died without a word, or that nobody hears any more, is gone within seconds.
+    # A dead or unreachable holder of locks is gone within seconds.
     "idle_in_transaction_session_timeout": "5s",
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "2",
@@ -48,16 +48,16 @@ SESSION = {
 RETRY_SECONDS = 0.5
 ERRNO, NO_SOCKET = re.compile(r"^\[Errno -?\d+\] "), "No such file or directory"
 WAITING_MAX = 1024
-"""How many calls may wait for a connection of a pool."""
+"""The number of calls that may wait for a connection of a pool."""
 
 
 async def connect(
     url: str, purpose: str, statement_timeout_seconds: float = 0, settings: Mapping[str, str] | None = None
 ) -> Connection:
-    """One session of our own; `purpose` shows as its application name. A timeout of 0 is none.
+    """A session of our own. `purpose` becomes its application name. A timeout of 0 means no timeout.
 
     Raises:
-        UnreachableError: no server can be reached.
+        UnreachableError: no server is reachable.
         TimeoutError: a server did not answer in time.
         asyncpg.PostgresError: the server refuses the session.
     """
@@ -75,7 +75,7 @@ async def pool(
     settings: Mapping[str, str] | None = None,
     waiting_max: int = WAITING_MAX,
 ) -> AsyncIterator[Pool]:
-    """Sessions for reads alone: one that takes too long is cancelled, which a write must never be (see `Writers`)."""
+    """Sessions only for reads. A slow read is cancelled. A write must never be cancelled (see `Writers`)."""
     session = {**_session(purpose, statement_timeout_seconds), **(settings or {})}
     async with _pool(url, size, session, statement_timeout_seconds + 1) as opened:
         yield Pool(opened, waiting_max, statement_timeout_seconds + hosts.CONNECT_TIMEOUT_SECONDS)
@@ -116,12 +116,12 @@ def _session(purpose: str, statement_timeout_seconds: float) -> Mapping[str, str
 
 
 async def check(url: str, allow_lossy: bool = False) -> str:
-    """See that the database can be reached, keeps what it commits, and has the tables that this Polka needs; the
-    revision of its schema.
+    """Check that the database is reachable, durable, and has the tables that this Polka needs. Returns the revision of
+    the schema.
 
     Raises:
-        NotYetFailure: it does not answer, or has an older schema.
-        Failure: it could lose what it commits, or the url is none.
+        NotYetFailure: the database is unavailable, or has an older schema.
+        Failure: the database could lose commits, or the URL is invalid.
     """
     connection = await reach(url)
     try:
@@ -139,10 +139,10 @@ async def check(url: str, allow_lossy: bool = False) -> str:
 
 
 async def patiently(attempt: Callable[[], Awaitable[T]], seconds: float, say: Callable[[str], None]) -> T:
-    """What the attempt gives, made again and again for this long while it is too early; says why, once each reason.
+    """The result of the attempt, which is repeated for this long while it is too early. Each reason is reported once.
 
     Raises:
-        Failure: that of the last attempt.
+        Failure: the failure of the last attempt.
     """
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + seconds
@@ -160,7 +160,7 @@ async def patiently(attempt: Callable[[], Awaitable[T]], seconds: float, say: Ca
 
 
 async def reach(url: str) -> Connection:
-    """A session, or a Failure that says in one line why there is none."""
+    """A session. Otherwise a Failure gives the reason in one line."""
     try:
         return await connect(url, "command")
     except (*ERRORS, ValueError) as error:
@@ -171,18 +171,19 @@ def no_answer(error: Exception) -> Failure:
     if isinstance(error, StandbyError):
         return NotYetFailure(str(error))
     reason = unusable_url(error) if isinstance(error, ValueError) else fact(error)
-    kind = Failure if isinstance(error, ValueError) else NotYetFailure  # a url that is wrong stays so
+    kind = Failure if isinstance(error, ValueError) else NotYetFailure  # an invalid URL stays invalid
     return kind(f"The database does not answer: {reason.splitlines()[0]}")
 
 
 def fact(error: Exception) -> str:
-    """The fact that an error reports, without the number that the system has for it."""
+    """The fact in an error, without the system's number."""
     said = ERRNO.sub("", str(error))
     return "no server is there" if said == NO_SOCKET else said or type(error).__name__
 
 
 def unusable_url(error: ValueError) -> str:
-    """Why the URL is none. What it holds is not repeated, because a part of a password may be taken for anything."""
+    """The reason why the URL is invalid. The message quotes no part of the URL, because any part may belong to a
+    password."""
     if isinstance(error, asyncpg.ClientConfigurationError):
         return re.split(r",? got |: ['\"]", str(error))[0]
     return "the URL is not valid: in a user, password or name, `: / ? # @ %` are written as %3A %2F %3F %23 %40 %25"
@@ -193,7 +194,7 @@ async def session(url: str) -> AsyncIterator[Connection]:
     """A session for a command.
 
     Raises:
-        Failure: the database does not answer, or may lose what was written in a failover.
+        Failure: the database is unavailable, or a failover may lose the written rows.
     """
     connection = await reach(url)
     try:
@@ -225,14 +226,14 @@ async def revision_of(connection: Connection) -> str | None:
 
 
 def reason(error: asyncpg.PostgresError) -> str:
-    """Why the database refuses a statement, without the values in it, which its own message may have."""
+    """The database's reason for refusing a statement, without values. The database's own message may contain values."""
     return f"{type(error).__name__} {error.sqlstate}, {error.constraint_name or 'no constraint'}"
 
 
 def failed_for_sure(error: BaseException) -> bool:
-    """Whether the server itself said that the statement failed, so that nothing of it can have been committed.
+    """Whether the server itself reported the failure of the statement. Then no part of it is committed.
 
-    A FATAL (the server is stopping) may come after the commit it interrupts, and a broken connection or a
-    timeout of ours says nothing at all.
+    A FATAL error (the server is stopping) may follow a successful commit. A broken connection, or a timeout of ours,
+    leaves the outcome open.
     """
     return isinstance(error, asyncpg.PostgresError) and getattr(error, "severity_en", None) == "ERROR"

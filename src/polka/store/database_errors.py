@@ -1,7 +1,7 @@
-"""What talking to the database may raise, and whether it may work again by itself.
+"""The errors of database calls, and whether the same call may work again without help.
 
-A database that is down, busy or switching over is waited for. Everything else is a mistake (a missing column, a missing
-permission, a value that no check caught): trying again does not help, and the log needs the traceback.
+Polka waits for a database that is down, busy or switching over. Every other error is a mistake (a missing column, a
+missing permission, a value that no check caught). Retrying does not help, and the log needs the traceback.
 """
 
 import logging
@@ -19,7 +19,7 @@ class StandbyError(UnreachableError):
 
 
 class UnreplicatedError(Exception):
-    """A commit returned, but its wait for a synchronous standby was cancelled: a failover may lose it."""
+    """A commit returned, but its wait for a synchronous standby was cancelled. A failover may lose the commit."""
 
 
 class BusyError(UnreachableError):
@@ -34,31 +34,31 @@ ERRORS = (
     UnreplicatedError,
     TimeoutError,
 )
-"""Everything that a call to the database may raise. An `OSError` is not among these: files raise it, too.
+"""All errors of database calls. `OSError` is not included, because files raise it too.
 
-An internal error of asyncpg is what it raises when the server goes down in the middle of an answer.
+asyncpg raises an internal error when the server goes down in the middle of an answer.
 """
 
 PASSING_CLASSES = ("08", "40", "53", "55", "57", "58")
-"""SQLSTATE classes of what may pass by itself: connections, conflicts, resources, locks, shutdowns, the system."""
+"""SQLSTATE classes of passing failures: connections, conflicts, resources, locks, shutdowns, the system."""
 PASSING_CODES = ("25006", "25P03", "28000", "28P01", "3D000")
-"""The same of single errors: a read-only server, an idle transaction that was ended, credentials or a database that
-are not there yet."""
+"""The same for single errors: a read-only server, an ended idle transaction, missing credentials or a missing
+database."""
 NOT_TEXT = ("22021", "22P05")
-"""SQLSTATEs of text that the database cannot store, such as a NUL."""
+"""SQLSTATEs of text that the database cannot store, for example a NUL."""
 STALE_POLICY = "PK001"
-"""The SQLSTATE of a commit that was decided under another version of the policy than the one in force.
+"""The SQLSTATE of a commit that was decided under another version of the policy than the version in force.
 
-Polka's functions in the database raise it. So it never changes.
+The code never changes, because Polka's functions in the database raise it.
 """
 OUTDATED_EPOCH = "PK002"
-"""The same for a commit whose reservation was made by an earlier cache than the present one."""
+"""The same for a commit with a reservation of an earlier cache."""
 OUTDATED_KEYS = "PK003"
-"""The same for a statement whose idempotency keys are of an earlier generation than the present one."""
+"""The same for a statement with idempotency keys of an earlier generation."""
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether the same call may work later without anybody's help."""
+    """Whether the same call may work later without help."""
     if isinstance(error, asyncpg.PostgresError):
         code = str(error.sqlstate or "")
         return code[:2] in PASSING_CLASSES or code in PASSING_CODES
@@ -71,7 +71,7 @@ def is_not_text(error: BaseException) -> bool:
 
 
 def report(log: logging.Logger, what: str, error: BaseException, **named: Any) -> None:
-    """Log a failed call: in one line where it may pass by itself, else with its traceback. `named` goes beside it."""
+    """Log a failed call: a passing failure in one line, other failures with a traceback. `named` are extra fields."""
     if is_passing(error):
         log.warning(f"{what}: %r", error, extra=named, stacklevel=2)
     else:

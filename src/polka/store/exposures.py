@@ -1,4 +1,4 @@
-"""Liquidity as the database has it: what Polka owes, is owed and holds now, and what it was over time."""
+"""Liquidity in the database: Polka's debts, claims and holdings now, and their history."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -60,7 +60,7 @@ SELECT bank, currency, cap, used FROM (
 ) placed
 WHERE place <= $1 ORDER BY currency, place
 """
-"""Of what is posted: what is pending out is known to the cache alone."""
+"""Of posted balances. Only the cache knows the pending debits."""
 NEWEST = """
 SELECT newest.* FROM unnest($1::text[], $2::text[]) AS wanted (resolution, currency), LATERAL (
     SELECT * FROM liquidity_history AS history
@@ -76,7 +76,7 @@ ORDER BY start DESC LIMIT $5
 
 
 async def exposures(pool: Pool, caps: int) -> Exposures:
-    """From the database alone, as of its latest flush, in one snapshot; with the use of so many caps."""
+    """From the database alone, as of its latest flush, in one snapshot. `caps` is the number of caps with their use."""
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         number, now = await connection.fetchrow("SELECT number, now() FROM flush")
         figures = await read_figures(connection)
@@ -104,7 +104,7 @@ async def exposures(pool: Pool, caps: int) -> Exposures:
 
 
 def exposure(currency: str, day: Sample, concentration: Concentration, caps: list[CapUse], now: datetime) -> Exposure:
-    """As the newest sample of a day says, with the highest of today."""
+    """From the newest sample of a day, with today's highest value."""
     highest = highest_within(start_of("day", now), day)
     return Exposure(currency, day.last.owes, day.last.owed, day.last.held, highest, concentration, caps)
 
@@ -112,7 +112,7 @@ def exposure(currency: str, day: Sample, concentration: Concentration, caps: lis
 async def history(
     pool: Pool, currency: str, resolution: Resolution, from_: datetime | None, to: datetime | None, limit: int
 ) -> LiquidityHistory:
-    """The samples of spans that began at `from_` or later, and before `to`."""
+    """The samples of spans that began at or after `from_`, and before `to`."""
     rows = await pool.fetch(PAGE, resolution, currency, from_, to, limit)
     page = [sample_of(row) for row in rows]
     last = page[-1].start if len(page) == limit else None
@@ -120,7 +120,7 @@ async def history(
 
 
 async def read_figures(connection: Connection) -> dict[str, Figures]:
-    """What balances say by now, by currency."""
+    """The figures from the current balances, by currency."""
     return {
         row["currency"]: Figures(int(row["owes"]), int(row["owed"]), int(row["held"]))
         for row in await connection.fetch(FIGURES)
@@ -130,7 +130,7 @@ async def read_figures(connection: Connection) -> dict[str, Figures]:
 async def newest(
     connection: Connection, wanted: Iterable[tuple[Resolution, str]]
 ) -> dict[tuple[Resolution, str], Sample]:
-    """The newest sample of each resolution and currency, where there is one."""
+    """The newest sample of each resolution and currency, if any."""
     keys = list(wanted)
     rows = await connection.fetch(NEWEST, [key[0] for key in keys], [key[1] for key in keys])
     return {(row["resolution"], row["currency"]): sample_of(row) for row in rows}

@@ -1,6 +1,6 @@
-"""Connects to a database that accepts writes, also where its URL lists several hosts.
+"""Connects to a database that accepts writes, also if its URL lists several hosts.
 
-asyncpg tries the hosts of a list one after the other, so that one which does not answer holds up all others.
+asyncpg tries the hosts of a list one after the other. A silent host would delay the others.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ Attempt: TypeAlias = asyncio.Task[asyncpg.Connection]
 
 
 async def connect(url: str, **options: Any) -> asyncpg.Connection:
-    """A session on the server that accepts writes. All hosts of a list are tried at once, and the first one wins.
+    """A session on the server that accepts writes. All hosts of a list are tried at once, and the first success wins.
 
     The options are those of `asyncpg.connect`.
 
     Raises:
-        UnreachableError: no server can be reached.
-        StandbyError: a server answers, and none accepts writes.
+        UnreachableError: no server is reachable.
+        StandbyError: a server answers, and no server accepts writes.
         TimeoutError: a server did not answer in time.
         asyncpg.PostgresError: a server refuses the session.
         ValueError: the URL is invalid.
@@ -59,10 +59,10 @@ async def _connect(url: str, timeout_seconds: float, options: dict[str, Any]) ->
 
 
 async def _first(attempts: Iterable[Attempt]) -> Attempt:
-    """The first attempt that has a session.
+    """The first successful attempt.
 
     Raises:
-        Exception: every attempt failed. The answer of a server says more than the silence of another one.
+        Exception: every attempt failed. An answer of a server is preferred to the silence of another server.
     """
     waiting = set(attempts)
     errors: list[BaseException] = []
@@ -81,7 +81,7 @@ def _abandon(attempt: Attempt) -> None:
 
 
 def urls_of_hosts(url: str) -> list[str]:
-    """A URL for each host that the URL lists, in its authority (`h1:5432,h2`) or as parameters (`?host=h1,h2`)."""
+    """A URL for each host in the URL, in its authority (`h1:5432,h2`) or as parameters (`?host=h1,h2`)."""
     parts = urlsplit(url)
     login, at, listed = parts.netloc.rpartition("@")
     if listed:
@@ -89,7 +89,7 @@ def urls_of_hosts(url: str) -> list[str]:
     parameters = dict(parse_qsl(parts.query))
     hosts, ports = (parameters.get(name, "").split(",") for name in ("host", "port"))
     if len(hosts) == 1 or len(ports) not in (1, len(hosts)):
-        return [url]  # of an invalid list asyncpg says what is wrong
+        return [url]  # asyncpg reports invalid lists
     before = url.partition("?")[0]
     pairs = zip(hosts, ports * len(hosts) if len(ports) == 1 else ports, strict=True)
     queries = [parameters | {"host": host} | ({"port": port} if port else {}) for host, port in pairs]

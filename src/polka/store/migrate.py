@@ -1,6 +1,6 @@
 """Brings a database's schema up to date, with Alembic, under an advisory lock.
 
-What that needs is imported when it is needed: it takes half of the time in which any command or service starts.
+Alembic is imported on demand, because the import would take half of the start of any command or service.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from polka.store import barrier, database, rate_sets
 from polka.store.migrations import REVISION
 
 REVISION_FOUND = barrier.after("SELECT version_num FROM alembic_version")
-"""With a barrier, because nobody hears the warnings that Alembic's own commits may return with."""
+"""With a barrier, because the warnings of Alembic's own commits are lost."""
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -27,13 +27,13 @@ def config(connection: "Connection | None" = None) -> "Config":
 
 
 async def migrate(url: str, allow_lossy: bool = False) -> str:
-    """Upgrade to the newest revision, unless a later Polka has gone further; the revision that the schema has then.
+    """Upgrade to the newest revision, unless a later Polka has upgraded further. Returns the resulting revision.
 
-    Exchange rates are there then, too: the recorded ones, where no newer ones are.
+    The migration also stores the recorded exchange rates, unless newer rates are stored.
 
     Raises:
-        NotYetFailure: the database does not answer.
-        Failure: it could lose what it commits.
+        NotYetFailure: the database is unavailable.
+        Failure: the database could lose commits.
     """
     from alembic import command
     from sqlalchemy.ext.asyncio import create_async_engine

@@ -1,4 +1,4 @@
-"""A pool of connections to Postgres. Its queue is bounded: a request either gets a connection soon, or is refused."""
+"""A pool of connections to Postgres. Its queue is bounded: a request gets a connection soon, or is rejected."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,10 +12,10 @@ Connection: TypeAlias = asyncpg.Connection
 
 
 class Pool:
-    """At most `waiting_max` wait for a connection, and none longer than `wait_seconds`.
+    """At most `waiting_max` calls wait for a connection, each at most `wait_seconds`.
 
-    Sessions are handed on as they are, because nobody changes a session. A cancelled call ends its statement on the
-    server, and the connection serves the next call only after that.
+    Sessions are handed on unchanged, because no code changes a session. A cancelled call ends its statement on the
+    server. The connection serves the next call only after that.
     """
 
     def __init__(self, opened: asyncpg.Pool, waiting_max: int, wait_seconds: float) -> None:
@@ -29,8 +29,8 @@ class Pool:
         """A connection for the block.
 
         Raises:
-            BusyError: as many wait already as may.
-            TimeoutError: there was none in time.
+            BusyError: too many calls are waiting.
+            TimeoutError: no connection was free in time.
         """
         if self.waiting >= self._waiting_max:
             raise BusyError(f"{self.waiting} wait for a connection already")
@@ -64,7 +64,7 @@ class Pool:
         return int(self._opened.get_max_size())
 
     def idle(self) -> int:
-        """Connections that nobody uses."""
+        """Unused connections."""
         return int(self._opened.get_idle_size())
 
     def in_use(self) -> int:

@@ -1,4 +1,4 @@
-"""What banks and accounts hold: posted, pending, and the flush that `posted` includes."""
+"""The positions of banks and accounts: posted, pending, and the flush that `posted` includes."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from polka.store.database import Pool
 
 
 def encode(answer: msgspec.Struct) -> bytes:
-    """As JSON. A balance knows no bound, and msgspec writes whole numbers up to 64 bits."""
+    """As JSON. A balance may exceed 64 bits, and msgspec rejects larger integers."""
     try:
         return msgspec.json.encode(answer)
     except OverflowError:
@@ -68,7 +68,7 @@ async def banks(pool: Pool, after: str, limit: int) -> Banks:
 
 
 async def accounts(pool: Pool, bank: str, account: str | None, after: str, limit: int) -> Accounts:
-    """A page of about `limit` positions from the database alone; with `account`, that one if it is open."""
+    """A page of about `limit` positions from the database alone. With `account`, only this account if it is open."""
     if account is None:
         rows = await pool.fetch(ACCOUNTS, bank, after, limit)
     else:
@@ -91,7 +91,7 @@ def as_of(row: asyncpg.Record) -> AsOf:
 
 
 def with_pending(positions: Iterable[Position], pending: Mapping[str, int]) -> list[Position]:
-    """The positions with what is pending in each currency; a currency may have nothing else yet."""
+    """The positions with the pending sum of each currency. A currency may have only a pending sum."""
     known = {position.currency: position.posted for position in positions}
     return [
         Position(currency, known.get(currency, 0), pending.get(currency, 0))

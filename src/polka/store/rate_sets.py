@@ -1,4 +1,4 @@
-"""Exchange rates in the database: stored as they were published, never changed, and read as of a day."""
+"""Exchange rates in the database. Rates are stored as published, never changed, and read as of a day."""
 
 from datetime import date
 from importlib.resources import files
@@ -10,7 +10,7 @@ from polka.rules.rates import Rates, Source, StoredRates
 from polka.store.database import Connection, Pool
 
 RECORDED = "recorded_rates.xml"
-"""The document of the European Central Bank that ships with Polka."""
+"""The document of the European Central Bank in Polka's package."""
 
 
 class InForce(msgspec.Struct, frozen=True):
@@ -45,7 +45,7 @@ SELECT date, version, given.currency, given.rate FROM stored, unnest($3::text[],
 
 
 async def in_force(database: Pool | Connection, on: date | None = None) -> InForce:
-    """The newest rates that are not of a later day than this one; without one, the newest."""
+    """The newest rates of this day or earlier; without a day, the newest rates."""
     rows = await database.fetch(IN_FORCE, on)
     first = rows[0]
     if first["date"] is None:
@@ -55,12 +55,12 @@ async def in_force(database: Pool | Connection, on: date | None = None) -> InFor
 
 
 async def store(connection: Connection, rates: Rates, source: Source) -> None:
-    """Store the rates as the next version of their day, unless somebody else does so at this moment."""
+    """Store the rates as the next version of their day, unless another session stores the same version now."""
     await connection.execute(STORE, rates.date, source.value, list(rates.of_euro.keys()), list(rates.of_euro.values()))
 
 
 async def store_recorded(connection: Connection) -> None:
-    """Store the recorded rates, unless there are such of their day or later, or any that were fetched."""
+    """Store the recorded rates, unless newer recorded rates or any fetched rates are stored."""
     recorded = ecb.read(files("polka.store").joinpath(RECORDED).read_bytes())
     newest = (await in_force(connection)).stored
     if newest is None or (newest.source is Source.RECORDED and newest.rates.date < recorded.date):

@@ -1,4 +1,4 @@
-"""Fills an empty Polka: banks to pay between, and accounts that are open already."""
+"""Fills an empty Polka with banks and open accounts."""
 
 from polka.store import database
 
@@ -23,10 +23,10 @@ def account_id(number: int) -> str:
 
 
 async def seed(database_url: str, banks: int, accounts: int, currency: str = "USD") -> None:
-    """Have this many banks, and this many accounts spread over them; what is there already stays.
+    """Create this many banks, and this many accounts spread over the banks. Existing banks and accounts stay unchanged.
 
     Raises:
-        Failure: the database does not answer.
+        Failure: the database is unavailable.
     """
     async with database.session(database_url) as connection, connection.transaction():
         await connection.execute(BANKS, banks)

@@ -1,6 +1,6 @@
-"""Blocks of statements that end in time, and whose commits count only if they are replicated.
+"""Blocks of statements with a time limit. Their commits count only if replicated.
 
-Every payment's commit passes here, so these are classes with slots and not generators, and a session that lives long
+Every payment's commit runs here. Therefore these are classes with slots and not generators, and a long-lived session
 gets its listener once.
 """
 
@@ -17,14 +17,14 @@ from polka.store.database_errors import UnreachableError, UnreplicatedError
 from polka.store.pools import Connection
 
 HEARD: WeakKeyDictionary[Connection, list[str]] = WeakKeyDictionary()
-"""What each session of its own has heard of commits that did not wait for a standby to the end."""
+"""The warnings that each session has received about commits with an unfinished wait for a standby."""
 
 
 class watched:  # noqa: N801  # used as a function
-    """See that what the block commits is replicated, where the database waits for standbys.
+    """Check that the block's commits are replicated, if the database waits for standbys.
 
-    The connection is cut where the block is cancelled. It is cut too when its server has become read-only: the next
-    one finds the server that is not.
+    The connection is cut if the block is cancelled. The connection is also cut if its server has become read-only,
+    because the next connection finds the writable server.
 
     Raises:
         UnreplicatedError: the wait of a commit was cancelled.
@@ -65,9 +65,9 @@ class watched:  # noqa: N801  # used as a function
             raise UnreplicatedError(self._heard[-1]) from error
 
     def _stands(self, error: BaseException) -> bool:
-        """Whether the error says all there is to say, whatever the session heard."""
+        """Whether the error is raised unchanged, regardless of the session's warnings."""
         if isinstance(error, (asyncio.CancelledError, TimeoutError)):
-            cut(self._connection)  # at once: asyncpg is about to have the server cancel what it waits for
+            cut(self._connection)  # at once: asyncpg is about to cancel the statement on the server
             return True
         if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
             cut(self._connection)
@@ -78,7 +78,7 @@ class watched:  # noqa: N801  # used as a function
 
 
 class bounded(watched):  # noqa: N801  # used as a function
-    """As `watched`, and give the block's statements this long: past it the connection is cut, and the block fails."""
+    """Like `watched`, with a time limit for the block. After the limit the connection is cut, and the block fails."""
 
     __slots__ = ("_seconds", "_timer")
 
@@ -108,11 +108,11 @@ def listener(heard: list[str]) -> Any:
 
 
 def cut(connection: Connection) -> None:
-    """Close the connection without a word to the server."""
-    with suppress(asyncpg.InterfaceError):  # a pool takes back what is cut, and then allows no use of it
+    """Close the connection without a message to the server."""
+    with suppress(asyncpg.InterfaceError):  # a pool takes cut connections back, and then forbids their use
         connection.terminate()
 
 
 def is_cancelled_wait(message: asyncpg.PostgresLogMessage) -> bool:
-    """Whether the server reports a commit that did not wait for its standby to the end. Its text may be translated."""
+    """Whether the server reports a commit with an unfinished wait for its standby. The message may be translated."""
     return bool(message.severity_en == "WARNING" and message.server_source_function == "SyncRepWaitForLSN")

@@ -1,7 +1,8 @@
-"""Sessions for what is written beside the lanes of payments, and how long a server may take for a commit.
+"""Sessions for writes beside the lanes of payments, and the patience with a server's commits.
 
-A session that is cut while its commit waits for a synchronous standby leaves a process of the server waiting, and a
-server has only so many. So few sessions write, callers who leave cut none, and patience grows.
+If a session is cut while its commit waits for a synchronous standby, a process of the server stays waiting, and a
+server has a limited number of processes. Therefore few sessions write, callers who leave cut no session, and patience
+grows.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ PATIENCE_SECONDS_MAX = 600.0
 
 
 class Patience:
-    """How long a server may take: this long at first, and twice as long after each time that was not enough."""
+    """The time limit for a server. It doubles after each timeout, and a success resets it."""
 
     def __init__(self, seconds: float) -> None:
         self._first_seconds = self.seconds = seconds
@@ -54,7 +55,7 @@ class Patient(database.bounded):
 
 
 class Writers:
-    """Does what is written rarely, each piece of work on a session from a pool."""
+    """Does rare writes. Each piece of work gets a session from a pool."""
 
     def __init__(self, pool: Pool, seconds: float) -> None:
         self._pool = pool
@@ -66,7 +67,7 @@ class Writers:
     ) -> T:
         """The result of the work, which gets a connection as its first argument.
 
-        Once the work has begun it goes on to its end, also if its caller is cancelled.
+        Once begun, the work runs to its end, even if its caller is cancelled.
 
         Raises:
             UnreplicatedError: the wait of a commit for a standby was cancelled.
@@ -88,12 +89,12 @@ class Writers:
     def _finished(self, task: asyncio.Task[object]) -> None:
         self._at_work.discard(task)
         if not task.cancelled():
-            task.exception()  # of work whose caller has left, nobody asks for it
+            task.exception()  # retrieves the exception, if the caller has left
 
 
 @asynccontextmanager
 async def open_writers(url: str, purpose: str, size: int, timeout_seconds: float) -> AsyncIterator[Writers]:
-    """Writers with so many sessions, whose statements may take this long."""
+    """Writers with `size` sessions. Each statement may take `timeout_seconds`."""
     async with database.writing_pool(url, purpose, size, timeout_seconds) as pool:
         show_pool(purpose, pool)
         yield Writers(pool, timeout_seconds + 1)

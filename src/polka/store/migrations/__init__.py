@@ -1,4 +1,4 @@
 """The schema's history. Migrations only expand, so that an older Polka still runs on a newer schema."""
 
 REVISION = "0017"
-"""The revision that this Polka needs; a later one will do."""
+"""The revision that this Polka needs. Later revisions are fine."""

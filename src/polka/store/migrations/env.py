@@ -13,5 +13,5 @@ with context.begin_transaction():
     connection.execute(text("SET LOCAL lock_timeout = '60s'"))
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": advisory_locks.MIGRATION})
     found = context.get_context().get_current_revision()
-    if found is None or found < REVISION:  # Alembic does not know what a later Polka has done
+    if found is None or found < REVISION:  # Alembic does not know the revisions of a later Polka
         context.run_migrations()

@@ -1,6 +1,6 @@
-"""The database's shape. Check constraints say what must hold; the audit proves what foreign keys would.
+"""The schema of the database. Check constraints enforce simple rules. The audit proves the rules of foreign keys.
 
-`METADATA` has every table once these modules are imported.
+`METADATA` has every table after the import of these modules.
 """
 
 from polka.store.tables import audit as audit

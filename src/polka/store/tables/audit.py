@@ -1,4 +1,4 @@
-"""Runs of the audit, and what its passes have verified."""
+"""Runs of the audit, and the verified sums of its passes."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -12,7 +12,7 @@ from polka.store.tables.columns import TIME, balance, name, now
 
 
 class AuditRun(SQLModel, table=True):
-    """What one run of the audit has come to: see `polka.audit.runs`. The oldest are deleted."""
+    """The result of one run of the audit: see `polka.audit.runs`. The oldest are deleted."""
 
     __tablename__ = "audit_runs"
 
@@ -29,9 +29,10 @@ class AuditRun(SQLModel, table=True):
 
 
 class AuditPass(SQLModel, table=True):
-    """How far a pass of the audit has come: see `polka.audit.passes`. One follows what is new, and one is under way.
+    """The progress of a pass of the audit: see `polka.audit.passes`. One pass follows new flushes, and one pass is
+    under way.
 
-    `first_window` is the first window that was not closed by that flush.
+    `first_window` is the first window that was not closed by this flush.
     """
 
     __tablename__ = "audit_passes"
@@ -48,8 +49,8 @@ class AuditPass(SQLModel, table=True):
 
 
 class AuditBalance(SQLModel, table=True):
-    """What a pass has verified for a bank and currency (and, of Polka itself, an account): the sum of its entries, and
-    their sum weighed by account."""
+    """The verified sum of the entries of a bank and currency (and, for Polka itself, of an account), and the sum
+    weighted by account."""
 
     __tablename__ = "audit_balances"
     __table_args__ = ({"postgresql_with": {"fillfactor": 80}},)
@@ -63,7 +64,7 @@ class AuditBalance(SQLModel, table=True):
 
 
 class AuditTotal(SQLModel, table=True):
-    """What a pass has verified of the totals of a window that was not closed by then."""
+    """The verified totals of a window that was not closed by the pass's flush."""
 
     __tablename__ = "audit_totals"
     __table_args__ = ({"postgresql_with": {"fillfactor": 80}},)
@@ -79,7 +80,7 @@ class AuditTotal(SQLModel, table=True):
 
 
 class AuditInterest(SQLModel, table=True):
-    """What a pass has verified to have accrued since the latest window was closed, up to this time."""
+    """The verified interest since the latest closed window, up to this time."""
 
     __tablename__ = "audit_interest"
     __table_args__ = ({"postgresql_with": {"fillfactor": 80}},)
@@ -93,7 +94,7 @@ class AuditInterest(SQLModel, table=True):
 
 
 class AuditSlice(SQLModel, table=True):
-    """The key up to which the audit has looked at such rows; null to begin again: see `polka.audit.scans`."""
+    """The last checked key of these rows; null to begin again: see `polka.audit.scans`."""
 
     __tablename__ = "audit_slices"
 

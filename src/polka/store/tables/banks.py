@@ -20,7 +20,7 @@ class Bank(SQLModel, table=True):
 
 
 class Policy(SQLModel, table=True):
-    """One row: the version of the policy in force, which each commit has been decided under."""
+    """One row: the version of the policy in force. Each commit must be decided under this version."""
 
     __tablename__ = "policy"
     __table_args__ = (
@@ -34,9 +34,10 @@ class Policy(SQLModel, table=True):
 
 
 class BankTerms(SQLModel, table=True):
-    """A bank's terms from this version of the policy on, until its next ones: see `polka.rules.policy`. Kept for ever.
+    """A bank's terms from this version of the policy on, until its next terms: see `polka.rules.policy`. Kept for ever.
 
-    `in_force_from` is the database's time of the change, in the order of the versions. Every version is of one bank.
+    `in_force_from` is the database's time of the change, in the order of the versions. Every version belongs to one
+    bank.
     """
 
     __tablename__ = "bank_terms"
@@ -57,7 +58,7 @@ class BankTerms(SQLModel, table=True):
 
 
 class Balance(SQLModel, table=True):
-    """What a bank is owed (> 0) or owes (< 0) in one currency, by all that is posted."""
+    """Polka's debt to a bank (> 0), or the bank's debt to Polka (< 0), in one currency, from all posted entries."""
 
     __tablename__ = "balances"
     __table_args__ = (CheckConstraint("balance = trunc(balance)", name="whole"),)
@@ -68,7 +69,7 @@ class Balance(SQLModel, table=True):
 
 
 class Account(SQLModel, table=True):
-    """The same for one of the bank's accounts, which opens with its first posted payment."""
+    """The same for one account of the bank. An account opens with its first posted payment."""
 
     __tablename__ = "accounts"
     __table_args__ = (
@@ -84,10 +85,10 @@ class Account(SQLModel, table=True):
 
 
 class InterestAccrual(SQLModel, table=True):
-    """What has accrued since the open window's beginning on a bank's balance in a currency that bears interest.
+    """The interest accrued in the open window on a bank's balance in a currency that bears interest.
 
-    In minor units × microseconds × basis points a year: `debit` on what it owed, `credit` on what it was owed, up to
-    `accrued_until`, from when on the rates hold.
+    In minor units × microseconds × basis points a year: `debit` on the bank's debt, `credit` on Polka's debt, up to
+    `accrued_until`. The rates hold from then on.
     """
 
     __tablename__ = "interest_accruals"

@@ -1,4 +1,4 @@
-"""Clearing windows, and the liquidity that they leave."""
+"""Clearing windows, and the liquidity history."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -11,11 +11,11 @@ from polka.store.tables.columns import TIME, balance, name, now
 
 
 class Window(SQLModel, table=True):
-    """A clearing window: `open` takes what is posted, `closed` has its nets, `settled` has them paid.
+    """A clearing window: `open` receives postings, `closed` has its nets, `settled` has its nets paid.
 
-    `flush` is the latest one whose batches are in it; `settlement` the batch of its settlement entries, if its nets
-    were not all zero. `is_netted` once its netting figures are kept. `scheduled_for` is the time of the schedule by
-    which it was closed, if it was; `interest_batch` the batch of the interest that was booked then, if there was any.
+    `flush` is the latest flush of the window. `settlement` is the batch of its settlement entries, unless all nets were
+    zero. `is_netted` is true once the netting figures are stored. `scheduled_for` is the time of the schedule that
+    closed the window, if any. `interest_batch` is the batch of the interest booked at the closing, if any.
     """
 
     __tablename__ = "windows"
@@ -52,10 +52,10 @@ class Window(SQLModel, table=True):
 
 
 class WindowTotal(SQLModel, table=True):
-    """What was posted for a bank in a window and currency: sums of debits and of credits, and how many entries.
+    """The postings of a bank in a window and currency: the sums of debits and of credits, and the number of entries.
 
-    Its net is credits less debits. Settlement entries never count. `fees` is what of it the bank has paid as fees, less
-    what came back with reversals; `interest` what it has earned (> 0) or paid (< 0) as interest.
+    The net is credits less debits. Settlement entries never count. `fees` are the fees in these sums, less fees that
+    reversals returned. `interest` is the earned (> 0) or paid (< 0) interest in these sums.
     """
 
     __tablename__ = "window_totals"
@@ -76,7 +76,7 @@ class WindowTotal(SQLModel, table=True):
 
 
 class WindowNetting(SQLModel, table=True):
-    """What banks would have to pay for a window's payments in one currency: see `polka.rules.netting`."""
+    """The amounts that banks would have to pay for a window's payments in one currency: see `polka.rules.netting`."""
 
     __tablename__ = "window_netting"
     __table_args__ = (
@@ -91,7 +91,7 @@ class WindowNetting(SQLModel, table=True):
 
 
 class ClearingSchedule(SQLModel, table=True):
-    """One row: the cron expression by which windows are closed (empty for none), and since when it is in force."""
+    """One row: the cron expression that closes windows (empty for none), and the time since which it is in force."""
 
     __tablename__ = "clearing_schedule"
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
@@ -102,7 +102,8 @@ class ClearingSchedule(SQLModel, table=True):
 
 
 class LiquiditySample(SQLModel, table=True):
-    """What Polka owed, was owed and held in one currency at the end of a span of time, and its highest exposure in it.
+    """Polka's debts, claims and holdings in one currency at the end of a span of time, and the highest exposure in the
+    span.
 
     See `polka.rules.liquidity`. The flush that changes a figure writes one sample of each resolution.
     """

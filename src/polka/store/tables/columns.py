@@ -1,4 +1,4 @@
-"""What tables share: the names of their constraints and indexes, and columns that many of them have."""
+"""The names of constraints and indexes, and columns that many tables have."""
 
 from datetime import date, datetime
 from decimal import Decimal
@@ -17,7 +17,7 @@ METADATA.naming_convention = {
 NAME: Any = Text(collation="C")
 """Text that is compared byte by byte: the same order in every database, and in Python."""
 TIME: Any = TIMESTAMP(timezone=True)
-Day = date  # where a column has the name of its type
+Day = date  # for columns named like their type
 
 
 def name(**options: Any) -> Column[str]:

@@ -11,9 +11,9 @@ from polka.store.tables.columns import NAME, TIME, name, now
 
 
 class ApiKey(SQLModel, table=True):
-    """Who may call the api: a bank's key acts for that bank alone, one without a bank for Polka's operators.
+    """A key for the api. A bank's key acts only for its bank. A key without a bank acts for Polka's operators.
 
-    Only a hash of the key is here. Keys are revoked, never deleted. `last_used_at` is exact to about a minute.
+    The table has only a hash of the key. Keys are revoked, never deleted. `last_used_at` is exact to about a minute.
     """
 
     __tablename__ = "api_keys"

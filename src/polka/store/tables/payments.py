@@ -1,4 +1,4 @@
-"""Payments in their versions, and the keys of the requests that made them."""
+"""Payments in their versions, and the keys of their requests."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -38,7 +38,7 @@ receiver_amount IS NULL AND coalesce(fee, 0) = 0 OR booked_version IS NOT DISTIN
 class Version(SQLModel):
     """The columns of every version of a payment, newest or old.
 
-    `fee` is null where none is agreed. Of a payment across currencies: what the receiver gets, and by which rates.
+    `fee` is null if no fee is agreed. A payment across currencies also has the receiver's amount and its rates.
     """
 
     id: UUID = Field(primary_key=True)
@@ -60,11 +60,12 @@ class Version(SQLModel):
 
 
 class Transaction(Version, table=True):
-    """A payment that was accepted, in its newest version. No foreign keys: each would cost as much as the row.
+    """An accepted payment in its newest version. There are no foreign keys, because each would cost as much as the row.
 
-    `booked_version` is the version again, where there are more entries than the sender's and the receiver's. An older
-    version of Polka, which may run during an upgrade, writes only those two entries. It does not raise
+    `booked_version` repeats the version if there are more entries than the sender's and the receiver's. An older
+    version of Polka, which may run during an upgrade, writes only these two entries. The older version does not raise
     `booked_version`, so its change of such a payment fails.
+
     `rounded_down` is true if the receiver's amount was rounded down. It is null if an older version of Polka converted
     the amount, rounding half to even.
     """
@@ -95,7 +96,7 @@ class Transaction(Version, table=True):
 
 
 class OldVersion(Version, table=True):
-    """A transaction as it was, who replaced this version, when and why, and the batch that reverses its entries."""
+    """A replaced version of a transaction: who replaced it, when and why, and the batch that reverses its entries."""
 
     __tablename__ = "transaction_history"
     __table_args__ = (
@@ -127,10 +128,10 @@ class KeyFields(SQLModel):
 
 
 class IdempotencyKey(KeyFields, table=True):
-    """What became of a request: its transaction (a version of it), its refusal, or a result for each item.
+    """The outcome of a request: its transaction (a version of it), its refusal, or a result for each item.
 
-    Reads of this table include its children, which hold the keys. The table itself holds the keys that were stored
-    before there were generations. A trigger puts a key that an older Polka inserts here into a child.
+    Reads of this table include its children, which hold the keys. The table itself holds keys from before the
+    generations. A trigger moves a key that an older Polka inserts here into a child.
     """
 
     __tablename__ = "idempotency_keys"
@@ -161,8 +162,8 @@ class IdempotencyKey2(KeyFields, table=True):
 
 
 class IdempotencyGeneration(SQLModel, table=True):
-    """One row: the generation that new keys go into, and since when. Its start names it, because a restored database
-    may give a number again."""
+    """One row: the generation of new keys, and its start. The start identifies the generation, because a restored
+    database may reuse a number."""
 
     __tablename__ = "idempotency_generation"
     __table_args__ = (

@@ -12,7 +12,7 @@ from polka.store.tables.columns import TIME, name, now
 
 
 class Epoch(SQLModel, table=True):
-    """One row: the number of the cache that may write. Whoever changes balances holds it FOR SHARE."""
+    """One row: the number of the cache that may write. Every session that changes balances holds the row FOR SHARE."""
 
     __tablename__ = "epoch"
     __table_args__ = (
@@ -26,9 +26,9 @@ class Epoch(SQLModel, table=True):
 
 
 class Flush(SQLModel, table=True):
-    """One row: the number of the latest flush that posted something, across all epochs.
+    """One row: the number of the latest flush with postings, across all epochs.
 
-    `policy` is the version of the policy by whose rates interest accrues.
+    Interest accrues by the rates of the policy version `policy`.
     """
 
     __tablename__ = "flush"
@@ -46,9 +46,10 @@ class Flush(SQLModel, table=True):
 class Batch(SQLModel, table=True):
     """Payments that were committed together: the only truth about whether their entries count.
 
-    `unposted` → `posted` by a flush, or `aside` where a flush could not; `void` is a tombstone: this id can
-    never commit.
-    `policy` is the version that its payments were decided under.
+    `unposted` becomes `posted` by a flush, or `aside` if no flush can post the batch. `void` is a tombstone: this id
+    can never commit.
+
+    `policy` is the version under which its payments were decided.
     """
 
     __tablename__ = "batches"

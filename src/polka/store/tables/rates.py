@@ -10,7 +10,7 @@ from polka.store.tables.columns import Day, name, now
 
 
 class RateSet(SQLModel, table=True):
-    """The exchange rates of one day as they were published. A later version of the same day corrects an earlier one."""
+    """The exchange rates of one day as published. A later version of the same day corrects an earlier version."""
 
     __tablename__ = "rate_sets"
     __table_args__ = (
@@ -25,7 +25,7 @@ class RateSet(SQLModel, table=True):
 
 
 class Rate(SQLModel, table=True):
-    """What one euro is in a currency, by the rates of that day in that version."""
+    """The value of one euro in a currency, by the rates of this day and version."""
 
     __tablename__ = "rates"
     __table_args__ = (
