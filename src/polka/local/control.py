@@ -1,6 +1,6 @@
-"""The way from an api to the `polka up` that looks after it: a Unix socket in a folder that only its user may enter.
+"""The way from an api to its `polka up`: a Unix socket in a folder that only its user may enter.
 
-One line of JSON asks, one answers. Whoever asks must know the token; no browser can get here.
+A request is one line of JSON, and so is the answer. Requests need the token. No browser can reach the socket.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ ASK_SECONDS = 5.0
 
 
 class Order(msgspec.Struct, frozen=True):
-    """Start this drill, or none: only tell."""
+    """Start this drill; without a drill, only report."""
 
     token: str
     drill: Target | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """How it is now; `refused` says why nothing was started."""
+    """The current state. `refused` is the reason why no drill was started."""
 
     drills: Drills
     refused: str | None = None
@@ -33,7 +33,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def listen(path: Path, token: str, obey: Callable[[Target | None], Answer]) -> AsyncIterator[None]:
-    """Take orders while the block runs, from whoever has the token."""
+    """Take orders with the token while the block runs."""
 
     async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, TimeoutError, ValueError):
@@ -49,10 +49,10 @@ async def listen(path: Path, token: str, obey: Callable[[Target | None], Answer]
 
 
 async def ask(path: str, token: str, drill: Target | None = None) -> Answer:
-    """What `polka up` answers.
+    """The answer of `polka up`.
 
     Raises:
-        OSError, TimeoutError, ValueError: it does not, or does not take the token.
+        OSError, TimeoutError, ValueError: no answer came, or the token was rejected.
     """
     async with asyncio.timeout(ASK_SECONDS):
         reader, writer = await asyncio.open_unix_connection(path)

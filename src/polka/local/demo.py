@@ -1,6 +1,6 @@
-"""`polka demo`: the main job, from nothing to the cleared window and the proof, in a folder that is gone afterwards.
+"""`polka demo`: the main job from nothing to the cleared window and the proof, in a temporary folder.
 
-To be watched, it goes on until it is told to stop, and then ends in the same way.
+With an endless number of payments, the demo continues until Ctrl-C, and then ends in the same way.
 """
 
 import asyncio
@@ -30,24 +30,25 @@ from polka.store import api_keys, database, seed
 
 BANKS, ACCOUNTS = 20, 1_000
 VARIETY = ("--currencies=USD,EUR,JPY", "--across=0.1", "--terms=4")
-"""Of what is paid, and of what is agreed with those who pay."""
+"""Of payments and terms."""
 WATCHED_SCHEDULE = "*/30 * * * * *"
-"""A window is closed and settled each half minute while somebody watches."""
+"""While a user watches, a window is closed and settled each half minute."""
 SPAMMER = NewKey("spammer", scopes=(Scope.TRANSACTIONS_WRITE, Scope.TRANSACTIONS_READ, Scope.BANKS_WRITE))
-"""It pays, reads what it has paid, and agrees terms."""
+"""The spammer pays, reads its payments, and agrees terms."""
 POSTED_SECONDS = 30.0
 NETTED_SECONDS = 30.0
 PORT_TRIES = 20
 PORTS = range(10_000, 32_000)
-"""Below those that systems give to connections."""
+"""Below the ports that systems give to connections."""
 PORTS_OF_LAYOUT = 16
-"""A layout needs fewer: its port and those above."""
+"""More than the ports of a layout: its port and the ports above."""
 UNPOSTED = "SELECT count(*) FROM batches WHERE state = 'unposted'"
 
 
 @dataclass(frozen=True)
 class Payments:
-    """What to send: so many payments, or 0 for no end of them until Ctrl-C; so many a second, or 0 for all that go."""
+    """The payments to send. A `count` of 0 means payments without end until Ctrl-C. A `rate` of 0 means the highest
+    rate."""
 
     count: int
     rate: float
@@ -58,7 +59,7 @@ class Payments:
         return self.count == 0
 
     def options(self) -> list[str]:
-        """The spammer's."""
+        """The spammer's options."""
         return [f"--transactions={self.count}", f"--rate={self.rate}", "--progress=bar"]
 
 
@@ -70,13 +71,13 @@ async def demo(
     show: Callable[[Running], None],
     show_cleared: Callable[[Report], None],
 ) -> tuple[bool, Audit]:
-    """Start everything, send the payments, clear them, audit; whether all went well, and the audit.
+    """Start everything, send the payments, clear, and audit. Returns whether all payments went well, and the audit.
 
     Raises:
-        Failure: something does not start.
+        Failure: a part does not start.
     """
-    spam.locust()  # without Locust nothing needs to start
-    os.environ.setdefault("POLKA_RATES_URL", "")  # it needs nobody outside this machine
+    spam.locust()  # fails early without Locust
+    os.environ.setdefault("POLKA_RATES_URL", "")  # the demo needs no network
     if payments.are_watched:
         os.environ.setdefault("POLKA_CLEARING_SCHEDULE", WATCHED_SCHEDULE)
     with tempfile.TemporaryDirectory(prefix="polka-demo-") as name:
@@ -97,7 +98,8 @@ async def demo(
 
 
 def announce(payments: Payments, layout: Layout, key: str, say: Callable[[str], None]) -> None:
-    """Say what is sent, and where to watch it: with a key that is gone with the demo, where nobody else reads it."""
+    """Report the payments and where to watch. The key ends with the demo, and is shown only where nobody else can read
+    it."""
     if payments.are_watched:
         if layout.database_url:
             say(f"Watch it: {layout.url}/console")
@@ -114,14 +116,15 @@ def announce(payments: Payments, layout: Layout, key: str, say: Callable[[str], 
 
 
 async def send(payments: Payments, url: str, key: str, folder: Path) -> bool:
-    """Have them sent; whether all went well. Ctrl-C ends those that are watched, and what follows proves them."""
+    """Send the payments with the spammer. Returns whether all went well. Ctrl-C ends watched payments, and the proof
+    follows."""
     options = [*payments.options(), f"--accounts={ACCOUNTS // BANKS}", "--skew=0.7", *VARIETY]
     spamming = await asyncio.create_subprocess_exec(
         *spam.Spam(url, payments.max_workers, 1, options).command(),
         cwd=folder,
         stdin=asyncio.subprocess.DEVNULL,
         env=environment.of_spammer(key),
-        start_new_session=True,  # Ctrl-C reaches us alone
+        start_new_session=True,  # only this process gets Ctrl-C
         preexec_fn=end_with(os.getpid(), signal.SIGTERM),
     )
     try:
@@ -137,10 +140,10 @@ async def send(payments: Payments, url: str, key: str, folder: Path) -> bool:
 
 
 async def clear(url: str, key: str, show_cleared: Callable[[Report], None]) -> None:
-    """Close the open window, with all payments in it, settle it, and show what came of it.
+    """Close the open window with all payments, settle the window, and show the report.
 
     Raises:
-        Failure: the api refuses, or the netting figures do not come.
+        Failure: the api refuses, or the netting figures are not computed in time.
     """
     try:
         async with AsyncClient(url, key) as client:
@@ -158,7 +161,7 @@ async def clear(url: str, key: str, show_cleared: Callable[[Report], None]) -> N
 
 
 def free_layout(apis: int, folder: Path, database_url: str | None) -> Layout:
-    """Ports that nobody uses, next to each other."""
+    """A layout with unused ports next to each other."""
     for _ in range(PORT_TRIES):
         port = free_port()
         layout = Layout(apis, port, None, folder, database_url)
@@ -168,7 +171,7 @@ def free_layout(apis: int, folder: Path, database_url: str | None) -> Layout:
 
 
 def free_port() -> int:
-    """A port that nobody uses. It and those of a layout above it are not given again soon."""
+    """An unused port. This port and the next ports of a layout are not returned again soon."""
     while True:
         port = next(candidates)
         with contextlib.suppress(Failure), server.listen(HOST, port):
@@ -176,7 +179,7 @@ def free_port() -> int:
 
 
 def in_turn(ports: range) -> Iterator[int]:
-    """The first ports of layouts, without end, from a random one on."""
+    """The first ports of layouts, without end, from a random port on."""
     firsts = ports[::PORTS_OF_LAYOUT]
     start = random.randrange(len(firsts))  # noqa: S311
     return itertools.cycle([*firsts[start:], *firsts[:start]])
@@ -186,7 +189,7 @@ candidates = in_turn(PORTS)
 
 
 async def posted(database_url: str) -> None:
-    """Wait until the cache has posted what was committed."""
+    """Wait until the cache has posted all commits."""
     connection = await database.reach(database_url)
     try:
         async with asyncio.timeout(POSTED_SECONDS):

@@ -1,4 +1,5 @@
-"""Runs a drill inside `polka up`: pays, kills a process, pays on until all is well, and compares with Postgres."""
+"""Runs a drill inside `polka up`: pays, kills a process, pays until all processes serve again, and compares with
+Postgres."""
 
 import asyncio
 import contextlib
@@ -28,8 +29,8 @@ from polka.store.api_keys import NotMade
 from polka.store.database import Connection
 
 BANKS = ("drill-1", "drill-2")
-"""Of the drills alone, and opened by the first one. The second has a cap, too high to refuse anything: its payments
-need the cache's word, those of the first do not."""
+"""Only drills use these banks. The first drill opens the banks. The second bank has a cap too high to refuse any
+payment: its payments need a reservation by the cache, and payments of the first bank do not."""
 CURRENCY = "USD"
 CLIENTS, PACE_SECONDS = 25, 0.5
 """Each client pays once in this time: fifty payments a second."""
@@ -51,7 +52,7 @@ SELECT EXISTS (
 )
 """
 ACCOUNTS = "SELECT bank, account, balance FROM accounts WHERE bank = ANY($1) AND account = ANY($2) AND currency = $3"
-# One statement, one snapshot: what a bank has, and what its accounts have together.
+# One statement, one snapshot: a bank's balance, and the sum of its accounts' balances.
 OF_BANKS = """
 SELECT name, coalesce((SELECT balance FROM balances WHERE bank = name AND currency = $2), 0) AS balance,
        coalesce((SELECT sum(balance) FROM accounts WHERE bank = name AND currency = $2), 0) AS of_accounts
@@ -61,7 +62,7 @@ FROM banks WHERE name = ANY($1)
 
 @dataclass(frozen=True)
 class Ground:
-    """Where drills run: a Polka's processes, its front door, and its database."""
+    """The environment of drills: a Polka's processes, its front door, and its database."""
 
     processes: Sequence[Process]
     url: str
@@ -69,12 +70,12 @@ class Ground:
     asks_for_keys: bool
 
     def victims(self, target: Target) -> list[Process]:
-        """The processes that a drill of this target may kill: no database of the user's own is among them."""
+        """The processes that a drill of this target may kill. A database of the user's own is never included."""
         return [process for process in self.processes if process.name.partition("-")[0] == target.value]
 
 
 class Driller:
-    """Runs one drill at a time, and remembers what the last ones came to."""
+    """Runs one drill at a time, and remembers the latest results."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
@@ -84,14 +85,14 @@ class Driller:
         self._task: asyncio.Task[None] | None = None
 
     def obey(self, target: Target | None) -> Answer:
-        """Start a drill if a target is named, and tell how it is then."""
+        """Start a drill if a target is given. Returns the current state."""
         refused = self._start(target) if target else None
         targets = [target for target in Target if self._ground.victims(target)]
         running = self._drilling.told() if self._drilling else None
         return Answer(Drills(targets, running, list(self._results)), refused)
 
     def _start(self, target: Target) -> str | None:
-        """Why it is not started, if it is not."""
+        """Start a drill, or return the reason for the refusal."""
         if self._drilling:
             return f"A drill runs already, which kills {self._drilling.victim.name}: wait until it has ended."
         victims = self._ground.victims(target)
@@ -109,7 +110,7 @@ class Driller:
             self._drilling = None
 
     async def stop(self) -> None:
-        """End the drill that runs."""
+        """End the running drill."""
         if self._task:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -117,7 +118,7 @@ class Driller:
 
 @dataclass
 class Drilling:
-    """One drill while it runs."""
+    """One drill."""
 
     id: int
     target: Target
@@ -135,7 +136,7 @@ class Drilling:
 
     @property
     def parties(self) -> tuple[tuple[str, str], tuple[str, str]]:
-        """An account at each of the banks, which no other drill has."""
+        """An account at each of the two banks. Other drills have other accounts."""
         account = self.name.replace("-", "").upper()
         return (BANKS[0], f"{account}A"), (BANKS[1], f"{account}B")
 
@@ -170,8 +171,8 @@ class Drilling:
         )
 
     async def run(self) -> None:
-        """From the first payment to the comparison. What goes wrong is the drill's failure; what was paid by then is
-        compared all the same."""
+        """From the first payment to the comparison. An exception becomes the drill's failure. The payments made by then
+        are compared in any case."""
         try:
             async with self._key() as key:
                 await open_banks(self.ground, key)
@@ -195,7 +196,7 @@ class Drilling:
 
     @asynccontextmanager
     async def _key(self) -> AsyncIterator[str | None]:
-        """A key for as long as the drill runs, where keys are asked for."""
+        """A key for the duration of the drill, if Polka requires keys."""
         if not self.ground.asks_for_keys:
             yield None
             return
@@ -208,14 +209,14 @@ class Drilling:
         try:
             yield key
         finally:
-            # While the database is away nobody can; but then nobody knows the key any more either.
+            # Without the database nobody can revoke the key; but then nobody knows the key any more either.
             with contextlib.suppress(Failure, *database.ERRORS):
                 async with database.session(self.ground.database_url) as connection:
                     await api_keys.revoke(connection, UUID(made.id))
 
     async def _pay_and_kill(self, key: str | None) -> None:
         is_over = asyncio.Event()
-        # The drill counts the attempts, so it repeats them by itself.
+        # The drill counts and repeats the attempts itself.
         async with AsyncClient(
             self.ground.url, key, timeout_seconds=CLIENT_SECONDS, attempts_max=1, connections_max=CLIENTS
         ) as client:
@@ -234,10 +235,10 @@ class Drilling:
                     task.cancel()
 
     async def _acknowledged(self, more: int) -> None:
-        """Wait until so many payments more have been.
+        """Wait for this many more acknowledged payments.
 
         Raises:
-            Failure: one was refused: what is agreed with the drills' banks must not get in the way.
+            Failure: a payment was refused. The terms of the drills' banks must allow all payments.
         """
         enough = self.record.acknowledged + more
         while self.record.acknowledged < enough:
@@ -246,7 +247,7 @@ class Drilling:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _kill(self) -> None:
-        """Kill the process, and wait until it runs anew and all can serve."""
+        """Kill the process, and wait until it runs again and all processes can serve."""
         pid = self.victim.pid
         self.victim.kill()
         self.record.killed_at, self.killed_at, self.step = time.monotonic(), datetime.now(UTC), Step.AWAY
@@ -259,7 +260,8 @@ class Drilling:
         self.step = Step.AFTER
 
     async def _pay(self, client: AsyncClient, number: int, is_over: asyncio.Event) -> None:
-        """Pay from one party to the other, at the client's pace, each payment until its outcome is certain."""
+        """Pay from one party to the other, at the client's pace. Each payment is repeated until its outcome is
+        certain."""
         sender, receiver = self.parties if number % 2 else reversed(self.parties)
         await asyncio.sleep(PACE_SECONDS * number / CLIENTS)
         for count in itertools.count(1):
@@ -275,7 +277,7 @@ class Drilling:
             await asyncio.sleep(max(0.0, began + PACE_SECONDS - time.monotonic()))
 
     async def _attempt(self, client: AsyncClient, payment: Payment, began: float) -> bool:
-        """Send the payment, once more under the same key; whether its outcome is certain then."""
+        """Send the payment, again under the same key. Returns whether the outcome is certain."""
         asked = time.monotonic()
         try:
             made = await client.pay(ordered(payment), idempotency_key=payment.key)
@@ -291,7 +293,7 @@ class Drilling:
         return True
 
     async def _compare(self, connection: Connection) -> Findings:
-        """Once all of it is posted."""
+        """Compare after all payments are posted."""
         async with asyncio.timeout(SETTLED_SECONDS):
             while await connection.fetchval(UNPOSTED, self.accounts):
                 await asyncio.sleep(POLL_SECONDS)
@@ -313,17 +315,17 @@ def reason(error: Exception) -> str:
 
 
 def ordered(payment: Payment) -> transactions.Payment:
-    """The drill's payment as the api takes it."""
+    """The drill's payment in the api's form."""
     sender, receiver = Party(*payment.sender), Party(*payment.receiver)
     return transactions.Payment(sender, receiver, payment.amount, CURRENCY, payment.key)
 
 
 async def open_banks(ground: Ground, key: str | None) -> None:
-    """Have the banks of the drills, and the cap of the second one.
+    """Open the banks of the drills, and set the cap of the second bank.
 
     Raises:
-        Failure: the database does not answer.
-        ClientError: the api does not answer, or refuses.
+        Failure: the database is unavailable.
+        ClientError: the api is unavailable, or refuses.
     """
     async with database.session(ground.database_url) as connection:
         await connection.execute(OPEN, BANKS)

@@ -1,11 +1,11 @@
-"""The environment of child processes: what each needs of ours, and no secret that is meant for somebody else."""
+"""The environment of child processes: the variables that each child needs, and no secrets meant for others."""
 
 import os
 
 PLACES = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 TEXT = ("LANG", "LANGUAGE", "LC_", "TZ", "TERM", "COLUMNS", "NO_COLOR")
 MACHINE = (*PLACES, *TEXT)
-"""What every program may need: where things are, and how to write dates and text."""
+"""The variables that every program may need: places, and formats of dates and text."""
 PYTHON = ("PYTHON", "VIRTUAL_ENV")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 NETWORK = ("SSL_", *PROXIES, *(name.lower() for name in PROXIES))
@@ -16,20 +16,20 @@ CLIENTS_KEYS = frozenset({"POLKA_KEY", "POLKA_NEW_KEY"})
 
 
 def of_postgres() -> dict[str, str]:
-    """For a program that may run as another user, who can read its environment."""
+    """For a program that may run as another user, who can read the program's environment."""
     return inherited()
 
 
 def of_services() -> dict[str, str]:
-    """For an api or a cache: with settings of Polka, of the database's client and of traces."""
+    """For an api or a cache: with settings of Polka, of the database client and of traces."""
     return {name: value for name, value in inherited(*SERVICES).items() if name not in CLIENTS_KEYS}
 
 
 def of_spammer(key: str | None) -> dict[str, str]:
-    """For Locust, with the one key that it sends. A key on its command line could be read by others."""
+    """For Locust, with the only key that the spammer sends. Other users could read a key on the command line."""
     return inherited(*SPAMMER) | ({"POLKA_KEY": key} if key else {})
 
 
 def inherited(*beginnings: str) -> dict[str, str]:
-    """Our variables whose names begin like those of the machine, or in one of these ways."""
+    """Our variables with the names or prefixes of the machine, or with one of these prefixes."""
     return {name: value for name, value in os.environ.items() if name.startswith((*MACHINE, *beginnings))}

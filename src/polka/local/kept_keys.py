@@ -1,4 +1,4 @@
-"""The keys that Polka keeps in its folder, where its owner alone can read them: for commands, and for the console."""
+"""The keys in Polka's folder, readable only by its owner: for commands, and for the console."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ NEW_CONSOLES = NewKey("console", scopes=(Scope.OPERATE, Scope.TRANSACTIONS_READ)
 
 
 async def operators_key(connection: Connection, folder: Path, is_own_database: bool = True) -> str | None:
-    """The key for commands. A new one is made in Polka's own database, or where the database has no keys at all."""
+    """The key for commands. A new key is made in Polka's own database, or in a database without any keys."""
     if kept := await kept_in_force(connection, folder / OPERATOR):
         return kept
     if not is_own_database and await api_keys.exist(connection):
@@ -28,7 +28,7 @@ async def console_key(connection: Connection, folder: Path) -> str:
 
 
 async def kept_in_force(connection: Connection, file: Path) -> str | None:
-    """The key in the file; None where there is none, or where it was revoked."""
+    """The key in the file; None if the file is missing or its key was revoked."""
     if not file.exists() or not is_key(kept := file.read_text()):
         return None
     found = await api_keys.find(connection, kept)
@@ -43,5 +43,5 @@ async def make(connection: Connection, file: Path, new: NewKey) -> str:
 
 
 def console_url(url: str, key: str) -> str:
-    """Where the console opens by itself: a browser sends nobody the part behind the #."""
+    """The address that opens the console signed in. A browser never sends the part after the #."""
     return f"{url}/console#key={key}"

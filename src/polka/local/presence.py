@@ -1,7 +1,7 @@
-"""How other commands of the same user find a running `polka up`: a file in its folder with its address and its keys.
+"""Other commands of the same user find a running `polka up` by a file in its folder, with its address and its keys.
 
-The file is locked while `polka up` runs, and `polka up` holds its ports for the same time. Only then does the address
-belong to it, and no other user of the machine can receive the keys there.
+`polka up` locks the file and holds its ports while it runs. Only then does the address belong to this Polka, and no
+other user of the machine can receive the keys there.
 """
 
 import contextlib
@@ -22,10 +22,10 @@ BYTES_MAX = 10_000
 
 
 class Presence(msgspec.Struct, frozen=True):
-    """Where a Polka of ours is, its operator's key, and the key for its console.
+    """The address of our Polka, its operator's key, and the key for its console.
 
-    It has no keys where it asks for none, or where its database has keys that Polka's folder does not have. `folder` is
-    its folder, if it was found there.
+    There are no keys if Polka requires none, or if its database has keys that are not in Polka's folder. `folder` is
+    the folder of the file.
     """
 
     url: str
@@ -49,7 +49,7 @@ def announced(folder: Path, presence: Presence) -> Iterator[None]:
 
 
 def find(folder: Path) -> Presence | None:
-    """The Polka that runs over the folder; None where there is none.
+    """The Polka running over the folder; None if there is none.
 
     Raises:
         Failure: the folder or the file belongs to another user, or others can write there.
@@ -69,5 +69,5 @@ def find(folder: Path) -> Presence | None:
             raise Failure(f"{folder / FILE} is not a file of yours that only you can read.")
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return None  # its `polka up` was killed
+            return None  # this `polka up` was killed
         return msgspec.structs.replace(msgspec.json.decode(file.read(BYTES_MAX), type=Presence), folder=str(folder))

@@ -1,4 +1,4 @@
-"""Folders and files of Polka that nobody else on this machine may read, replace, or put there first."""
+"""Folders and files of Polka that no other user may read, replace, or create first."""
 
 import os
 import pwd
@@ -13,15 +13,15 @@ from polka.service.failure import Failure
 
 SOCKETS = "sockets"
 PLAIN = re.compile(r"[\w./-]{1,80}", re.ASCII)
-"""A folder whose sockets everybody can name: their paths fit into the kernel's 107 bytes, and need no quoting."""
+"""A path that fits with its sockets into the kernel's 107 bytes, and needs no quoting."""
 OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def own_folder(folder: Path, mode: int = 0o700) -> None:
-    """Make the folder with this mode, or check that one that is there is ours.
+    """Make the folder with this mode, or check that an existing folder is ours.
 
     Raises:
-        Failure: it cannot be made, belongs to somebody else, or everybody can replace what is in it.
+        Failure: the folder cannot be made, belongs to another user, or everybody can replace its contents.
     """
     try:
         folder.mkdir(mode=mode, parents=True, exist_ok=True)
@@ -31,10 +31,10 @@ def own_folder(folder: Path, mode: int = 0o700) -> None:
 
 
 def check_owned(folder: Path) -> None:
-    """See that the folder is ours alone to write to.
+    """Check that only we can write to the folder.
 
     Raises:
-        Failure: it belongs to somebody else, or everybody can replace what is in it.
+        Failure: the folder belongs to another user, or everybody can replace its contents.
     """
     if folder.stat().st_uid != os.geteuid():
         raise Failure(f"The folder {folder} belongs to another user.")
@@ -45,10 +45,10 @@ def check_owned(folder: Path) -> None:
 
 
 def private_folder(folder: Path, user: str | None = None) -> Path:
-    """Make a folder that only we may enter, or only `user`, as whom a child of root runs.
+    """Make a folder that only we may enter, or only `user`, the user of a child of root.
 
     Raises:
-        Failure: something else is there, of somebody else or open to others.
+        Failure: the path exists, and belongs to another user or is open to others.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     owner = pwd.getpwnam(user).pw_uid if user else os.geteuid()
@@ -68,18 +68,18 @@ def is_private(folder: Path, owner: int) -> bool:
 
 
 def socket_folder(folder: Path) -> Path:
-    """Where the sockets of a Polka are that keeps its data in the folder: there, or where a link leads."""
+    """The folder for the sockets of the Polka with this data folder. A link may lead to another place."""
     beside = folder / SOCKETS
     return Path(os.readlink(beside)) if os.path.islink(beside) else beside
 
 
 def make_socket_folder(folder: Path, user: str | None = None) -> Path:
-    """A private folder for sockets: beside the data, or in a short path that a link there leads to.
+    """A private folder for sockets: beside the data, or at a short path behind a link.
 
-    Nobody can guess the short path, and so nobody can be there first.
+    The short path is random, so no other user can create it first.
 
     Raises:
-        Failure: something else is there.
+        Failure: the path exists already.
     """
     beside = folder / SOCKETS
     owner = pwd.getpwnam(user).pw_uid if user else os.geteuid()
@@ -104,18 +104,18 @@ def short_folder() -> Path:
     if PLAIN.fullmatch(str(made)):
         return made
     made.rmdir()
-    return Path(tempfile.mkdtemp(prefix="polka-", dir="/tmp"))  # a folder there that nobody else may enter
+    return Path(tempfile.mkdtemp(prefix="polka-", dir="/tmp"))  # a folder that nobody else may enter
 
 
 def appended(path: Path) -> BinaryIO:
-    """A file to add to, which nobody else may read."""
+    """A file for appending that no other user may read."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     os.fchmod(descriptor, 0o600)
     return os.fdopen(descriptor, "ab")
 
 
 def write(path: Path, text: str) -> None:
-    """Have a new file with this text, which nobody else may read."""
+    """Write a new file that no other user may read."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as output:
         output.write(text)

@@ -1,4 +1,4 @@
-"""A child process of Polka: started so that it ends with its parent, stopped politely, killed if it must be."""
+"""A child process of Polka: ends with its parent, stops politely, and is killed if necessary."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.05
 PYTHON = (sys.executable, "-P")
-"""Starts Python so that a file in the working directory is never imported in place of a module."""
+"""Starts Python without importing modules from the working directory."""
 
 
 async def at_once() -> bool:
@@ -28,10 +28,10 @@ async def at_once() -> bool:
 
 @dataclass
 class Process:
-    """One program that `polka up` looks after; `user` is whom it runs as, where that is not ourselves. Its metrics and
-    health are `monitored_at` an address of their own.
+    """A program under the care of `polka up`. `user` is its user, if other than ours. `monitored_at` is the address of
+    its metrics and health.
 
-    Its `sockets` are bound by us and handed on: each successor listens on the same ones, and no other process on this
+    We bind its `sockets` and hand them on. Every successor listens on the same sockets, and no other process on this
     machine can take their ports in between. `environ` is added to the environment that it `inherits`.
     """
 
@@ -53,10 +53,10 @@ class Process:
         return self.running.pid if self.running and self.running.returncode is None else None
 
     async def start(self) -> None:
-        """Start it and wait until it can serve.
+        """Start the process and wait until it can serve.
 
         Raises:
-            Failure: it ended before, or is not ready within a minute.
+            Failure: the process ended, or is not ready within a minute.
         """
         await self._spawn()
         try:
@@ -83,23 +83,23 @@ class Process:
                 user=account.pw_uid if account else None,
                 group=account.pw_gid if account else None,
                 extra_groups=[] if account else None,
-                start_new_session=True,  # Ctrl-C reaches `polka up` alone, which stops the others in order
+                start_new_session=True,  # only `polka up` gets Ctrl-C, and stops the others in order
                 preexec_fn=end_with(os.getpid(), self.stop_signal),
             )
 
     async def wait(self) -> int:
-        """Its exit code, once it has ended; below zero for the signal that killed it."""
+        """The exit code after the end; below zero for the signal that killed the process."""
         if self.running is None:
             raise RuntimeError(f"{self.name} was never started")
         return await self.running.wait()
 
     def kill(self) -> None:
-        """Kill it, as a fault would: whoever looks after it starts it again."""
+        """Kill the process, like a fault. `keep_running` starts it again."""
         if self.running is not None and self.running.returncode is None:
             self.running.kill()
 
     async def stop(self) -> None:
-        """Ask it to end; past 30 s it is killed."""
+        """Ask the process to end. After 30 s it is killed."""
         if self.running is None or self.running.returncode is not None:
             return
         self.running.send_signal(self.stop_signal)
@@ -112,7 +112,8 @@ class Process:
 
 
 def end_with(parent: int, by: signal.Signals) -> Callable[[], None] | None:
-    """What a child runs before its program so that it gets the signal when its parent dies (Linux only)."""
+    """A function that a child runs before its program, so that the child gets the signal when its parent dies (Linux
+    only)."""
     if sys.platform != "linux":
         return None
     set_option = ctypes.CDLL(None, use_errno=True).prctl

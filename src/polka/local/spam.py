@@ -1,4 +1,4 @@
-"""How `polka spam` starts Locust: in a process of its own, because it patches whatever imports it."""
+"""Starts Locust for `polka spam` in a process of its own, because Locust patches every importing program."""
 
 import importlib.util
 import socket
@@ -10,14 +10,14 @@ from polka.local.processes import PYTHON
 from polka.service.failure import Failure
 
 STOP_SECONDS = 30
-"""What a run that is stopped early waits for its last payments."""
+"""The time that a stopped run waits for its last payments."""
 WEB_STOP_SECONDS = 2
-"""The same under Locust's page, where worker processes always wait this long before their next run."""
+"""The same under Locust's page. Worker processes always wait this long before their next run."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """Where Locust's page is served. As a master it sends nothing itself: workers elsewhere join it, and do."""
+    """The address of Locust's page. A master sends nothing itself: joining workers send."""
 
     host: str
     port: int
@@ -29,7 +29,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Spam:
-    """What to send, and how: at once, or from a page. `options` are the locustfile's own, as words."""
+    """The payments to send: at once, or from a page. `options` are the locustfile's own options, as words."""
 
     url: str
     max_workers: int
@@ -56,7 +56,7 @@ class Spam:
 
 
 def worker_command(master: str) -> list[str]:
-    """The command line of a worker of the page on that host, which tells it what to send.
+    """The command line of a worker. The page on the master's host controls the worker.
 
     Raises:
         Failure: Locust is not installed.
@@ -73,7 +73,8 @@ def locust() -> list[str]:
 
 
 def split_over(processes: int) -> list[str]:
-    """Words for a master and its workers on this machine, over a port of their own: another spammer has another."""
+    """Words for a master and its workers on this machine, over a port of their own. Another spammer uses another
+    port."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     return [

@@ -1,4 +1,5 @@
-"""`polka up`: Postgres, the cache and the apis as child processes, restarted when they die, stopped in order."""
+"""`polka up`: Postgres, the cache and the apis as child processes. They are restarted when they die, and stopped in
+order."""
 
 import asyncio
 import fcntl
@@ -29,30 +30,30 @@ from polka.store import migrate
 
 HOST = "127.0.0.1"
 ANYWHERE = "0.0.0.0"  # noqa: S104
-"""All addresses of this machine, where a user asks for that: in a container, say."""
+"""All addresses of this machine, on request of the user: in a container, for example."""
 PORTS_ARE_SHARED = sys.platform == "linux"
 RESTART_SECONDS_MIN, RESTART_SECONDS_MAX = 0.1, 2.0
 OUTDATED_SECONDS = 15.0
 SETTLED_SECONDS = 30.0
 PORT_MAX = 65535
 CACHE_PORT = 8100
-"""Where the cache listens if nothing else does."""
+"""The default port of the cache. If the port is in use, any free port is taken."""
 
 PLAIN_URL = re.compile(
     r"postgres(ql)?://([^/?#@]*@)?(?P<hosts>[\w.-]+(:\d+)?(,[\w.-]+(:\d+)?)*|\[[\da-fA-F:]+\](:\d+)?)(?P<name>/[\w-]*)?(\?[^@#]*)?"
 )
 FILES = ("tls_cert", "tls_key", "tls_client_ca", "cache_ca", "cache_cert", "cache_key")
 PLAIN = dict.fromkeys(map(settings.variable, FILES), "")
-"""On this machine alone nothing is encrypted."""
+"""Without encryption, because all connections stay on this machine."""
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What to start and where. Without a database of the user's, Polka runs a Postgres of its own in `folder`.
+    """The parts to start, and their ports. Without a database of the user's, Polka runs its own Postgres in `folder`.
 
-    Without a port for the cache, any free one is taken.
+    Without a port for the cache, any free port is taken.
     """
 
     apis: int
@@ -63,28 +64,28 @@ class Layout:
     allow_lossy: bool = False
     no_auth: bool = False
     host: str = HOST
-    """Where the apis listen for clients. Everything else is for this machine alone."""
+    """The address of the apis for clients. Everything else listens only on this machine."""
 
     @property
     def api_ports(self) -> list[int]:
-        """Where each api listens for clients: all on `port` if the kernel shares a port, else one behind the other."""
+        """The port of each api for clients: all on `port` if the kernel shares a port, otherwise consecutive ports."""
         return [self.port if PORTS_ARE_SHARED else self.port + number for number in range(self.apis)]
 
     @property
     def metrics_ports(self) -> list[int]:
-        """Where metrics and health are: of the cache on the port behind the apis', then of each api."""
+        """The ports of metrics and health: first the cache's, after the apis' ports, then each api's."""
         first = max(self.api_ports) + 1
         return list(range(first, first + 1 + self.apis))
 
     @property
     def url(self) -> str:
-        """Where this machine reaches the apis."""
+        """The address of the apis for this machine."""
         return f"http://{HOST if self.host == ANYWHERE else self.host}:{self.port}"
 
 
 @dataclass
 class Running:
-    """Everything that runs, in the order of its start."""
+    """All running processes, in the order of their start."""
 
     layout: Layout
     held: "Held"
@@ -101,10 +102,10 @@ class Running:
 
 @asynccontextmanager
 async def up(layout: Layout, say: Say) -> AsyncIterator[Running]:
-    """Start everything and keep it running while the block runs; then stop it, last started first.
+    """Start everything and keep it running during the block. Then stop everything, last started first.
 
     Raises:
-        Failure: a port is in use, the folder is, or something does not start.
+        Failure: a port or the folder is in use, or a part does not start.
     """
     with (
         Held.bound(layout) as held,
@@ -140,10 +141,10 @@ async def up(layout: Layout, say: Say) -> AsyncIterator[Running]:
 
 @dataclass(frozen=True)
 class Held:
-    """The sockets of a Polka: bound once, and held until it ends, so that nobody else can take a port in between.
+    """The sockets of a Polka, bound once and held until its end, so that no other process can take a port in between.
 
-    `apis` is empty where the kernel shares a port among processes: each api binds it, and here it is only reserved.
-    `metrics` are those of the cache, then of each api.
+    `apis` is empty if the kernel shares a port among processes. Then each api binds the port, and the port is only
+    reserved here. `metrics` are the sockets of the cache, then of each api.
     """
 
     cache: socket.socket
@@ -153,10 +154,10 @@ class Held:
     @classmethod
     @contextmanager
     def bound(cls, layout: Layout) -> Iterator["Held"]:
-        """Bind them.
+        """Bind the sockets.
 
         Raises:
-            Failure: the ports do not fit together, or one is in use.
+            Failure: the ports do not fit together, or a port is in use.
         """
         check_ports(layout)
         check_host(layout)
@@ -173,10 +174,10 @@ class Held:
 
 
 def check_ports(layout: Layout) -> None:
-    """See that the ports fit together.
+    """Check that the ports fit together.
 
     Raises:
-        Failure: there are not so many, or two are the same.
+        Failure: a port is too high, or two ports are the same.
     """
     ports = [*layout.api_ports, *layout.metrics_ports]
     if ports[-1] > PORT_MAX:
@@ -188,10 +189,10 @@ def check_ports(layout: Layout) -> None:
 
 
 def check_host(layout: Layout) -> None:
-    """See that nobody comes from outside without a key.
+    """Check that no client from outside can come without a key.
 
     Raises:
-        Failure: others could.
+        Failure: such a client could come.
     """
     if layout.no_auth and not ipaddress.ip_address(layout.host).is_loopback:
         raise Failure(f"Without keys it may listen on this machine alone, not on {layout.host}.")
@@ -213,12 +214,12 @@ def url_of(bound: socket.socket) -> str:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Have the folder for ourselves.
+    """Lock the folder.
 
     Raises:
-        Failure: another Polka uses it, or another user might.
+        Failure: another Polka uses the folder, or another user might.
     """
-    # Root's Postgres runs as another user, who passes through the folder to what is that user's.
+    # Root's Postgres runs as another user, who must pass through the folder.
     private.own_folder(folder, 0o711 if os.geteuid() == 0 else 0o700)
     with private.appended(folder / "lock") as lock:
         try:
@@ -230,7 +231,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def control_folder() -> Iterator[Path]:
-    """For the socket by which apis ask for drills."""
+    """For the socket of orders from apis."""
     folder = private.short_folder()
     try:
         yield folder
@@ -239,7 +240,7 @@ def control_folder() -> Iterator[Path]:
 
 
 def address_of(url: str) -> str | None:
-    """Where the database is, to be shown; None where the URL is not so plain that no part of it can be a password."""
+    """The address of the database for display; None unless the URL is so plain that no part of it can be a password."""
     found = PLAIN_URL.fullmatch(url)
     return f"{found['hosts']}{found['name'] or ''}" if found else None
 
@@ -253,7 +254,7 @@ def services(running: Running) -> list[Process]:
         "POLKA_CACHE_TOKEN": running.cache_token,
         "POLKA_NO_AUTH": str(layout.no_auth).lower(),
         "POLKA_ALLOW_LOSSY_DATABASE": str(layout.allow_lossy).lower(),
-        "POLKA_LOG_FORMAT": os.environ.get("POLKA_LOG_FORMAT", "text"),  # as what `polka up` itself says
+        "POLKA_LOG_FORMAT": os.environ.get("POLKA_LOG_FORMAT", "text"),  # like the lines of `polka up`
         "POLKA_LOG_LEVEL": os.environ.get("POLKA_LOG_LEVEL", "warning"),
     }
     if running.control_socket:
@@ -280,9 +281,9 @@ def services(running: Running) -> list[Process]:
 def service(
     name: str, words: Sequence[str], bound: socket.socket | None, metrics: socket.socket, environ: Mapping[str, str]
 ) -> Process:
-    """A process that serves clients on the socket, or on the port that its words name.
+    """A process that serves clients on the socket, or on the port in its words.
 
-    Nobody else has the socket of its metrics and health, so who is ready there is this process.
+    No other process has the socket of its metrics and health, so an answer there is from this process.
     """
     own = [f"--socket={bound.fileno()}"] if bound else []
     return Process(
@@ -310,7 +311,7 @@ async def start(process: Process, running: Running) -> None:
 
 
 async def keep_running(process: Process, say: Say) -> None:
-    """Start the process again whenever it ends, after a pause that grows while it keeps ending by itself."""
+    """Restart the process whenever it ends. The pause grows while the process keeps failing by itself."""
     pause = RESTART_SECONDS_MIN
     while True:
         started = time.monotonic()
@@ -324,7 +325,7 @@ async def keep_running(process: Process, say: Say) -> None:
         pause = min(pause * 2, RESTART_SECONDS_MAX)
         try:
             await process.start()
-        except Exception as failure:  # whatever it is: who keeps others running must not end
+        except Exception as failure:  # this loop must survive any failure
             say(f"{process.name} did not start: {failure}")
         else:
             say(f"{process.name} runs again, pid {process.pid}")

@@ -1,1 +1,1 @@
-"""What every process needs: settings, logs, metrics, traces, and background tasks."""
+"""The common parts of every process: settings, logs, metrics, traces, and background tasks."""

@@ -1,4 +1,4 @@
-"""A task beside a service: when it breaks, the service ends with what broke, instead of going on without it."""
+"""A task beside a service. When the task fails, the service ends with the same error instead of going on."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -8,7 +8,8 @@ from typing import Any
 
 @asynccontextmanager
 async def background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run the coroutine while the block runs; its failure ends the block and is raised from it."""
+    """Run the coroutine while the block runs. A failure of the coroutine ends the block and is raised from the
+    block."""
     try:
         async with asyncio.TaskGroup() as group:
             task = group.create_task(work)

@@ -1,6 +1,7 @@
-"""Counters and histograms for what each payment passes: plain numbers, which become metrics when they are asked for.
+"""Counters and histograms for each payment: plain numbers that become metrics on request.
 
-prometheus-client's own take a lock for each number, so that any thread may count. Here the event loop's alone does.
+prometheus-client's own metrics take a lock for each number, so that any thread may count. Here only the event loop's
+thread counts.
 """
 
 from bisect import bisect_left
@@ -14,11 +15,11 @@ from prometheus_client.registry import Collector
 T = TypeVar("T")
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""The bounds of the histograms of times."""
+"""The bounds of histograms of times."""
 
 
 class Count:
-    """One number that goes up."""
+    """A number that only grows."""
 
     __slots__ = ("number",)
 
@@ -30,7 +31,7 @@ class Count:
 
 
 class Times:
-    """How many took how long, by place among `SECONDS`, and how long all took."""
+    """The number of observations by place among `SECONDS`, and their sum."""
 
     __slots__ = ("numbers", "sum")
 
@@ -43,7 +44,7 @@ class Times:
         self.sum += seconds
 
     def buckets(self) -> Iterator[tuple[str, int]]:
-        """Upper bounds, and how many took that long at most."""
+        """Upper bounds, and the number of observations up to each bound."""
         total = 0
         for bound, number in zip((*map(str, SECONDS), "+Inf"), self.numbers, strict=True):
             total += number

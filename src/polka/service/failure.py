@@ -1,17 +1,18 @@
-"""The one exception that is meant for the person at the terminal."""
+"""The one exception for the person at the terminal."""
 
 
 class Failure(Exception):
-    """Polka cannot go on, and its user can mend why: shown as one line, never as a traceback."""
+    """Polka cannot go on, for a reason that its user can fix. Shown as one line, never as a traceback."""
 
     exit_code = 1
 
 
 class NotYetFailure(Failure):
-    """What is missing may come without anybody's doing: whoever has time tries again."""
+    """A temporary failure. Callers may retry."""
 
 
 class OutdatedFailure(Failure):
-    """Another cache has taken over. Whoever starts this one again should wait: two would oust each other for ever."""
+    """Another cache has taken over. A restart of this cache should wait, because two caches would replace each other
+    for ever."""
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h

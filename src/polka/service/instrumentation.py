@@ -1,5 +1,5 @@
-"""What each request passes first: it gets an id, which is in its answer's head and in what is logged, and is counted
-and timed. One lean middleware of our own."""
+"""The first middleware of each request. The request gets an id for its answer and its lines in the log, and is counted
+and timed."""
 
 import itertools
 import re
@@ -23,7 +23,8 @@ SANE = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
 class Instrumented:
-    """The app, with an id for each request, and each counted under its route's template: paths are not labels."""
+    """The app, with an id for each request. Requests are counted under their route's template, because paths are no
+    labels."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -44,7 +45,7 @@ class Instrumented:
         return self._app(scope, receive, send_instrumented)
 
     def count(self, method: str, template: str | None, status: int, began: float) -> None:
-        """Count an answer that starts now. `began` is of `time.perf_counter`."""
+        """Count an answer that starts now. `began` is from `time.perf_counter`."""
         if (found := self._children.get((method, template, status))) is None:
             labels = method, template or "none"
             found = self._children[method, template, status] = (
@@ -57,9 +58,10 @@ class Instrumented:
 
 
 class Ids:
-    """The client's own id where it sends a sane one; else one of ours.
+    """Ids of requests: the client's own id if valid, otherwise a new one.
 
-    Ours are a random number of this process and a count: a random number each would take as long as all the rest.
+    A new id has a random prefix of this process and a count. A random number for each request would take as long as all
+    the rest.
     """
 
     def __init__(self) -> None:
@@ -67,7 +69,7 @@ class Ids:
         self._numbers = itertools.count(1)
 
     def of(self, scope: Any) -> bytes:
-        fields = scope.get("fields")  # none where one is repeated
+        fields = scope.get("fields")  # missing if a header is repeated
         if fields is None:
             given = next((value for name, value in scope["headers"] if name == HEADER and SANE.fullmatch(value)), None)
         else:
@@ -75,7 +77,7 @@ class Ids:
         return self.of_header(given)
 
     def of_header(self, given: bytes | None) -> bytes:
-        """The id that the header X-Request-ID gives, or one of ours."""
+        """The id from the header X-Request-ID, or a new id."""
         if given is not None and SANE.fullmatch(given):
             return bytes(given)
         return b"%b-%x" % (self._prefix, next(self._numbers))

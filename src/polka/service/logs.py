@@ -1,7 +1,8 @@
-"""Logs: one line an event, JSON for machines or text for people; repeated warnings once in a while, with their number.
+"""Logs: one line an event, JSON for machines or text for people. Repeated warnings appear once in a while, with a
+count.
 
-Whatever writes through Python's logging comes out here in the same form, and so do warnings and what nobody caught.
-Nothing that a line says may be a secret, or an account of a client above the level debug.
+All libraries that use Python's logging write in the same form here, and so do warnings and uncaught exceptions. A line
+never contains a secret. An account of a client appears only at the level debug.
 """
 
 import logging
@@ -32,20 +33,20 @@ from polka.service.settings import Name
 log = logging.getLogger(__name__)
 
 OURS = ("polka", "api", "cache")
-"""The loggers that may say more than `info`: others' lines at `debug` have headers, and so secrets, in them."""
+"""The loggers that may log below `info`. Other libraries' lines at `debug` contain headers, and therefore secrets."""
 FIELDS = ("batch", "requests", "flush", "posted", "repeated")
-"""What a line may have beside its text, as `extra`: a batch's id, its requests' ids, how many like it were left out."""
+"""The extra fields of a line: a batch's id, the ids of its requests, and the number of similar lines left out."""
 SAMPLE_SECONDS = 5.0
 SAMPLES = {logging.WARNING: 1, logging.ERROR: 20}
-"""How many lines of the same kind go out in that time."""
+"""The number of similar lines in this time."""
 KINDS_MAX = 1_000
-"""How many kinds of lines are remembered."""
+"""The number of remembered kinds of lines."""
 
 LEFT = "client disconnected prematurely"
-"""What Litestar's exception says where a client went away: it has no class of its own."""
+"""The message of Litestar's exception after a client went away. The exception has no class of its own."""
 
 request_id: ContextVar[str] = ContextVar("request_id")
-"""The id of the request that the running task answers."""
+"""The id of the running task's request."""
 
 ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
@@ -77,10 +78,10 @@ class Settings(Struct, frozen=True):
 
 @contextmanager
 def opened(service: str) -> Iterator[None]:
-    """Have all that the block logs go to stderr, as the process' settings say; a Failure is its last line.
+    """Log the block to stderr, by the process' settings. A Failure becomes the last line.
 
     Raises:
-        Failure: a setting is wrong, or the block fails where lines are text: whoever shows commands shows that.
+        Failure: a setting is invalid, or the block fails while lines are text. The caller then shows the failure.
     """
     chosen = settings.read(Settings, os.environ)
     configure(chosen, chosen.name or service)
@@ -106,7 +107,7 @@ def configure(chosen: Settings, name: str) -> None:
 
 
 def formatter(name: str, is_json: bool) -> logging.Formatter:
-    """Makes a line of a record; `name` is the process'."""
+    """Formats records as lines. `name` is the process' name."""
 
     def add_process(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         event["process"] = name
@@ -136,7 +137,7 @@ def add_request(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def render_text(_: WrappedLogger, __: str, event: EventDict) -> str:
-    """`2026-11-24T18:40:02.113404Z cache INFO epoch 1: serving as of flush 0`, and what else there is behind it."""
+    """`2026-11-24T18:40:02.113404Z cache INFO epoch 1: serving as of flush 0`, followed by the extra fields."""
     head = f"{event.pop('timestamp')} {event.pop('process')} {event.pop('level').upper()} {event.pop('event')}"
     del event["logger"]
     exception = event.pop("exception", None)
@@ -145,7 +146,7 @@ def render_text(_: WrappedLogger, __: str, event: EventDict) -> str:
 
 
 def render_exception(exc_info: ExceptionInfo) -> str:
-    """A traceback without the values of rows, which Postgres tells as the detail of an error."""
+    """A traceback without the values of rows, which Postgres puts into the detail of an error."""
     for error in all_of(exc_info[1]):
         if isinstance(error, asyncpg.PostgresError):
             error.detail = None
@@ -153,9 +154,9 @@ def render_exception(exc_info: ExceptionInfo) -> str:
 
 
 def all_of(error: BaseException | None) -> Iterator[BaseException]:
-    """The exception, all exceptions that it came from, and all members where it is a group; each once.
+    """The exception, its causes and contexts, and all members of groups; each once.
 
-    A group may come from one of its own members, so this can be a circle.
+    A group may come from one of its own members, so the graph may have a circle.
     """
     seen: set[int] = set()
     left = [error]
@@ -171,16 +172,16 @@ def all_of(error: BaseException | None) -> Iterator[BaseException]:
 
 
 class Sampling(logging.Filter):
-    """Lets some lines of the same kind pass in a while; the next line that passes says how many did not.
+    """Passes a limited number of similar lines. The next passing line has the number of dropped lines.
 
-    A kind is a logger and the line of code that logs. The text does not count: it may have an address in it, which
-    makes each text a new one.
+    Lines are similar if they come from the same logger and the same line of code. The text does not matter, because an
+    address in it would make each text different.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__()
         self._clock = clock
-        self._lock = threading.RLock()  # a filter is called by several threads
+        self._lock = threading.RLock()  # several threads call a filter
         self._begun: OrderedDict[tuple[str, str, int], tuple[float, int]] = OrderedDict()
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -206,7 +207,7 @@ class Sampling(logging.Filter):
 
 
 def log_failed_request(log: logging.Logger, error: Exception) -> None:
-    """What broke, with its traceback; a client that went away while it sent its request has broken nothing."""
+    """Log the error with its traceback. A client that went away while sending is no error."""
     if getattr(error, "detail", None) == LEFT:
         log.info("a client went away while it sent its request")
     else:
@@ -214,7 +215,7 @@ def log_failed_request(log: logging.Logger, error: Exception) -> None:
 
 
 def log_what_nobody_caught() -> None:
-    """Have warnings, and exceptions that end a thread or the process, written as lines of the log too."""
+    """Log warnings, and exceptions that end a thread or the process."""
 
     def end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if not issubclass(kind, KeyboardInterrupt):

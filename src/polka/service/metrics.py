@@ -1,4 +1,4 @@
-"""Metrics that every service has of its own process: how late its event loop is, its pools, its version."""
+"""Metrics of every service's own process: the delay of its event loop, its pools, its version."""
 
 import asyncio
 from typing import Protocol
@@ -23,7 +23,7 @@ BUILD.labels(__version__).set(1)
 
 
 class Pooled(Protocol):
-    """A pool of connections, as its metrics see it."""
+    """A pool of connections, for its metrics."""
 
     def size_max(self) -> int: ...
 
@@ -33,7 +33,7 @@ class Pooled(Protocol):
 
 
 async def watch_loop() -> None:
-    """See how late the event loop is, for ever."""
+    """Measure the delay of the event loop, for ever."""
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + LOOK_SECONDS
@@ -42,7 +42,7 @@ async def watch_loop() -> None:
 
 
 def show_pool(name: str, pool: Pooled) -> None:
-    """Show from now on what is used of the pool."""
+    """Show the use of the pool from now on."""
     POOL_CONNECTIONS.labels(name, "in_use").set_function(pool.in_use)
     POOL_CONNECTIONS.labels(name, "idle").set_function(pool.idle)
     POOL_MAX.labels(name).set(pool.size_max())

@@ -1,4 +1,4 @@
-"""Settings: `POLKA_…` variables become one frozen Struct, or one clear line that names what is wrong."""
+"""Settings: `POLKA_…` variables become one frozen Struct, or a one-line failure with the name of the variable."""
 
 import re
 import socket
@@ -13,7 +13,7 @@ from polka.service.failure import Failure
 S = TypeVar("S", bound=msgspec.Struct)
 
 Seconds = Annotated[float, Meta(ge=0.001, le=2_000_000)]
-"""A timeout that Postgres can have too: it counts milliseconds in 31 bits, and takes 0 for none."""
+"""A timeout that Postgres also accepts. Postgres counts milliseconds in 31 bits, and 0 means no timeout."""
 Count = Annotated[int, Meta(ge=1, le=10**9)]
 DatabaseUrl = Annotated[str, Meta(description="Postgres, as `postgresql://user:password@host:port/name`.")]
 CacheToken = Annotated[
@@ -38,10 +38,10 @@ AllowLossyDatabase = Annotated[
 
 
 def read(kind: type[S], environ: Mapping[str, str]) -> S:
-    """Each field `x` of the Struct from the variable `POLKA_X`, converted and checked by its type.
+    """The Struct, with each field `x` from the variable `POLKA_X`, converted and checked by its type.
 
     Raises:
-        Failure: a variable is missing or holds what its field cannot.
+        Failure: a variable is missing or invalid.
     """
     given = {
         field.name: environ[variable(field.name)]
@@ -59,10 +59,10 @@ def own_name(name: str) -> str:
 
 
 def check_token(cache_token: str | None, no_auth: bool) -> None:
-    """A secret has no default, and is only left out on purpose.
+    """A secret has no default, and may only be left out on purpose.
 
     Raises:
-        Failure: there is neither a token nor `no_auth`.
+        Failure: both the token and `no_auth` are missing.
     """
     if cache_token is None and not no_auth:
         raise Failure(f"{variable('cache_token')} is not set.")

@@ -1,4 +1,4 @@
-"""Spans, where traces are on: the only file that imports OpenTelemetry."""
+"""Spans, if traces are on. Only this file imports OpenTelemetry."""
 
 import os
 import threading
@@ -40,7 +40,8 @@ ROOT = Context()
 
 
 class SampleLinked(Sampler):
-    """Records what points to recorded spans, a batch to its requests; all else is the other sampler's affair."""
+    """Records spans with links to recorded spans, for example a batch with its requests. The other sampler decides the
+    rest."""
 
     def __init__(self, otherwise: Sampler) -> None:
         self._otherwise = otherwise
@@ -64,7 +65,7 @@ class SampleLinked(Sampler):
 
 
 class Spans:
-    """Makes spans, and sends them to the collector from a thread of its own."""
+    """Makes spans, and sends them to the collector from its own thread."""
 
     def __init__(self, service: str, name: str, ratio: float) -> None:
         os.environ.setdefault("OTEL_SERVICE_NAME", f"polka-{service}")
@@ -78,7 +79,7 @@ class Spans:
         self._held: OrderedDict[UUID, SpanContext] = OrderedDict()
 
     def close(self) -> None:
-        """Send what is left, if that takes a moment: a collector that is away is tried again and again."""
+        """Send the remaining spans within a moment. An unreachable collector is retried."""
         ending = threading.Thread(target=self._provider.shutdown, daemon=True)
         ending.start()
         ending.join(CLOSE_SECONDS)
@@ -128,7 +129,7 @@ class Spans:
     def call(self, name: str, callers: Iterable[Span | None]) -> Iterator[None]:
         traced = [span for span in callers if span]
         if not traced:
-            with use_span(INVALID_SPAN):  # whatever the running task was begun for
+            with use_span(INVALID_SPAN):  # ignores the task's own context
                 yield
             return
         first, *others = traced
@@ -159,14 +160,14 @@ class Spans:
 
 
 def parent_of(scope: Any) -> Context:
-    """The context that a request's head names (W3C Trace Context)."""
+    """The context in a request's head (W3C Trace Context)."""
     return propagate.extract({name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]})
 
 
 @contextmanager
 def running(span: Span) -> Iterator[None]:
-    """Have the span be the current one, until the block ends. Of an error it has the kind alone, as its text may have
-    values in it."""
+    """Make the span the current span until the block ends. Only the type of an error is recorded, because its text may
+    contain values."""
     with use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
         try:
             yield

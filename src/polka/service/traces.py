@@ -1,6 +1,6 @@
-"""Traces: what became of a request, from api to cache, as spans of OpenTelemetry. Off unless it is asked for.
+"""Traces: the way of a request from api to cache, as spans of OpenTelemetry. Off by default.
 
-While they are off nothing of OpenTelemetry is imported, and each function here is one look at a variable.
+While traces are off, no part of OpenTelemetry is imported, and each function here only checks a variable.
 """
 
 import os
@@ -57,10 +57,10 @@ spans: "Spans | None" = None
 
 @contextmanager
 def opened(service: str) -> Iterator[None]:
-    """Trace what the block does, if the process' settings say so. The cache traces only what an api traces.
+    """Trace the block, if the process' settings say so. The cache traces only requests that an api traces.
 
     Raises:
-        Failure: a setting is wrong, or OpenTelemetry is not installed.
+        Failure: a setting is invalid, or OpenTelemetry is not installed.
     """
     chosen = settings.read(Settings, os.environ)
     if not chosen.are_on:
@@ -82,33 +82,35 @@ def opened(service: str) -> Iterator[None]:
 def traced(app: ASGIApp, knows: Callable[[Any], bool]) -> ASGIApp:
     """The app, with a span for each of its requests if traces are on.
 
-    `knows` says of a request's scope whether its caller is known: only then the caller decides whether it is traced.
+    `knows` gets a request's scope and returns whether the caller is known. Only known callers decide about their
+    traces.
     """
     return spans.of_requests(app, knows) if spans else app
 
 
 def current() -> "Span | None":
-    """The span that is being recorded, if one is."""
+    """The recorded span, if any."""
     return spans.current() if spans else None
 
 
 def batch(requests: Iterable["Span | None"]) -> AbstractContextManager[None]:
-    """A span around what is done with a batch of these requests; each of them and the batch point to each other."""
+    """A span around the work on a batch of these requests. The batch and its requests link to each other."""
     return spans.batch(requests) if spans else NOTHING
 
 
 def part(name: str, batch: object) -> AbstractContextManager[None]:
-    """A span in the batch's, for a part of what is done with it."""
+    """A span inside the batch's span, for a part of the work."""
     return spans.part(name, str(batch)) if spans else NOTHING
 
 
 def call(name: str, callers: Iterable["Span | None"]) -> AbstractContextManager[None]:
-    """A span around a call that is made for all of these: it is in the first one's, and points to the others."""
+    """A span around a call for all of these callers. Its parent is the first caller's span, and it links to the
+    others."""
     return spans.call(name, callers) if spans else NOTHING
 
 
 def headers() -> Mapping[str, str]:
-    """What a request to another service says so that its spans are in the current one (W3C Trace Context)."""
+    """Headers that make another service's spans children of the current span (W3C Trace Context)."""
     return spans.headers() if spans else {}
 
 
@@ -118,12 +120,12 @@ def raw_headers() -> list[tuple[bytes, bytes]]:
 
 
 def held(batch: UUID, outcome: str) -> None:
-    """Note in the current span what became of a batch; the flush that posts it will point here."""
+    """Note the outcome of a batch in the current span. The span of the flush will link here."""
     if spans:
         spans.held(batch, outcome)
 
 
 def flushed(number: int, batches: Iterable[UUID], seconds: float) -> None:
-    """A span of a flush that has just ended, if spans are known of what it posted: it points to them."""
+    """A span of a flush that has just ended, with links to the known spans of its batches."""
     if spans:
         spans.flushed(number, batches, seconds)

@@ -18,7 +18,7 @@ BEGIN
     RAISE EXCEPTION '%', fact USING ERRCODE = 'serialization_failure';
 END $$
 """
-"""Fails the statement that calls it, unless what it says holds: whoever sent it looks again, and decides anew."""
+"""Fails the calling statement unless the condition holds. The sender then reads again, and decides again."""
 
 VERSIONS = """
 CREATE VIEW transaction_versions AS
@@ -30,7 +30,7 @@ SELECT id, version, batch, sender_bank, sender_account, receiver_bank, receiver_
        status, created_at, changed_at, NULL, NULL, NULL, NULL
 FROM transactions
 """
-"""Every version that there ever was."""
+"""Every version of every transaction."""
 
 
 def upgrade() -> None:

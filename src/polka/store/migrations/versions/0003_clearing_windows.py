@@ -1,4 +1,4 @@
-"""Clearing windows: each posted batch is in one, and the totals of each are kept."""
+"""Clearing windows: each posted batch is in one window, and the totals of each window are stored."""
 
 import sqlalchemy as sa
 from alembic import op

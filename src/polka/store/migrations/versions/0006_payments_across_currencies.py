@@ -1,4 +1,4 @@
-"""Payments across currencies: what the receiver gets, and by which rates."""
+"""Payments across currencies: the receiver's amount, and its rates."""
 
 import sqlalchemy as sa
 from alembic import op

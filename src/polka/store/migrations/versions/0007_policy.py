@@ -1,4 +1,4 @@
-"""The policy: the terms of banks by version, and what keeps a commit from being decided under another version."""
+"""The policy: the terms of banks by version, and a check that commits are decided under the current version."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -26,10 +26,11 @@ BEGIN
         USING ERRCODE = '{STALE_POLICY}';
 END $$
 """
-"""Fails the statement that calls it, unless this is the policy's version; and keeps it so until the transaction ends.
+"""Fails the calling statement unless this is the current version of the policy. Keeps the version until the transaction
+ends.
 
-Each statement in a volatile function sees what is committed when it begins. The statement that calls it sees what was
-committed when that one began, which may be before it got the lock.
+Each statement in a volatile function has a new snapshot. The snapshot of the calling statement may be older than the
+lock.
 """
 
 CHANGE = f"""
@@ -49,7 +50,7 @@ BEGIN
     RETURN made;
 END $$
 """
-"""One statement, so that nobody who dies in the midst of it leaves the lock behind for longer."""
+"""One statement, because a client that dies between two statements would keep the lock for longer."""
 
 
 def upgrade() -> None:

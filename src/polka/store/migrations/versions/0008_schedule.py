@@ -1,4 +1,4 @@
-"""The schedule of clearing: since when it is in force, and by which of its times a window was closed."""
+"""The schedule of clearing: its start, and the scheduled time of each window that the schedule closed."""
 
 import sqlalchemy as sa
 from alembic import op

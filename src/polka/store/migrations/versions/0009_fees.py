@@ -1,4 +1,4 @@
-"""Fees: what each payment cost, the policy that says so, and what banks have paid in each window."""
+"""Fees: the fee of each payment, the policy behind the fee, and the fees of banks in each window."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,5 @@
-"""Reservations: a commit under one holds the epoch that reserved it, and raising the epoch waits for it fairly."""
+"""Reservations: a commit with a reservation holds the epoch of the reservation. Raising the epoch waits fairly for
+these commits."""
 
 from alembic import op
 
@@ -26,7 +27,8 @@ BEGIN
     RAISE EXCEPTION 'reserved in epoch %, it is %', reserved_in, current USING ERRCODE = '{OUTDATED_EPOCH}';
 END $$
 """
-"""Fails the statement that calls it, unless this is the epoch or nothing was reserved; and keeps it so to its end."""
+"""Fails the calling statement unless this is the current epoch or null (no reservation). Keeps the epoch until the
+transaction ends."""
 
 RAISE = f"""
 CREATE FUNCTION polka_raise_epoch() RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
@@ -38,7 +40,7 @@ BEGIN
     RETURN raised;
 END $$
 """
-"""Waits for commits under a reservation by the lock, which queues fairly, and for a flush by the row."""
+"""Waits for commits with a reservation by the lock, which queues fairly, and for a flush by the row."""
 
 
 def upgrade() -> None:

@@ -1,4 +1,4 @@
-"""Interest: what has accrued, and what was booked in each window."""
+"""Interest: the accrued interest, and the interest booked in each window."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -18,8 +18,8 @@ BEGIN
     RETURN (SELECT version FROM policy);
 END $$
 """
-"""The version of the policy, after a change that is under way. A change that is not waited for takes its time later
-than the transaction that asks has its own: so none is missed that is in force by then."""
+"""The version of the policy after any change in progress. A later change takes its time after the start of the asking
+transaction. Therefore no change that is in force by then is missed."""
 
 
 def upgrade() -> None:

@@ -1,4 +1,4 @@
-"""The audit as a service: its runs, how far its passes have come, and indexes to find what belongs to a flush."""
+"""The audit as a service: its runs, the progress of its passes, and indexes to find the rows of a flush."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Payments across currencies: which of them were rounded down."""
+"""Payments across currencies: the marks for amounts that were rounded down."""
 
 import sqlalchemy as sa
 from alembic import op

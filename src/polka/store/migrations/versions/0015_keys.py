@@ -1,4 +1,4 @@
-"""Keys: when they expire, when they were last used, and the scope for making them."""
+"""Keys: the times of expiry and last use, and the scope for making keys."""
 
 import sqlalchemy as sa
 from alembic import op

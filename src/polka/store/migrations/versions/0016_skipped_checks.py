@@ -1,4 +1,4 @@
-"""The checks that a run of the audit has skipped."""
+"""The skipped checks of an audit run."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Generations of idempotency keys: old keys go with their whole table, and no longer row by row."""
+"""Generations of idempotency keys: old keys are removed with their whole table, no longer row by row."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -31,7 +31,7 @@ BEGIN
     RETURN true;
 END $$
 """
-"""Fails the statement that calls it, unless both are current, and keeps both so until the transaction ends.
+"""Fails the calling statement unless version and generation are current. Keeps both until the transaction ends.
 
 A statement without a policy passes null for the version.
 """
@@ -56,10 +56,11 @@ BEGIN
     RETURN current.number + 1;
 END $$
 """
-"""Begins the next generation once the present one has lasted, and its table is empty; its number, or null.
+"""Begins the next generation after the lifetime of the current one, if the next table is empty. Returns the number, or
+null.
 
-Waits for all commits in flight, because a commit in the next generation cannot see the keys that they have not yet
-committed. Later commits wait behind it, so it gives up soon. It touches no table that holds keys.
+Waits for all commits in flight, because a commit in the next generation cannot see their uncommitted keys. Later
+commits wait behind the function, so its time limit is short. The function changes no table with keys.
 """
 
 DROP = """
@@ -87,10 +88,10 @@ BEGIN
     RETURN dropped;
 END $$
 """
-"""Empties the table of the generation before the previous one; roughly how many keys that had.
+"""Empties the table of the generation before the previous generation. Returns the approximate number of dropped keys.
 
-No commit reads or writes this table, so none waits. Looking up an answer does, for as long as this waits for a reader.
-The row's lock keeps the next generation, whose table this is, from beginning meanwhile.
+No commit reads or writes this table, so no commit waits. Lookups of answers wait as long as this function waits for a
+reader. The row's lock delays the start of the next generation, which uses this table.
 """
 
 REDIRECT = f"""
@@ -113,10 +114,10 @@ BEGIN
     RETURN NULL;
 END $$
 """
-"""Puts a key of an older Polka, which knows the parent alone, where newer ones put theirs and look for it.
+"""Moves a key that an older Polka inserts into the parent table to the table of newer Polkas.
 
-An older Polka inserts refusals with ON CONFLICT DO NOTHING, which no trigger sees. So a taken key fails the statement
-only for an answer with a transaction.
+An older Polka inserts refusals with ON CONFLICT DO NOTHING, and a trigger cannot see this clause. A taken key therefore
+fails the statement only for an answer with a transaction.
 """
 
 
@@ -146,7 +147,7 @@ def upgrade() -> None:
         )
     for function in (HOLD, BEGIN, DROP, REDIRECT):
         op.execute(function)
-    # From here on no commit of an older Polka is in flight, and later ones wait until all of this is there.
+    # From here on no commit of an older Polka is in flight, and later commits wait for the end of this migration.
     op.execute(
         "CREATE TRIGGER redirect BEFORE INSERT ON idempotency_keys FOR EACH ROW EXECUTE FUNCTION polka_redirect_key()"
     )
