@@ -20,7 +20,7 @@ def read(text: str) -> float:
     """The same, of a text that must be a duration.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is no duration.
     """
     found = seconds(text)
     if found is None:

@@ -1,4 +1,4 @@
-"""Texts of JSON that have a format, as the description of the API names it."""
+"""Formats of JSON texts, by their names in the description of the API."""
 
 from datetime import datetime
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What the api answers at its address alone (`GET /`)."""
+"""The answer of the api at its address alone (`GET /`)."""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""Header fields of a request, by name. A field that has one value must be there once. Pure."""
+"""Header fields of a request, by name. A single-valued field must not be repeated. Pure."""
 
 from collections.abc import Collection, Iterable, Mapping
 
@@ -18,7 +18,7 @@ SINGLE = frozenset(
         b"x-request-id",
     )
 )
-"""All fields that Polka reads, but for those that are lists: `Accept` and `Cookie`."""
+"""All fields that Polka reads, except the lists `Accept` and `Cookie`."""
 
 Fields = Mapping[bytes, bytes]
 KEY_LENGTH_MAX = 255
@@ -26,7 +26,7 @@ KEY_LENGTH_MAX = 255
 
 
 class RepeatedError(Exception):
-    """A field that has one value is there more than once."""
+    """A single-valued field is repeated."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"{name}: is given more than once.")
@@ -34,10 +34,10 @@ class RepeatedError(Exception):
 
 
 def fields_of(headers: Collection[tuple[bytes, bytes]]) -> Fields:
-    """The fields by name, in lower case. Of a list that is repeated the last line counts.
+    """The fields by name, in lower case. If a list is repeated, the last line counts.
 
     Raises:
-        RepeatedError: a field that has one value is repeated.
+        RepeatedError: a single-valued field is repeated.
     """
     fields = dict(headers)
     if len(fields) != len(headers):
@@ -54,5 +54,5 @@ def check_repeated(headers: Iterable[tuple[bytes, bytes]]) -> None:
 
 
 def is_idempotency_key(value: bytes) -> bool:
-    """Whether the value can be one: printable ASCII characters."""
+    """Whether the value is a valid key: printable ASCII characters."""
     return 0 < len(value) <= KEY_LENGTH_MAX and value.isascii() and value.decode("ascii").isprintable()

@@ -39,7 +39,7 @@ class Change(msgspec.Struct, frozen=True):
 
 
 def changes(known: Rates, versions: Iterable[tuple[str, datetime, Mapping[str, Interest]]]) -> list[Change]:
-    """What new versions of terms (bank, since when, and interest by currency; the oldest first) change of the rates."""
+    """The changes of rates by new versions of terms (bank, start, and interest by currency; the oldest first)."""
     rates = dict(known)
     found = []
     for bank, at, agreed in versions:

@@ -30,12 +30,12 @@ class Scope(Enum):
 
 
 BANK_SCOPES = frozenset({Scope.TRANSACTIONS_WRITE, Scope.TRANSACTIONS_READ})
-"""All that a bank's key may do; the other scopes are for Polka's operators."""
+"""All rights of a bank's key. The other scopes are for Polka's operators."""
 DEFAULT_SCOPES = (Scope.TRANSACTIONS_WRITE, Scope.TRANSACTIONS_READ)
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Whom a key stands for: one bank, or, without a bank, Polka's operators."""
+    """The bank behind a key, or Polka's operators if there is no bank."""
 
     id: str
     bank: str | None
@@ -49,7 +49,7 @@ class Caller(msgspec.Struct, frozen=True):
 
     @property
     def share(self) -> str:
-        """Whose limits the caller uses up: all keys of a bank have one share, each key of operators has its own."""
+        """The owner of the caller's limits. All keys of a bank have one share; each key of operators has its own."""
         return self.bank or f"key/{self.id}"  # no bank's name has a slash
 
     def acts_for(self, bank: str) -> bool:
@@ -58,8 +58,8 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 def caller_of(id: str, bank: str | None, scopes: Iterable[str], expires_at: datetime | None = None) -> Caller:
-    """The caller of a stored key. What its row gives a bank's key beyond a bank's scopes does not count."""
-    given = set(scopes)  # it may hold a scope that only a newer Polka knows
+    """The caller of a stored key. Scopes beyond a bank's scopes are ignored in a bank's key."""
+    given = set(scopes)  # may contain scopes of a newer Polka
     granted = frozenset(scope for scope in Scope if scope.value in given)
     return Caller(id, bank, granted if bank is None else granted & BANK_SCOPES, expires_at)
 
@@ -116,7 +116,7 @@ class MadeKey(msgspec.Struct, frozen=True):
 
 
 class ApiKeys(msgspec.Struct, frozen=True):
-    """A page of keys in the order in which they were made. `cursor` is null on the last page."""
+    """A page of keys in the order of their creation. `cursor` is null on the last page."""
 
     keys: list[ApiKey]
     cursor: Id | None
@@ -134,7 +134,7 @@ def is_key(text: str) -> bool:
 
 
 def hash_of(key: bytes) -> bytes:
-    """What is stored and looked up in a key's place. Keys are random: no salt, no slow hash."""
+    """The stored form of a key, also for lookups. Keys are random, so the hash needs no salt and may be fast."""
     return hashlib.sha256(key).digest()
 
 

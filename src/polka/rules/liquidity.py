@@ -26,7 +26,7 @@ KEPT: Mapping[Resolution, timedelta] = {
     "minute": timedelta(days=2),
     "hour": timedelta(days=92),
 }
-"""How long samples are kept; those of days for ever."""
+"""The time for which samples are kept. Samples of days are kept for ever."""
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -59,9 +59,10 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class Concentration(msgspec.Struct, frozen=True):
-    """The share of the largest five in what Polka is owed (by debtors) and owes (creditors), in basis points, rounded.
+    """The share of the largest five banks in Polka's claims (`debtors`) and debts (`creditors`), in basis points,
+    rounded.
 
-    None where there is nothing to have a share in.
+    None if the sum is zero.
     """
 
     debtors: int | None
@@ -126,7 +127,7 @@ def start_of(resolution: Resolution, time: datetime) -> datetime:
 
 
 def changed(newest: Sample | None, change: Figures) -> Figures:
-    """What the newest figures are with the change added; without any, the change itself."""
+    """The newest figures plus the change; without a sample, only the change."""
     if newest is None:
         return change
     last = newest.last
@@ -134,9 +135,10 @@ def changed(newest: Sample | None, change: Figures) -> Figures:
 
 
 def sampled(resolution: Resolution, before: Sample | None, figures: Figures, at: datetime, flush: int) -> Sample:
-    """The newest sample once a flush has made these figures, from the newest one before: the same span's or an earlier.
+    """The newest sample after a flush with these figures. `before` is the newest sample of the same span or an earlier
+    span.
 
-    A clock that is set back does not take the samples with it: time stands still for them.
+    If the clock was set back, samples keep the time of the newest sample.
     """
     if before and at < before.at:
         at = before.at
@@ -148,7 +150,7 @@ def sampled(resolution: Resolution, before: Sample | None, figures: Figures, at:
 
 
 def highest_within(start: datetime, newest: Sample) -> Highest:
-    """The highest so far of the span from `start` on, if nothing has changed since the newest sample."""
+    """The highest value of the span since `start`, if nothing has changed since the newest sample."""
     if start <= newest.start:
         return newest.highest
     return Highest(newest.last.owed, start, newest.flush)
@@ -165,7 +167,7 @@ def cap_use(bank: str, cap: int, balance: int) -> CapUse:
 
 
 def nearest(uses: Iterable[CapUse], most: int) -> list[CapUse]:
-    """Those who use most of their caps, the most first, and by name where that is the same."""
+    """The largest uses of caps, largest first. Equal uses are ordered by name."""
     return nsmallest(most, uses, key=lambda use: (-use.basis_points, use.bank))
 
 

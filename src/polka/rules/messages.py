@@ -20,7 +20,7 @@ class Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Telling(msgspec.Struct, frozen=True):
-    """The same for the sender, who has the entries encoded already: they are the batch row's payload."""
+    """The same for the sender, with encoded entries: the payload of the batch row."""
 
     batch: str
     entries: msgspec.Raw
@@ -28,16 +28,16 @@ class Telling(msgspec.Struct, frozen=True):
 
 
 class Held(msgspec.Struct, frozen=True):
-    """The cache's answer: its epoch, and how many of the batches are pending now."""
+    """The cache's answer: its epoch, and the number of these batches that are pending now."""
 
     epoch: int
     pending: int
 
 
 class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A batch for which room is to be reserved under the caps of this version of the policy.
+    """A batch that needs room under the caps of this version of the policy.
 
-    Each of its units is accepted or refused by itself, in their order.
+    Units are accepted or refused one by one, in their order.
     """
 
     batch: UUID
@@ -66,10 +66,10 @@ class Overdraft(msgspec.Struct, frozen=True):
 
 
 class Reserved(msgspec.Struct, frozen=True):
-    """The cache's answer: all units are reserved but those that are refused, which are told by their place.
+    """The cache's answer. All units are reserved except the refused units, by their index.
 
-    Nothing was decided where `refused` is None: the cache decides under another version of the policy, which it tells,
-    or the batch's id has had its day. A commit under this reservation checks its epoch.
+    If `refused` is None, nothing was decided: the cache has another version of the policy (`policy`), or the batch is
+    too late. A commit under this reservation checks its epoch.
     """
 
     epoch: int

@@ -1,4 +1,4 @@
-"""Money: whole minor units beside an ISO 4217 code, never a float; and how people write an amount."""
+"""Money: whole minor units with an ISO 4217 code, never a float; and amounts in the form that people write."""
 
 import re
 from typing import Annotated
@@ -28,7 +28,7 @@ CURRENCIES = tuple(
     for found in sorted(iso4217.Currency, key=lambda currency: currency.code)
     if found.exponent is not None
 )
-"""Each that has minor units (so without gold or test codes), by code."""
+"""All currencies with minor units (without gold or test codes), by code."""
 
 EXPONENTS = {currency.code: currency.exponent for currency in CURRENCIES}
 
@@ -39,13 +39,13 @@ def is_currency(code: str) -> bool:
 
 WRITTEN = re.compile(r"(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d+))? *([A-Z]{3})", re.ASCII)
 DIGITS_MAX = 30
-"""The longest text of an amount that is read."""
+"""The longest accepted text of an amount."""
 
 
 def figure(amount: int, currency: str) -> str:
     """The amount in whole units of its currency: 1250 USD are 12.50, and 1250 JPY are 1,250.
 
-    A currency that left ISO 4217 has no known decimal places, so its minor units are shown as such.
+    A currency that left ISO 4217 has no known decimal places, so the figure is in minor units.
     """
     if currency not in EXPONENTS:
         return f"{amount:,} minor units"

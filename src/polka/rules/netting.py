@@ -1,4 +1,4 @@
-"""What clearing saves: how much moves if each payment, each pair of banks, or each bank settles by itself. Pure."""
+"""The savings of clearing: the sums if each payment, each pair of banks, or each bank settles separately. Pure."""
 
 from collections.abc import Iterable, Iterator
 
@@ -8,10 +8,10 @@ from polka.rules.transactions import Entry
 
 
 class Netting(msgspec.Struct, frozen=True):
-    """What banks would have to pay for one window's payments in one currency, in minor units.
+    """The amounts that banks would have to pay for one window's payments in one currency, in minor units.
 
-    `gross` if they settled payment by payment, `bilateral` if each two settled the difference, `multilateral` if each
-    settles its net with Polka; `saving` is gross less multilateral. Payments within a bank count nowhere.
+    `gross` if they settled each payment, `bilateral` if each pair of banks settled the difference, `multilateral` if
+    each bank settles its net with Polka. `saving` is gross less multilateral. Payments within a bank do not count.
     """
 
     currency: str
@@ -59,7 +59,7 @@ class Flows:
 def movements(entries: Iterable[Entry]) -> Iterator[tuple[str, str, str, int]]:
     """Payer, payee, currency and amount of each movement between two banks.
 
-    Entries of a batch come two by two: what one party loses the other gets. A reversal's payer is who got the payment.
+    Entries of a batch come in pairs of a debit and a credit. In a reversal, the payer is the original receiver.
     """
     rest = iter(entries)
     for one, other in zip(rest, rest, strict=True):

@@ -1,4 +1,4 @@
-"""What the console shows of the processes and of one currency's positions, all at one moment. Pure."""
+"""The console's view of the processes and of one currency's positions, all at one moment. Pure."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -10,14 +10,15 @@ from polka.rules.liquidity import Figures, Highest
 from polka.rules.pulses import Heard, Line, Rates
 
 STANDINGS_MAX = 40
-"""Banks that are told of; those with the largest positions, where there are more."""
+"""The number of banks in a book: the banks with the largest positions."""
 
 Amount = str
-"""Minor units in decimal digits: a browser's numbers are exact to 2**53 only, and a balance knows no bound."""
+"""Minor units in decimal digits. A browser's numbers are exact only up to 2**53, and a balance has no bound."""
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """A bank's position in the currency; `pending` is None where the cache, which knows it, was not asked."""
+    """A bank's position in the currency. `pending` is None if the figures come from the database, because only the
+    cache knows pending sums."""
 
     bank: str
     posted: Amount
@@ -26,7 +27,7 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 class Book(msgspec.Struct, frozen=True):
-    """One currency as of a flush: the largest positions by name, of how many banks, and liquidity."""
+    """One currency as of a flush: the largest positions by name, the number of all banks, and liquidity."""
 
     currency: str
     flush: int
@@ -40,7 +41,7 @@ class Book(msgspec.Struct, frozen=True):
 
 
 class CacheHealth(msgspec.Struct, frozen=True):
-    """`epoch` is 0 while it starts. `flush_age_seconds` is the lag: how long ago its last flush looked."""
+    """`epoch` is 0 during the start. `flush_age_seconds` is the time since the last flush."""
 
     name: str
     pid: int
@@ -54,9 +55,9 @@ class CacheHealth(msgspec.Struct, frozen=True):
 
 
 class Overview(msgspec.Struct, frozen=True):
-    """`cache` is None where it does not answer: then only the api that was asked is in `apis`, and `book` is as of the
-    database's latest flush. `book` is None where there is no such currency yet, or nobody can say. `lines` are the last
-    two minutes, where they are asked for."""
+    """`cache` is None if the cache is down. Then `apis` has only the asked api, and `book` is as of the database's
+    latest flush. `book` is None if there is no currency yet, or no source can answer. `lines` are the last two minutes,
+    on request."""
 
     rates: Rates
     apis: list[Heard]
@@ -74,7 +75,7 @@ def book(
     held: Iterable[tuple[str, int, int | None]],
     caps: Mapping[str, Mapping[str, int]],
 ) -> Book:
-    """From each bank's posted and pending."""
+    """From the posted and pending sums of each bank."""
     all_held = list(held)
     largest = nlargest(STANDINGS_MAX, all_held, key=lambda one: abs(one[1] + (one[2] or 0)))
     return Book(
@@ -95,6 +96,6 @@ def standing(bank: str, posted: int, pending: int | None, cap: int | None) -> St
 
 
 def chosen(wanted: str | None, currencies: Iterable[str]) -> str | None:
-    """The currency that is shown: the one that is wanted, or dollars, or the first that there is."""
+    """The currency to show: the wanted currency, or dollars, or the first existing currency."""
     there = list(currencies)
     return next((one for one in (wanted, "USD", *there) if one in there), None)

@@ -5,4 +5,4 @@ import msgspec
 OLDER_CURSOR = msgspec.Meta(description="The older name of `cursor`.", extra_json_schema={"deprecated": True})
 
 PAGE_MAX = 500
-"""The most items in one answer."""
+"""The largest number of items in an answer."""

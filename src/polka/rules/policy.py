@@ -1,4 +1,4 @@
-"""A bank's terms: its caps, its suspension, its fees and interest; and the policy, which is the terms of all banks.
+"""A bank's terms (caps, suspension, fees and interest), and the policy: the terms of all banks.
 
 Each change of a bank's terms makes a new version of the policy, one number for all banks.
 """
@@ -26,7 +26,7 @@ Suspended = Literal["no", "sending", "both"]
 
 
 class Fee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a payment costs its sender, in minor units of its currency: `fixed`, and basis points of the amount."""
+    """The fee for the sender of a payment, in minor units of its currency: `fixed`, and basis points of the amount."""
 
     fixed: MinorUnits = 0
     basis_points: Annotated[int, msgspec.Meta(ge=0, le=BASIS_POINTS)] = 0
@@ -62,7 +62,7 @@ class InterestPatch(msgspec.Struct, frozen=True):
 
 
 class TermsPatch(msgspec.Struct, frozen=True):
-    """What may be changed of a bank's terms by now, as a JSON Merge Patch (RFC 7396): null takes away."""
+    """A change of a bank's terms, as a JSON Merge Patch (RFC 7396): null removes a term."""
 
     caps: dict[str, MinorUnits | None] | UnsetType | None = UNSET
     suspended: Suspended | UnsetType | None = UNSET
@@ -75,7 +75,7 @@ DEFAULT = Terms()
 
 
 class Agreed(msgspec.Struct, frozen=True):
-    """A bank's terms, the version of the policy that brought them (0 if none did), and since when they hold."""
+    """A bank's terms, their version of the policy (0 without terms), and the time since which they are in force."""
 
     terms: Terms
     version: int
@@ -93,7 +93,7 @@ Nets = dict[tuple[str, str], int]
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """In this version, the terms of all banks whose terms were ever changed; `caps` are what they say of those."""
+    """The terms of all banks whose terms were ever changed, in this version. `caps` are the caps in these terms."""
 
     version: int
     banks: Mapping[str, Agreed] = {}
@@ -111,7 +111,7 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 def capped_nets(entries: Iterable[Entry], caps: Caps) -> Nets:
-    """By how much the entries together change each balance that has a cap."""
+    """The change of each capped balance by all entries together."""
     nets: Nets = {}
     if caps:
         for bank, _, currency, amount in entries:
@@ -153,7 +153,7 @@ def amended(terms: Terms, patch: Mapping[str, Any]) -> Terms:
 
 
 def merged(target: Any, patch: Any) -> Any:
-    """The target with the patch applied, as RFC 7396 has it."""
+    """The target with the patch applied, by RFC 7396."""
     if not isinstance(patch, Mapping):
         return patch
     result = dict(target) if isinstance(target, Mapping) else {}

@@ -1,6 +1,6 @@
-"""Pulses: what an api process says of itself several times a second, and what they come to together. Pure.
+"""Pulses: the report of an api process several times a second, and the rates of all processes together. Pure.
 
-A pulse counts from its process's start, so that one that is lost loses nothing.
+A pulse counts from its process's start, so a lost pulse loses no counts.
 """
 
 from collections import deque
@@ -10,22 +10,22 @@ from datetime import datetime
 import msgspec
 
 PULSE_SECONDS = 0.4
-"""From one pulse to the next."""
+"""Between two pulses."""
 SPAN_SECONDS = 2.0
-"""What is told of rates and latencies is told of the last so many seconds."""
+"""Rates and latencies cover this last time."""
 SILENT_SECONDS = 10.0
-"""A process that has said nothing for so long is not told of any more."""
+"""A process without a pulse for this time is left out."""
 PROCESSES_MAX = 1_000
 LINES_SECONDS = 120.0
-"""How far back a console sees when it is opened."""
+"""The history that a newly opened console shows."""
 TAKEN = ("accepted", "replayed")
 
 
 class Pulse(msgspec.Struct, frozen=True):
     """One process at one moment.
 
-    `second` is its own clock, from its start. `committed` are payments and changes that it has committed, `outcomes`
-    what became of each POST /transaction, `latency` how many of those took at most so many seconds (None: all of them).
+    `second` is its own clock, from its start. `committed` counts its committed payments and changes. `outcomes` counts
+    the outcomes of POST /transaction. `latency` counts the answers within each number of seconds (None: all answers).
     """
 
     name: str
@@ -42,9 +42,9 @@ class Pulse(msgspec.Struct, frozen=True):
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """Of the last two seconds: payments a second by what became of them, and how long half and 99 of 100 took at most.
+    """Of the last two seconds: payments a second by outcome, and the latency of 50 and 99 % of the answers.
 
-    A latency is None where nothing was answered.
+    A latency is None without answers.
     """
 
     committed: float
@@ -54,7 +54,8 @@ class Rates(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True, array_like=True):
-    """The rates of one moment: what a console draws. `refused` are all that were not accepted."""
+    """The rates of one moment, for the console's chart. `refused` includes every outcome other than accepted or
+    replayed."""
 
     at: datetime
     committed: float
@@ -64,7 +65,7 @@ class Line(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Heard(msgspec.Struct, frozen=True):
-    """The newest pulse of a process, how long ago it was heard, and its own rates."""
+    """The newest pulse of a process, its age, and the process's own rates."""
 
     pulse: Pulse
     age_seconds: float
@@ -72,7 +73,7 @@ class Heard(msgspec.Struct, frozen=True):
 
 
 class Pulses:
-    """The last pulses of all processes that are alive. Its clock counts seconds from anywhere."""
+    """The last pulses of all live processes. Times are seconds of any steady clock."""
 
     def __init__(self) -> None:
         self._processes: dict[tuple[str, int], deque[tuple[float, Pulse]]] = {}
@@ -92,7 +93,7 @@ class Pulses:
             del self._processes[key]
 
     def heard(self, now: float) -> list[Heard]:
-        """All processes that were heard of lately, by name."""
+        """All processes with a recent pulse, by name."""
         self._forget(now)
         return [
             Heard(kept[-1][1], round(now - kept[-1][0], 2), rates(self._changes([kept], now)))
@@ -104,7 +105,7 @@ class Pulses:
         return rates(self._changes(self._processes.values(), now))
 
     def _changes(self, kept: Iterable[Sequence[tuple[float, Pulse]]], now: float) -> list[tuple[Pulse, Pulse]]:
-        """The first and the last pulse of each that is heard still."""
+        """The first and the last kept pulse of each process with a recent pulse."""
         return [(one[0][1], one[-1][1]) for one in kept if now - one[-1][0] <= SPAN_SECONDS]
 
 
@@ -139,7 +140,7 @@ def rates(changes: Iterable[tuple[Pulse, Pulse]]) -> Rates:
 def within(
     before: Sequence[tuple[float | None, int]], after: Sequence[tuple[float | None, int]]
 ) -> dict[float | None, int]:
-    """How many came in each bucket, by its upper bound."""
+    """The number of new observations in each bucket, by upper bound."""
     earlier = dict(before)
     counts, below = {}, 0
     for bound, count in after:
@@ -149,9 +150,9 @@ def within(
 
 
 def quantile(counts: Mapping[float | None, int], share: float) -> float | None:
-    """The time that this share took at most, as Prometheus has it: evenly spread within a bucket.
+    """The latency of this share of the answers, as in Prometheus: evenly spread within a bucket.
 
-    What is above the last bound counts as that bound.
+    Times above the last bound count as the last bound.
     """
     total = sum(counts.values())
     if not total:

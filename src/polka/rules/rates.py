@@ -1,6 +1,6 @@
-"""Exchange rates: the reference rates of one day, when they will do, and what an amount comes to by them.
+"""Exchange rates: the reference rates of a day, the checks before their use, and conversions. Pure.
 
-Pure. Rates are decimals and fractions. An amount is rounded once, down: no sequence of conversions gains anything.
+Rates are decimals and fractions. An amount is rounded once, down. No sequence of conversions gains money.
 """
 
 from collections.abc import Mapping
@@ -17,19 +17,20 @@ from polka.rules.money import EXPONENTS
 EURO = "EUR"
 
 DIGITS_SHOWN = 10
-"""Significant digits of a cross rate, where it is shown. Amounts come of the rate itself."""
+"""Significant digits of a displayed cross rate. Amounts are computed from the exact rate."""
 DROPPED_MAX = 2
-"""Currencies that one day's rates may lack that the last ones had: two at once have taken the euro, never more."""
+"""Currencies that may be missing compared to the last rates. Two countries have joined the euro on one day, never
+more."""
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """The reference rates of one day: what one euro is in each currency, the euro itself left out."""
+    """The reference rates of one day: the value of one euro in each currency, without the euro itself."""
 
     date: date
     of_euro: Mapping[str, Decimal]
 
     def rate(self, source: str, target: str) -> Fraction:
-        """What one unit (not minor unit) of `source` is in `target`, by way of the euro.
+        """The value of one unit (not minor unit) of `source` in `target`, by way of the euro.
 
         Raises:
             KeyError: one of the currencies has no rate.
@@ -44,9 +45,9 @@ class Rates(msgspec.Struct, frozen=True):
 
 
 class Converted(msgspec.Struct, frozen=True):
-    """What an amount comes to in another currency, and the rates that say so.
+    """An amount in another currency, and its rates.
 
-    `rate` is what one unit (not minor unit) of the amount's currency is in this one, as it is shown.
+    `rate` is the displayed value of one unit (not minor unit) of the original currency in this currency.
     """
 
     amount: int
@@ -57,14 +58,14 @@ class Converted(msgspec.Struct, frozen=True):
 
 
 class Source(Enum):
-    """Where stored rates come from: the document that ships with Polka, or whoever publishes them."""
+    """The source of stored rates: the document in Polka's package, or the publisher."""
 
     RECORDED = "recorded"
     FETCHED = "fetched"
 
 
 class StoredRates(msgspec.Struct, frozen=True):
-    """Rates as they are stored, for ever: another version for the same day corrects this one."""
+    """Stored rates, kept for ever. A later version for the same day corrects an earlier version."""
 
     rates: Rates
     version: int
@@ -73,7 +74,7 @@ class StoredRates(msgspec.Struct, frozen=True):
 
 
 class Unfit(Enum):
-    """Why rates are not taken, in the order in which it is looked at."""
+    """The reason for rejecting rates, in the order of the checks."""
 
     MALFORMED = "malformed"
     FUTURE = "future"
@@ -83,7 +84,7 @@ class Unfit(Enum):
 
 
 class UnfitError(ValueError):
-    """What was to give rates does not: the kind of reason, and the fact."""
+    """The document or its rates are unfit: the kind of reason, and the fact."""
 
     def __init__(self, reason: Unfit, fact: str) -> None:
         super().__init__(fact)
@@ -91,11 +92,11 @@ class UnfitError(ValueError):
 
 
 def check(rates: Rates, last: Rates | None, today: date, change_limit_percent: int) -> None:
-    """See that the rates may follow the last ones; those of the same day may be corrected.
+    """Check that the rates may follow the last rates. Rates of the same day may be corrected.
 
     Raises:
-        UnfitError: they are of the future, older, lack too much, or a rate has changed by more than the limit: it is
-            more than that much above the last one, or the last one is more than that much above it.
+        UnfitError: the rates are from the future, older, or incomplete, or a rate has changed by more than the limit.
+            The limit is the largest excess of the larger rate over the smaller rate.
     """
     if rates.date > today:
         raise UnfitError(Unfit.FUTURE, f"they are of {rates.date}, and today is {today}")
@@ -114,9 +115,9 @@ def check(rates: Rates, last: Rates | None, today: date, change_limit_percent: i
 
 
 def is_stale(stored: StoredRates, today: date, age_limit_days: int, takes_recorded: bool) -> bool:
-    """Whether nothing may be converted by these, the newest rates.
+    """Whether these rates, the newest, are too old for conversions.
 
-    Recorded rates, where they are taken, do at any age: they are the newest only while none were ever fetched.
+    Accepted recorded rates have no age limit, because they are the newest only until the first fetch.
     """
     if takes_recorded and stored.source is Source.RECORDED:
         return False
@@ -124,7 +125,7 @@ def is_stale(stored: StoredRates, today: date, age_limit_days: int, takes_record
 
 
 def converted(amount: int, source: str, target: str, stored: StoredRates) -> Converted:
-    """What the amount, in minor units of `source`, comes to in `target` by these rates.
+    """The value of the amount, in minor units of `source`, in `target` by these rates.
 
     Raises:
         KeyError: one of the currencies has no rate.
@@ -134,7 +135,7 @@ def converted(amount: int, source: str, target: str, stored: StoredRates) -> Con
 
 
 def convert(amount: int, source: str, target: str, rate: Fraction) -> int:
-    """The amount, in minor units of `source`, in whole ones of `target`: the floor of the exact amount."""
+    """The amount, in minor units of `source`, in whole minor units of `target`: the floor of the exact amount."""
     return floor(amount * rate * Fraction(10) ** (EXPONENTS[target] - EXPONENTS[source]))
 
 

@@ -1,11 +1,12 @@
-"""Where no key protects, a browser may be led astray: which of its requests other sites may have caused. Pure."""
+"""Requests that other sites may have caused in a browser. Without keys nothing else protects against them. Pure."""
 
 import ipaddress
 from collections.abc import Iterable, Mapping
 
 
 def refusal(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """Why a request without a key is rejected: a page of another site made it, or it is for a name of anybody's."""
+    """The reason for rejecting a request without a key: a page of another site made the request, or the Host is a
+    foreign name."""
     given = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
     host = given.get("host", "")
     if is_from_elsewhere(given, host):
@@ -16,7 +17,7 @@ def refusal(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
 
 
 def is_from_elsewhere(headers: Mapping[str, str], host: str) -> bool:
-    """Whether a page of another site made the request; a program that is no browser does not say."""
+    """Whether a page of another site made the request. Programs other than browsers send no such headers."""
     site, origin = headers.get("sec-fetch-site", "none"), headers.get("origin")
     return site not in ("none", "same-origin") or (origin is not None and origin.partition("://")[2] != host)
 
@@ -34,7 +35,7 @@ def is_local(host: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether nobody outside this machine can connect to what listens there."""
+    """Whether only this machine can connect to this host."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

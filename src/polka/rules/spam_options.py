@@ -16,7 +16,7 @@ from polka.rules.money import is_currency
 
 POST = "post"
 OTHERS = ("patch", "get", "delete")
-"""In the order in which they follow a payment."""
+"""In their order after a payment."""
 
 BETWEEN_AMOUNTS = re.compile(r"(?<=[A-Z]), *")
 """A comma behind a currency. Other commas are part of an amount."""
@@ -27,7 +27,7 @@ BANKS, SPEED, FAULTS, OUTPUT = "Banks and terms", "Speed", "Faults", "Output"
 
 
 class Range(Struct, frozen=True):
-    """Numbers from `least` to `most`; if it `is_open`, without `least`."""
+    """Numbers from `least` to `most`, without `least` if `is_open`."""
 
     least: float
     most: float = math.inf
@@ -44,9 +44,9 @@ class Range(Struct, frozen=True):
 
 
 class Option(Struct, frozen=True):
-    """An option, with the type of its default. If that is a tuple, the option may be repeated.
+    """An option, with the type of its default. If the default is a tuple, the option may be repeated.
 
-    `read` raises a ValueError for a text that the option cannot have.
+    `read` raises a ValueError for an invalid text.
     """
 
     name: str
@@ -79,25 +79,25 @@ class Option(Struct, frozen=True):
 
     @property
     def metavar(self) -> str:
-        """What stands for a value in a help text."""
+        """The placeholder for a value in a help text."""
         kind = {int: "INTEGER", float: "FLOAT"}.get(type(self.default), "TEXT")
         return self.form or "|".join(self.choices) or kind
 
     def parse(self, text: str) -> int | float | str:
-        """The value that the text stands for; of a repeated option, one of its values.
+        """The value of the text. A repeated option has one text for each value.
 
         Raises:
-            ValueError: the option cannot have it.
+            ValueError: the value is invalid.
         """
         value = number(text, type(self.default)) if isinstance(self.default, int | float) else text
         self.check(value)
         return value
 
     def check(self, value: Any) -> None:
-        """See that the option can have this value.
+        """Check the value.
 
         Raises:
-            ValueError: it cannot.
+            ValueError: the value is invalid.
         """
         if self.range is not None and value not in self.range:
             raise ValueError(f"must be {self.range}.")
@@ -112,10 +112,10 @@ class Option(Struct, frozen=True):
 
 
 def check(values: Mapping[str, Any]) -> None:
-    """See that a run can have these values, by field.
+    """Check the values of a run, by field.
 
     Raises:
-        ValueError: it cannot; the message begins with the flag.
+        ValueError: a value is invalid. The message begins with the flag.
     """
     for option in OPTIONS:
         try:
@@ -155,10 +155,10 @@ def read_shares(text: str) -> dict[str, int]:
 
 
 def read_currencies(text: str) -> list[str]:
-    """The currencies that `text` names, as `USD,EUR`.
+    """The currencies in `text`, as `USD,EUR`.
 
     Raises:
-        ValueError: it names none, one twice, or an unknown one.
+        ValueError: the text names no currency, a currency twice, or an unknown currency.
     """
     currencies = text.split(",")
     for currency in currencies:
@@ -188,7 +188,7 @@ def read_run_name(text: str) -> str:
     """A part of idempotency keys.
 
     Raises:
-        ValueError: no idempotency key can have the text in it.
+        ValueError: the text cannot be part of an idempotency key.
     """
     if len(text) > RUN_NAME_LENGTH_MAX or (text and not is_idempotency_key(text.encode("utf-8", "surrogatepass"))):
         raise ValueError(f"must be {RUN_NAME_LENGTH_MAX} printable ASCII characters at most.")

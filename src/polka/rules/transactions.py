@@ -38,7 +38,7 @@ Reference = Annotated[
 POLKA = "polka"
 """The name of Polka itself as a party. No bank can have this name."""
 CONVERSION = "conversion"
-"""Polka's own account that takes the other side in both currencies of a payment across two."""
+"""Polka's own account for the other side, in both currencies, of payments across currencies."""
 FEES = "fees"
 """Polka's own account for fees."""
 
@@ -64,7 +64,7 @@ class Payment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     amount: Amount
     currency: Code = "USD"
     reference: Reference | None = None
-    receiver_currency: Code | UnsetType | None = UNSET  # left out where it is not given: a fingerprint stays as it was
+    receiver_currency: Code | UnsetType | None = UNSET  # UNSET is left out, for unchanged fingerprints
 
     @property
     def crosses(self) -> bool:
@@ -80,7 +80,7 @@ class PartyAmendment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Amendment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to be another of a payment (JSON Merge Patch, RFC 7396). Amounts, currencies and rate stay for ever."""
+    """Changes of a payment (JSON Merge Patch, RFC 7396). Amounts, currencies and rate never change."""
 
     sender: PartyAmendment | UnsetType = UNSET
     receiver: PartyAmendment | UnsetType = UNSET
@@ -203,10 +203,10 @@ def across(transaction: Transaction, converted: Converted) -> Transaction:
 
 
 def entries_of(payment: Payment | Transaction, converted: Converted | None, fee: int | UnsetType | None) -> list[Entry]:
-    """The debit of the sender and the credit of the receiver, across currencies each against Polka's own account; and
-    the fee, from the sender to Polka.
+    """The debit of the sender, the credit of the receiver (across currencies each against Polka's own account), and the
+    fee from the sender to Polka.
 
-    They come two by two, and each two sum to zero.
+    Entries come in pairs, and each pair sums to zero.
     """
     sender, receiver, currency, amount = payment.sender, payment.receiver, payment.currency, payment.amount
     if converted is None:

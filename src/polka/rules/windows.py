@@ -65,7 +65,7 @@ class Total(msgspec.Struct, frozen=True):
 
 
 class Report(Window, frozen=True, kw_only=True):
-    """A window with its totals by bank and currency; `netting` is None until it is worked out, soon after closing."""
+    """A window with its totals by bank and currency. `netting` is None until the computation soon after the closing."""
 
     totals: list[Total]
     netting: list[Netting] | None
@@ -92,7 +92,8 @@ def refused_settling(window: Window) -> Conflict | None:
 
 
 def settlement_entries(nets: Iterable[tuple[str, str, int]]) -> list[Entry]:
-    """What brings each net, of a bank in a currency, to zero: an entry of the bank and the other side of Polka's."""
+    """The entries that bring each net of a bank in a currency to zero: an entry of the bank, and Polka's opposite
+    entry."""
     entries: list[Entry] = []
     for bank, currency, net in nets:
         if net:
