@@ -1,1 +1,1 @@
-"""The public service: stateless, takes payments, commits them in groups, tells the cache."""
+"""The public service: stateless. It accepts payments, commits them in groups, and reports batches to the cache."""

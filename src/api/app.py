@@ -1,4 +1,4 @@
-"""The api: all its routes and middleware, and what a process opens at its start."""
+"""The api: all its routes and middleware, and the resources that a process opens at its start."""
 
 import os
 from collections.abc import AsyncIterator
@@ -99,15 +99,15 @@ ROUTES = [
 
 
 WRITERS = 2
-"""Sessions of one process for what is written beside its lanes."""
+"""Sessions of one process for writes beside its lanes."""
 
 
 @asynccontextmanager
 async def app() -> AsyncIterator[Service]:
-    """The app of one process, with its connections open and its writer at work.
+    """The app of one process, with open connections and a running writer.
 
     Raises:
-        Failure: a setting is wrong, or the database is not fit.
+        Failure: a setting is invalid, or the database is unfit.
     """
     chosen = settings.read(Settings, os.environ)
     settings.check_token(chosen.cache_token, chosen.no_auth)

@@ -1,4 +1,4 @@
-"""The api's way to the cache: tells it of batches and asks it for positions; the api goes on without it."""
+"""The api's way to the cache: reports batches and asks for positions. The api goes on without the cache."""
 
 import asyncio
 import contextlib
@@ -30,24 +30,25 @@ T = TypeVar("T")
 Answer = httpx.Response | Reply
 
 UNTOLD_MAX = 64
-"""Batches that wait to be told: more than are made while one call to the cache is under way."""
+"""Batches that wait for a report: more than one call to the cache can leave behind."""
 ORDER_SHARE = 0.9
-"""Of the time that a request has: what became of an order is told before its own deadline, which knows less."""
+"""Of a request's time limit. An order ends before the request's deadline, because its failure is more precise than a
+timeout."""
 GLANCE_SECONDS = 0.5
-"""What the cache may take for what is only looked at, several times a second."""
+"""The limit of a call for figures that are polled several times a second."""
 
 
 class Silence(Enum):
-    """What it means that the cache has not answered."""
+    """The meaning of a missing answer of the cache."""
 
     NOT_BEGUN = "it has not begun, and will not"
     UNKNOWN = "it may have done it, or may do it soon"
 
 
 class CacheClient:
-    """Calls with bounded time and connections. None of them raises for a cache that is away.
+    """Calls with limits of time and connections. No call raises an exception because the cache is down.
 
-    Orders go by httpx: they may not be repeated. All else takes the wire.
+    Orders go by httpx, because they may not be repeated. All other calls take the wire.
     """
 
     def __init__(
@@ -66,9 +67,10 @@ class CacheClient:
         self._telling: asyncio.Task[None] | None = None
 
     def tell(self, batch: Telling) -> None:
-        """Have the cache told of a batch, beside its commit: at once, or with the next POST if one is under way.
+        """Report a batch to the cache beside its commit: at once, or with the next POST if a call is in flight.
 
-        It serves freshness alone, the batch's row is the truth: while the cache is away the oldest are dropped.
+        Reports only keep balances fresh, because the batch's row is the truth. While the cache is down, the oldest
+        reports are dropped.
         """
         if len(self._untold) == UNTOLD_MAX:
             metrics.UNTOLD.inc()
@@ -94,7 +96,7 @@ class CacheClient:
             await asyncio.sleep(max(0.0, began + self._spacing_seconds - time.perf_counter()))
 
     async def reserve(self, asking: Asking) -> Reserved | None:
-        """Have room under caps reserved; None where the cache does not answer. Asked again, it answers the same."""
+        """Reserve room under caps; None if the cache is down. A repeated request gets the same answer."""
         began = time.perf_counter()
         try:
             response = await self._post(b"/balance/reservation", encode(asking))
@@ -110,7 +112,7 @@ class CacheClient:
         return await self._wire.post(path, content, traces.raw_headers())
 
     async def ask(self, path: str, params: Mapping[str, str | int] | None = None) -> bytes | None:
-        """The cache's answer, a JSON object; None where it gives none."""
+        """The cache's answer, a JSON object; None if the cache is down."""
         headers = of_request() | {"Request-Timeout": self._patience}
         try:
             response = await self._wire.get(target(path, params), encoded(headers))
@@ -120,12 +122,12 @@ class CacheClient:
         return None if said(response, Object) is None else response.content
 
     async def tell_pulse(self, pulse: Pulse) -> None:
-        """Have the cache know that this process is alive; one that is lost is nothing."""
+        """Report to the cache that this process is alive. A lost pulse does no harm."""
         with contextlib.suppress(httpx.HTTPError):
             await self._post(b"/pulse", encode(pulse))
 
     async def overview(self, currency: str | None, with_lines: bool) -> bytes | None:
-        """What the cache knows of all processes and of positions in the currency, as JSON; None where it is away."""
+        """The cache's view of all processes and of positions in the currency, as JSON; None if the cache is down."""
         params = {"currency": currency} if currency else {}
         if with_lines:
             params["lines"] = "true"
@@ -136,7 +138,7 @@ class CacheClient:
         return None if said(response, Object) is None else response.content
 
     async def order(self, path: str, done: type[T], body: msgspec.Struct | None = None) -> T | Conflict | Silence:
-        """Have the cache do something: what it has done, or why it cannot be done, or how certain it is what it did."""
+        """Order work from the cache: the result, or a conflict, or the certainty about an order without an answer."""
         try:
             content = encode(body) if body else None
             headers = JSON | of_request()
@@ -154,13 +156,13 @@ class CacheClient:
                 return readable(response, Conflict) or Silence.UNKNOWN
             case 500:
                 return Silence.UNKNOWN
-            case _:  # it starts, does not take our token, or is older than what we ask for
+            case _:  # starting, rejects our token, or older than this request
                 has_taken(response)
                 return Silence.NOT_BEGUN
 
 
 def of_request() -> dict[str, str]:
-    """The head that ties a call to the request that it is made for, in the cache's log as in ours."""
+    """Headers that link a call to its request in the cache's log."""
     known = request_id.get(None)
     return {"X-Request-ID": known, **traces.headers()} if known else {}
 
@@ -174,19 +176,19 @@ def target(path: str, params: Mapping[str, str | int] | None) -> bytes:
 
 
 def has_taken(response: Answer) -> bool:
-    """Whether the cache has taken our token, which is ours to say if not."""
+    """Whether the cache has accepted our token. A rejection is logged, because the configuration is at fault."""
     if response.status_code == 401:
         log.error("the cache does not take our token: see that POLKA_CACHE_TOKEN is the same for both")
     return response.status_code != 401
 
 
 def said(response: Answer, kind: type[T]) -> T | None:
-    """The answer of a cache that serves; None where it does not, and it counts as unavailable."""
+    """The answer of a serving cache; None if the cache counts as unavailable."""
     return readable(response, kind) if has_taken(response) and response.is_success else None
 
 
 def readable(response: Answer, kind: type[T]) -> T | None:
-    """The answer; None where it makes no sense, as that of another program would be."""
+    """The answer; None if it is invalid, as from another program."""
     try:
         return msgspec.json.decode(response.content, type=kind)
     except (ValueError, RecursionError) as error:
@@ -196,16 +198,16 @@ def readable(response: Answer, kind: type[T]) -> T | None:
 
 encode = msgspec.json.Encoder().encode
 Object = dict[str, msgspec.Raw]
-"""What the answers to all that is asked are."""
+"""The type of all answers to `ask`."""
 JSON = {"Content-Type": "application/json"}
 
 
 @asynccontextmanager
 async def connect(settings: Settings, tls_settings: tls.CacheSettings) -> AsyncIterator[CacheClient]:
-    """The way to the cache, which is encrypted if the cache's URL is https.
+    """The way to the cache, encrypted if the cache's URL is https.
 
     Raises:
-        Failure: a file for that cannot be used.
+        Failure: a TLS file is invalid.
     """
     encryption = tls.to_cache(settings.cache_url, tls_settings)
     timeout = httpx.Timeout(settings.cache_timeout_seconds, connect=settings.cache_connect_timeout_seconds)

@@ -1,7 +1,7 @@
-"""The short way to the cache, for reads and for what goes with each batch: HTTP/1.1 by httptools over kept connections.
+"""The fast way to the cache, for reads and for the calls of each batch: HTTP/1.1 by httptools over kept connections.
 
-A call takes 25 microseconds of processor time, one by httpx 600 or more. Only calls that may be repeated go this way:
-if the cache closes a kept connection before it answers, the call is made once more, over a new connection.
+A call takes 25 microseconds of processor time; httpx takes 600 or more. Only repeatable calls go this way. If the cache
+closes a kept connection before an answer, the call is repeated over a new connection.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import httptools
 import httpx
 
 ANSWER_BYTES_MAX = 16 << 20
-"""Refusals of the largest batch take a part of this."""
+"""More than the refusals of the largest batch."""
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -25,7 +25,7 @@ def fields(headers: Headers) -> bytes:
 
 
 class Reply(NamedTuple):
-    """What httpx's response says as well."""
+    """The part of httpx's response that callers need."""
 
     status_code: int
     content: bytes
@@ -46,14 +46,14 @@ class Line(asyncio.Protocol):
         self._bytes_left = 0
         self.is_open = False
         self.has_heard = False
-        """Whether a byte of the answer has come."""
+        """Whether any byte of the answer was received."""
 
     async def call(self, request: bytes) -> Reply:
-        """Send the request; its answer.
+        """Send the request, and return its answer.
 
         Raises:
             httpx.ReadError: the connection has ended.
-            httpx.RemoteProtocolError: what came is no answer.
+            httpx.RemoteProtocolError: the answer is invalid.
         """
         self._answer = asyncio.get_running_loop().create_future()
         self._parser = httptools.HttpResponseParser(self)
@@ -83,7 +83,7 @@ class Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.has_heard = True
         self._bytes_left -= len(data)
-        if self._parser is None:  # nothing was asked
+        if self._parser is None:  # no call is in flight
             self.close()
         elif self._bytes_left < 0:
             self._fail(httpx.RemoteProtocolError("the answer is too large"))
@@ -110,9 +110,10 @@ class Line(asyncio.Protocol):
 
 
 class Wire:
-    """Connections to the cache: as many as there are calls at once. So many reads go at once, and others wait for them.
+    """Connections to the cache: one for each concurrent call. The number of concurrent reads is limited, and others
+    wait.
 
-    What goes with batches waits for no read: of it each process has four calls at once at most.
+    The calls of batches do not wait for reads. A process has at most four such calls at once.
     """
 
     def __init__(
@@ -137,20 +138,20 @@ class Wire:
         self._reads = asyncio.Semaphore(reads_max)
 
     async def post(self, path: bytes, content: bytes, headers: Headers = ()) -> Reply:
-        """What the cache answers.
+        """The cache's answer.
 
         Raises:
-            httpx.HTTPError: it does not.
+            httpx.HTTPError: no valid answer in time.
         """
         of_body = b"content-type: application/json\r\ncontent-length: %d\r\n" % len(content)
         request = b"".join((b"POST ", self._prefix, path, self._rest, of_body, fields(headers), b"\r\n", content))
         return await self._send(request, self._seconds)
 
     async def get(self, path: bytes, headers: Headers = (), seconds: float | None = None) -> Reply:
-        """What the cache answers within so many seconds, else within those of all calls.
+        """The cache's answer within `seconds`, or within the limit of all calls.
 
         Raises:
-            httpx.HTTPError: it does not, or too many read.
+            httpx.HTTPError: no valid answer in time, or too many reads.
         """
         patience = self._seconds if seconds is None else seconds
         request = b"".join((b"GET ", self._prefix, path, self._rest, fields(headers), b"\r\n"))

@@ -1,1 +1,1 @@
-"""The console: its pages, and what they are fed with."""
+"""The console: its pages, and its feed."""

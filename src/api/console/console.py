@@ -1,4 +1,4 @@
-"""The console (`/console…`): its page, sessions of browsers that show it, and the one stream that it lives by."""
+"""The console (`/console…`): its page, the sessions of browsers, and the one stream of events."""
 
 import time
 from importlib.resources import files
@@ -23,7 +23,7 @@ from polka.rules.keys import Caller, Scope
 
 MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 FILES = {entry.name: entry for entry in files("api.console").joinpath("static").iterdir()}
-"""By name. Each has a route of its own: no path is made of what a request says."""
+"""By name. Each file has its own route, so that no path comes from a request."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -35,13 +35,13 @@ HEADERS = {
 
 @get("/console", include_in_schema=False, sync_to_thread=False)
 def show_console() -> Response[bytes]:
-    """The page. It says nothing by itself: what it shows needs a key."""
+    """The page. It contains no data, because all data needs a key."""
     return file("index.html")
 
 
 @get([f"/console/{name}" for name in FILES], include_in_schema=False, sync_to_thread=False)
 def get_console_file(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """What the page is made of."""
+    """The files of the page."""
     return file(request.scope["path"].rpartition("/")[2])
 
 
@@ -60,7 +60,7 @@ def file(name: str) -> Response[bytes]:
 def open_session(
     request: Request[Any, Any, Any], caller: NamedDependency[Caller], settings: NamedDependency[Settings]
 ) -> Response[None]:
-    """Trade the key for a cookie with which this browser may read the console's events, for an hour."""
+    """Exchange the key for a cookie. With the cookie this browser may read the console's events for an hour."""
     cookies = []
     if not settings.no_auth and settings.cache_token:
         session = sessions.sign(settings.cache_token, caller.id, int(time.time()) + sessions.SECONDS)
@@ -87,9 +87,9 @@ async def stream_events(
     caller: NamedDependency[Caller],
     currency: Annotated[str | None, QueryParameter(pattern=r"^[A-Z]{3}\Z")] = None,
 ) -> Stream:
-    """Snapshots as server-sent events, until the reader goes, its key is revoked, or this process is to end.
+    """Snapshots as server-sent events, until the reader leaves, its key is revoked, or this process drains.
 
-    In the last case the browser comes back, to another one.
+    After a drain the browser reconnects to another process.
     """
     try:
         feed.check_room()

@@ -1,7 +1,7 @@
-"""The console's feed: a few snapshots a second of what Polka does, made once for all consoles that are open here.
+"""The console's feed: a few snapshots a second of Polka's work, made once for all open consoles of this process.
 
-Nothing is made while none is open. A console that reads slowly misses snapshots: none ever waits for it. Payments
-wait for nothing here either: what is shown is sampled from metrics, from the cache and from the database's indexes.
+Without an open console no snapshots are made. A slow console misses snapshots, and no other console waits for it.
+Payments do not wait either: the figures are sampled from metrics, from the cache and from the database's indexes.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ from polka.store.database import Pool
 log = logging.getLogger(__name__)
 
 SNAPSHOT_SECONDS = 0.4
-"""From one snapshot to the next."""
+"""Between two snapshots."""
 ANSWER_SECONDS = 1.0
-"""What the database may take for one, which has none of its figures then."""
+"""The database's limit for one snapshot. After this time the snapshot has no figures of the database."""
 STREAMS_MAX = 32
-"""Consoles that are open here at once."""
+"""Open consoles of this process."""
 PAYMENTS_SHOWN = 20
 WINDOWS_SHOWN = 8
 
@@ -49,7 +49,7 @@ BALANCES = "SELECT bank, balance FROM balances WHERE currency = $1 AND bank <> $
 
 
 class Latest(msgspec.Struct, frozen=True):
-    """A payment, of the latest ones."""
+    """One of the latest payments."""
 
     id: str
     version: int
@@ -66,7 +66,7 @@ class Latest(msgspec.Struct, frozen=True):
 
 
 class Saved(msgspec.Struct, frozen=True):
-    """What clearing saves in one currency of a window: see `polka.rules.netting.Netting`."""
+    """The savings of clearing in one currency of a window: see `polka.rules.netting.Netting`."""
 
     currency: str
     gross: Amount
@@ -75,7 +75,7 @@ class Saved(msgspec.Struct, frozen=True):
 
 
 class Cleared(msgspec.Struct, frozen=True):
-    """A clearing window, of the latest ones; `netting` is empty until it is worked out."""
+    """One of the latest clearing windows. `netting` is empty until the computation."""
 
     id: int
     state: str
@@ -87,15 +87,15 @@ class Cleared(msgspec.Struct, frozen=True):
 
 
 class Records(msgspec.Struct, frozen=True):
-    """What the database says of itself."""
+    """The figures from the database."""
 
     payments: list[Latest]
     windows: list[Cleared]
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """What a console shows at one moment, in one currency; `api` is who made it. `records` is None where the database
-    does not answer."""
+    """The console's content at one moment, in one currency. `api` is the name of the process. `records` is None if the
+    database is down."""
 
     at: datetime
     api: str
@@ -104,14 +104,14 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class Hello(msgspec.Struct, frozen=True):
-    """What a stream begins with: the digits of each currency's minor units, and whether there are drills here."""
+    """The beginning of a stream: the digits of each currency's minor units, and whether drills are available here."""
 
     exponents: dict[str, int]
     drills: bool
 
 
 class FullError(Exception):
-    """As many consoles are open here as there may be."""
+    """Too many consoles are open here."""
 
 
 class Feed:
@@ -129,11 +129,11 @@ class Feed:
         self._watched: Counter[str | None] = Counter()
         self._is_watched = asyncio.Event()
         self._is_new = asyncio.Event()
-        self._are_new = False  # somebody has come since the latest snapshot, and gets the lines of before
+        self._are_new = False  # a console has opened since the latest snapshot, and gets earlier lines
         self._events: dict[str | None, bytes] = {}
 
     async def events(self, currency: str | None, is_welcome: Callable[[], bool]) -> AsyncIterator[bytes]:
-        """Each newest snapshot as a server-sent event, for as long as whoever reads is welcome."""
+        """The newest snapshots as server-sent events, while the reader is welcome."""
         with self._watching(currency):
             self._are_new = True
             yield HELLO % msgspec.json.encode(Hello(EXPONENTS, self._has_drills))
@@ -143,10 +143,10 @@ class Feed:
                     yield self._events[currency]
 
     def check_room(self) -> None:
-        """See that another console may be opened here.
+        """Check that another console may be opened here.
 
         Raises:
-            FullError: too many are.
+            FullError: too many are open.
         """
         if self._watched.total() >= STREAMS_MAX:
             raise FullError
@@ -160,19 +160,19 @@ class Feed:
             yield
         finally:
             self._watched[currency] -= 1
-            self._watched += Counter()  # without what nobody watches any more
+            self._watched += Counter()  # removes unwatched currencies
             metrics.CONSOLES.set(self._watched.total())
             if not self._watched:
                 self._is_watched.clear()
 
     async def run(self) -> None:
-        """Make snapshots while somebody watches, for ever."""
+        """Make snapshots while a console is open, for ever."""
         while True:
             await self._is_watched.wait()
             began = time.monotonic()
             try:
                 await self._show()
-            except Exception:  # whatever is wrong with what is shown: payments go on
+            except Exception:  # a failure of the console must not stop payments
                 log.exception("a snapshot for the console could not be made")
             await asyncio.sleep(max(SNAPSHOT_SECONDS / 4, began + SNAPSHOT_SECONDS - time.monotonic()))
 
@@ -190,7 +190,7 @@ class Feed:
         return Snapshot(datetime.now(UTC), self._name, msgspec.Raw(seen), records)
 
     async def _without_cache(self, currency: str | None) -> Overview:
-        """What this process and the database know by themselves."""
+        """The figures from this process and the database."""
         now = time.monotonic()
         currencies, book = [], None
         try:
@@ -241,7 +241,7 @@ class Feed:
 
 
 HELLO = b"retry: 500\nevent: hello\ndata: %b\n\n"
-"""Of a stream; a browser whose stream ends comes back after so many milliseconds."""
+"""Of a stream. A browser whose stream ends reconnects after this number of milliseconds."""
 
 
 def event(snapshot: Snapshot) -> bytes:

@@ -1,4 +1,4 @@
-"""This process's own pulse, from its metrics, told to the cache: nothing is counted for it while payments are made."""
+"""This process's own pulse for the cache, computed from its metrics. Payments count nothing extra for it."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class Heart:
-    """`own` are the latest pulses of this process, for when the cache does not answer."""
+    """`own` has the latest pulses of this process, for times without the cache."""
 
     def __init__(self, name: str, queue_max: int, cache: CacheClient) -> None:
         self.own = Pulses()
@@ -31,7 +31,7 @@ class Heart:
         self._began = time.monotonic()
 
     async def run(self) -> None:
-        """Beat for ever, whatever goes wrong with it: payments go on."""
+        """Beat for ever. No failure of a pulse affects payments."""
         while True:
             began = time.monotonic()
             await asyncio.sleep(PULSE_SECONDS)
@@ -68,5 +68,5 @@ class Heart:
 
 
 def samples(metric: MetricWrapperBase, suffix: str) -> Iterator[Sample]:
-    """What the metric says now, of the series whose names end so."""
+    """The current values of the metric's series with this suffix."""
     return (one for found in metric.collect() for one in found.samples if one.name == found.name + suffix)

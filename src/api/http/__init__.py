@@ -1,1 +1,1 @@
-"""Who asks, what is refused, and how a refusal is told."""
+"""Callers, refusals, and the answers of refusals."""

@@ -1,4 +1,4 @@
-"""Who may do what: every request is a known caller's within its limits, and each route says which scope it needs."""
+"""Access rights: every request needs a known caller within the caller's limits, and each route names its scope."""
 
 import asyncio
 import re
@@ -22,20 +22,20 @@ from polka.rules.headers import RepeatedError, fields_of
 from polka.rules.keys import Caller, Scope
 
 OPEN = re.compile(r"/\Z|/(hello|health|metrics|schema)(/|\Z)|/console(/|/[\w-]+\.\w+)?\Z")
-"""What needs no key: the console's files say nothing of what it shows."""
+"""Paths without a key. The console's files contain no data."""
 EVENTS = "/console/events"
 READING = ("GET", "HEAD", "OPTIONS")
-"""Methods that record nothing."""
+"""Methods without a record."""
 
 EVERYBODY = Caller("everybody", None, frozenset(Scope))
-"""The caller where no keys are asked for (POLKA_NO_AUTH)."""
+"""The caller if no keys are required (POLKA_NO_AUTH)."""
 
 
 class Access:
-    """Lets requests with a known key pass. Without a keyring everybody is an operator.
+    """Passes requests with a known key. Without a keyring every caller is an operator.
 
-    What is known of a request by then is in its scope: `caller`, `keyring`, `fields` (its headers by name), and
-    `arrived`, when its head was complete, in the event loop's time.
+    The request's scope then has `caller`, `keyring`, `fields` (its headers by name), and `arrived`, the time of the
+    complete head in the event loop's time.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Access:
         self._keyring = keyring
         self._uses = uses
         self._limits = limits
-        self._secret = secret  # which signs sessions of the console
+        self._secret = secret  # signs sessions of the console
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         refused = self._read_head(scope)
@@ -59,19 +59,20 @@ class Access:
         await self._app(scope, receive, send)
 
     def known(self, header: bytes) -> Caller | None:
-        """The caller of a request that records something, by the header `Authorization`; None if a look is needed."""
+        """The caller of a writing request, by the header `Authorization`; None if the table must be read first."""
         keyring = self._keyring
         return None if keyring is None or keyring.is_outdated else keyring.of_header(header)
 
     def admits(self, caller: Caller) -> bool:
-        """Count a request of a known caller; False, and nothing counted, if it is beyond its limit."""
+        """Count a request of a known caller. Returns False, and counts nothing, if the request is beyond the caller's
+        limit."""
         if self._limits.take(caller.share, 1, time.monotonic_ns()):
             return False
         self._uses.note(caller.id)
         return True
 
     def admits_not(self, caller: Caller) -> None:
-        """Count the request that was admitted just now no longer: it comes again."""
+        """Undo the count of the request that was just admitted, because the app counts it again."""
         self._limits.give_back(caller.share, 1)
 
     def knows(self, scope: Any) -> bool:
@@ -84,7 +85,7 @@ class Access:
     def _read_head(self, scope: Any) -> Refused | None:
         scope["arrived"] = asyncio.get_running_loop().time()
         scope["keyring"] = self._keyring
-        if "fields" not in scope:  # the server gives them, unless one is repeated
+        if "fields" not in scope:  # the server sets them, unless a header is repeated
             try:
                 scope["fields"] = fields_of(scope["headers"])
             except RepeatedError as error:
@@ -92,7 +93,7 @@ class Access:
         return None
 
     async def _admit(self, scope: Any) -> Refused | None:
-        """Why the request may not pass, the same for a key that never was and for a revoked one."""
+        """The reason for rejecting the request. Unknown and revoked keys get the same reason."""
         if self._keyring is None:
             caller = EVERYBODY
         else:
@@ -112,7 +113,7 @@ class Access:
         return self._limits.take(caller.share, 1, time.monotonic_ns())
 
     def _in_session(self, scope: Any, keyring: Keyring) -> Caller | None:
-        """Whose console asks for its events. A session reads these and does nothing else."""
+        """The caller behind a console's session. A session reads events and does nothing else."""
         if scope["path"] != EVENTS or scope["method"] != "GET" or self._secret is None:
             return None
         session = sessions.in_cookies(scope["headers"])
@@ -132,7 +133,7 @@ class Needs:
 
 
 def lacking(caller: Caller, scope: Scope) -> Refused | None:
-    """The refusal of a caller that does not have the scope."""
+    """The refusal of a caller without the scope."""
     if scope in caller.scopes:
         return None
     challenge = f'Bearer realm="polka", error="insufficient_scope", scope="{scope.value}"'

@@ -1,4 +1,4 @@
-"""When keys were last used: gathered in memory, and recorded once a minute, so that no request waits for it."""
+"""The last uses of keys: gathered in memory, and recorded once a minute, so that no request waits for the record."""
 
 import asyncio
 import logging
@@ -13,15 +13,15 @@ from polka.store.writers import Writers
 log = logging.getLogger(__name__)
 
 RECORD_SECONDS = 60.0
-"""From one record to the next."""
+"""Between two records."""
 RECORD_TIMEOUT_SECONDS = 2.0
 KEYS_MAX = 10_000
-"""The most keys in one statement. The rest waits for the next."""
+"""The most keys in one statement. The rest waits for the next statement."""
 
 
 @asynccontextmanager
 async def open_key_uses(writers: Writers) -> AsyncIterator["KeyUses"]:
-    """Uses that are recorded once a minute, and at the end."""
+    """Uses of keys, recorded once a minute and at the end."""
     uses = KeyUses(writers)
     async with background(uses.run()):
         yield uses
@@ -29,7 +29,7 @@ async def open_key_uses(writers: Writers) -> AsyncIterator["KeyUses"]:
 
 
 class KeyUses:
-    """The ids of the keys that were used since the last record. There are no more of them than keys."""
+    """The ids of the keys used since the last record. Their number is bounded by the number of keys."""
 
     def __init__(self, writers: Writers) -> None:
         self._writers = writers
@@ -43,7 +43,7 @@ class KeyUses:
             await self.record()
 
     async def record(self) -> None:
-        """Record what is gathered. If that fails, it is tried again with the next record."""
+        """Record the gathered uses. After a failure, the next record includes these uses."""
         ids = list(islice(self._used, KEYS_MAX))
         if not ids:
             return

@@ -1,12 +1,11 @@
 """The keyring: the callers of all keys in force, in memory, so that a known key costs no query.
 
-A change of the keys is told by NOTIFY. Should that be lost, a poll finds it; both use one session, which is replaced
-when it does not answer. If the database has no room for that session, a reader's session serves. So a revocation is
-in force here within a second. While no session works, the keys that were last read hold for requests that read. A
-request that writes is refused once the last look is some seconds old.
+NOTIFY reports changes of the keys. A poll finds changes whose NOTIFY was lost. Both use one session, which is replaced
+if it does not answer. If the database has no room for this session, a reader's session serves. A revocation is
+therefore in force here within a second. While no session works, the last read keys stay valid for reading requests. A
+writing request is rejected once the last read is some seconds old.
 
-A key expires by the database's clock. Each look at the table reads that clock, and the monotonic clock carries it on
-from there. The clock of the api's machine has no part in it.
+A key expires by the database's clock. Each read of the table reads this clock, and the monotonic clock continues it.
 """
 
 import asyncio
@@ -26,22 +25,23 @@ from polka.store.database import Connection, Pool
 log = logging.getLogger(__name__)
 
 SPACING_SECONDS = 0.05
-"""Between two looks at the table, so that a flood of unknown keys is no flood of queries."""
+"""Between two reads of the table, so that a flood of unknown keys causes no flood of queries."""
 RETRY_SECONDS = 0.05
 LOOK_SECONDS = 2.0
 LOOKS = 3
-"""How many looks may fail before a caller is told that the key cannot be checked. A process that was not scheduled for
-a while takes its session for a dead one, and cuts it."""
+"""The number of failed reads before the answer that the key cannot be checked. A process that was not scheduled for a
+while mistakes its session for dead, and cuts the session."""
 TRUSTED_SECONDS = 10.0
-"""How long after a look its keys still serve requests that write. It is longer than the longest patience."""
+"""The time after a read during which its keys are valid for writing requests. Longer than the longest patience."""
 HEADERS_MAX = 10_000
 PATIENCE_SECONDS_MIN, PATIENCE_SECONDS_MAX = 0.3, 5.0
-"""What an answer may take: little at first, more after each look that fails, or a slow database would never do."""
+"""The limits of an answer: short at first, and longer after each failed read, because a database may be slow."""
 
 
 @asynccontextmanager
 async def open_keyring(settings: Settings, pool: Pool) -> AsyncIterator["Keyring | None"]:
-    """A keyring that is kept up to date, and was read once if the database answers; None where no key is needed."""
+    """A keyring that follows the table, and was read once if the database is available; None if no keys are
+    required."""
     if settings.no_auth:
         log.warning("POLKA_NO_AUTH is set: no keys are asked for, EVERYBODY IS AN OPERATOR")
         yield None
@@ -53,7 +53,7 @@ async def open_keyring(settings: Settings, pool: Pool) -> AsyncIterator["Keyring
 
 
 class Keyring:
-    """Who the callers are. Only `run` reads the table, for all who wait."""
+    """The known callers. Only `run` reads the table, for all waiting requests."""
 
     def __init__(self, settings: Settings, pool: Pool) -> None:
         self._settings = settings
@@ -63,7 +63,7 @@ class Keyring:
         self._by_header: dict[bytes, Caller] = {}
         self._version: tuple[int, int] | None = None
         self._looked_at = -TRUSTED_SECONDS
-        self._clock_offset = 0.0  # of the database's clock, in seconds since 1970, to the monotonic one
+        self._clock_offset = 0.0  # database's clock (seconds since 1970) less monotonic clock
         self._patience_seconds = PATIENCE_SECONDS_MIN
         self._wanted = asyncio.Event()
         self._next_look: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -74,11 +74,11 @@ class Keyring:
         return self._version is not None
 
     def find(self, key: bytes) -> Caller | None:
-        """The caller whom this key stands for, as far as is known here."""
+        """The caller of this key, as far as known here."""
         return self._unexpired(self._callers.get(keys.hash_of(key)))
 
     def of_header(self, header: bytes) -> Caller | None:
-        """The same for a whole header `Authorization`. Those that were seen before are not hashed again."""
+        """The same for a whole header `Authorization`. Known headers are not hashed again."""
         if (caller := self._by_header.get(header)) is None:
             key = keys.bearer_token({b"authorization": header})
             if key is None or (caller := self._callers.get(keys.hash_of(key))) is None:
@@ -89,7 +89,7 @@ class Keyring:
         return self._unexpired(caller)
 
     def with_id(self, id: str) -> Caller | None:
-        """The caller whose key has this id, as long as it is in force."""
+        """The caller whose key has this id, while the key is in force."""
         return self._unexpired(self._by_id.get(id))
 
     def _unexpired(self, caller: Caller | None) -> Caller | None:
@@ -99,11 +99,11 @@ class Keyring:
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the last look was so long ago that a key may have been revoked since."""
+        """Whether the last read is so old that a key may have been revoked since."""
         return time.monotonic() > self._looked_at + TRUSTED_SECONDS
 
     async def look(self) -> bool:
-        """Wait until the table has been looked at, from now on; False if the database does not answer."""
+        """Wait for a read of the table that begins from now on; False if the database is down."""
         for _ in range(LOOKS):
             look = self._next_look
             self._wanted.set()
@@ -142,7 +142,7 @@ class Keyring:
             connection.terminate()
 
     async def _look_over_pool(self) -> bool:
-        """Look over a reader's session; whether that worked."""
+        """Read over a reader's session. Returns whether the read succeeded."""
         try:
             async with asyncio.timeout(self._patience_seconds), self._pool.acquire() as connection:
                 await self._look(connection)
@@ -160,14 +160,14 @@ class Keyring:
                 self._callers, self._version = await api_keys.in_force(connection), version
                 self._by_id = {caller.id: caller for caller in self._callers.values()}
                 self._by_header = {}
-            self._clock_offset = found.time - began  # if anything too far ahead: a key rather expires too early
+            self._clock_offset = found.time - began  # at most too far ahead: a key may expire slightly early
             self._looked_at = began
             done = True
         finally:
             look.set_result(done)
 
     def _begin_look(self) -> asyncio.Future[bool]:
-        """Whoever asks from now on waits for the look after this one."""
+        """Requests from now on wait for the read after this read."""
         look, self._next_look = self._next_look, asyncio.get_running_loop().create_future()
         self._wanted.clear()
         return look

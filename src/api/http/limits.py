@@ -4,24 +4,24 @@ from api.http.refusals import Refusal, Refused
 
 NANO = 1_000_000_000
 BUCKETS_MIN = 1_000
-"""So many are kept in any case."""
+"""Fewer buckets are never tidied."""
 
 
 class Bucket:
-    """Tokens that come back at a steady rate, up to `burst`; full at first."""
+    """Tokens that return at a steady rate, up to `burst`. A new bucket is full."""
 
     __slots__ = ("_at", "_burst", "_level", "_rate")
 
     def __init__(self, rate_per_second: int, burst: int, now_nanoseconds: int) -> None:
-        self._rate = rate_per_second  # which is also how many billionths of a token come back in a nanosecond
+        self._rate = rate_per_second  # also the billionths of a token that return in a nanosecond
         self._burst = burst * NANO
         self._level = self._burst
         self._at = now_nanoseconds
 
     def take(self, tokens: int, now_nanoseconds: int) -> int:
-        """Take tokens, all or none: 0, or the nanoseconds until they are there, if nobody takes any meanwhile.
+        """Take tokens, all or none. Returns 0, or the nanoseconds until enough tokens are there, without other takers.
 
-        More than the burst are taken from a full bucket, which then owes the rest.
+        More tokens than the burst are taken from a full bucket, which then owes the rest.
         """
         wanted = tokens * NANO
         self._level = min(self._burst, self._level + (now_nanoseconds - self._at) * self._rate)
@@ -36,18 +36,19 @@ class Bucket:
         self._level = min(self._burst, self._level + tokens * NANO)
 
     def left(self) -> int:
-        """The tokens that were there at the last taking, or after it."""
+        """The tokens after the last call of `take`."""
         return max(0, self._level // NANO)
 
     def is_full(self, now_nanoseconds: int) -> bool:
-        """Whether it is as good as a new one."""
+        """Whether the bucket is equal to a new bucket."""
         return self._level + (now_nanoseconds - self._at) * self._rate >= self._burst
 
 
 class Limits:
-    """The buckets of all who asked lately, as this process fills and empties them.
+    """The buckets of all recent callers in this process.
 
-    A bank has one bucket for all of its keys, so more keys give it no more. Full buckets are forgotten now and then.
+    All keys of a bank share one bucket, so more keys do not raise the limit. Full buckets are removed from time to
+    time.
     """
 
     def __init__(self, rate_per_second: int, burst: int) -> None:
@@ -57,7 +58,7 @@ class Limits:
         self._tidy_at = BUCKETS_MIN
 
     def take(self, share: str, requests: int, now_nanoseconds: int) -> Refused | None:
-        """Count so many requests, or say when to try again."""
+        """Count this number of requests, or return a refusal with the time of the next attempt."""
         bucket = self._buckets.get(share)
         if bucket is None:
             bucket = self._open(share, now_nanoseconds)
@@ -65,7 +66,7 @@ class Limits:
         return self._refusal(wait_nanoseconds, bucket.left()) if wait_nanoseconds else None
 
     def give_back(self, share: str, requests: int) -> None:
-        """Take back that so many requests were counted just now."""
+        """Undo the count of this number of requests."""
         if bucket := self._buckets.get(share):
             bucket.give_back(requests)
 
@@ -78,7 +79,8 @@ class Limits:
         return bucket
 
     def _refusal(self, wait_nanoseconds: int, left: int) -> Refused:
-        """With the fields of draft-ietf-httpapi-ratelimit-headers-11; the window is how long an empty bucket fills."""
+        """With the fields of draft-ietf-httpapi-ratelimit-headers-11. The window is the time in which an empty bucket
+        fills."""
         seconds = -(-wait_nanoseconds // NANO)
         window = -(-self._burst // self._rate_per_second)
         return Refused(

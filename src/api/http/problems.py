@@ -1,4 +1,4 @@
-"""From what went wrong to the problem document that a client gets: one way for every route."""
+"""From an error to the client's problem document: one way for every route."""
 
 import logging
 import re
@@ -67,14 +67,14 @@ def too_large(bytes_max: int) -> Refused:
 
 
 UNREADABLE = (ValueError, RecursionError)
-"""What decoding a body may raise."""
+"""Exceptions from decoding a body."""
 
 
 def read(decode: Callable[[bytes], T], body: bytes, form: str = "JSON") -> T:
-    """The body, decoded.
+    """The decoded body.
 
     Raises:
-        RefusedError: it cannot be read, or is not valid.
+        RefusedError: the body is unreadable or invalid.
     """
     try:
         return decode(body)
@@ -83,7 +83,7 @@ def read(decode: Callable[[bytes], T], body: bytes, form: str = "JSON") -> T:
 
 
 def explain(error: Exception, form: str = "JSON") -> Refused:
-    """Why a body could not be decoded: which field, and what is wrong with it."""
+    """The reason for a failed decoding: the field, and its fault."""
     if isinstance(error, RecursionError):
         return Refused(Refusal.MALFORMED, "The body is nested too deeply.")
     if not isinstance(error, msgspec.ValidationError):
@@ -107,7 +107,7 @@ def explain_fact(fact: str, place: str) -> tuple[str, str | None]:
 
 
 def encode(refused: Refused, caller: Caller | None = None) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Status, headers and body as ASGI sends them, with what this caller may see."""
+    """Status, headers and body for ASGI. The body shows only figures that this caller may see."""
     document = problem(refused, caller)
     body = positions.encode(document) + b"\n"
     headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
@@ -136,7 +136,8 @@ def on_refused(request: Request[Any, Any, Any], error: RefusedError) -> Response
 
 
 def on_validation(_: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:
-    """Litestar's own checks: of parameters (`from`, say, is `from_` in Python), and of bodies that it decodes."""
+    """Litestar's own checks: of parameters (Python's `from_` is the client's `from`), and of bodies that Litestar
+    decodes."""
     first = error.extra[0] if isinstance(error.extra, list) and error.extra else {}
     detail, field = explain_fact(
         str(first.get("message", error.detail)), str(first.get("key", "")).removeprefix("data").lstrip(".").rstrip("_")
@@ -163,7 +164,7 @@ def on_database(request: Request[Any, Any, Any], error: Exception) -> Response[b
 
 
 def of_database(error: Exception, away: Refused) -> Refused:
-    """The refusal for a failed call to the database: `away` where the same request may succeed later."""
+    """The refusal for a failed database call: `away` if the same request may succeed later."""
     if isinstance(error, database.BusyError):
         return TOO_MANY_READERS
     if database.is_not_text(error):

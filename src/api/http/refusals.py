@@ -1,4 +1,4 @@
-"""Every way in which the api says no: one table from the reason to what the client sees (RFC 9457)."""
+"""All refusals of the api: one table from the reason to the client's view (RFC 9457)."""
 
 from enum import Enum
 from typing import Any
@@ -13,7 +13,7 @@ from polka.rules.problem import ItemRefused, Kind, Problem
 
 
 class Refusal(Enum):
-    """In the order of precedence: of several reasons the first is told."""
+    """In the order of precedence: the first of several reasons is reported."""
 
     UNAUTHORIZED = Kind(401, "unauthorized", "A valid key is needed")
     RATE_LIMITED = Kind(429, "rate_limited", "There are too many requests")
@@ -66,8 +66,8 @@ RETRY_AFTER_SECONDS = dict.fromkeys(
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """A no: the fact behind it, the field that it is about, its items where a request has several, the cap that would
-    be exceeded, and headers."""
+    """A refusal: its fact, the field in question, the items of a request with several items, the exceeded cap, and
+    headers."""
 
     refusal: Refusal
     detail: str
@@ -77,7 +77,7 @@ class Refused(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
 
     def stored(self) -> dict[str, Any]:
-        """As the row of an idempotency key keeps it."""
+        """In the form for the row of an idempotency key."""
         items, overdraft = msgspec.to_builtins(self.items), msgspec.to_builtins(self.overdraft)
         stored = {"refusal": self.refusal.name, "detail": self.detail, "field": self.field, "items": items}
         return stored | ({"overdraft": overdraft} if overdraft else {})
@@ -146,9 +146,9 @@ def cap_detail(over: Overdraft, with_figures: bool) -> str:
 
 
 def problem(refused: Refused, caller: Caller | None) -> Problem:
-    """The refusal as this caller may see it; None is a caller who is not known.
+    """The refusal as this caller may see it. None is an unknown caller.
 
-    Only the bank itself and operators see a bank's figures. A payment may be refused because of another bank's cap.
+    Only the bank itself and operators see a bank's figures, because another bank's cap may be the reason for a refusal.
     """
     kind, detail, over = refused.refusal.value, refused.detail, refused.overdraft
     if over:

@@ -1,6 +1,6 @@
-"""Sessions of the console: a cookie that any api can check, and that stands for a key while that is in force. Pure.
+"""Sessions of the console: a cookie that any api can check. It stands for a key while the key is in force. Pure.
 
-A browser cannot send a header along with a stream of events. So it trades its key for a cookie that only ever reads.
+A browser cannot send a header with a stream of events. Therefore it exchanges its key for a cookie that can only read.
 """
 
 import hashlib
@@ -11,17 +11,17 @@ from http.cookies import CookieError, SimpleCookie
 COOKIE = "polka_console"
 PREFIX = f"{COOKIE}=".encode()
 SECONDS = 3600
-"""How long one lasts; a page that is still open then trades its key again."""
+"""The lifetime of a session. A page that is still open then exchanges its key again."""
 
 
 def sign(secret: str, key_id: str, until: int) -> str:
-    """The session of a key up to that second of the Unix epoch."""
+    """The session of a key up to this second of the Unix epoch."""
     said = f"{key_id}.{until}"
     return f"{said}.{code(secret, said)}"
 
 
 def key_of(secret: str, session: str, now: float) -> str | None:
-    """The id of the key that it stands for; None for what was not signed so, and once it is over."""
+    """The id of the session's key; None if the signature is invalid or the session has expired."""
     said, _, signed = session.rpartition(".")
     if not hmac.compare_digest(signed.encode(), code(secret, said).encode()):
         return None
@@ -34,7 +34,8 @@ def code(secret: str, said: str) -> str:
 
 
 def in_cookies(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """The session that a request's cookies have. No other pair is parsed, because thousands of them would take long."""
+    """The session in a request's cookies. Other cookies are not parsed, because thousands of cookies would take
+    long."""
     for name, value in headers:
         if name == b"cookie":
             for pair in value.split(b";"):

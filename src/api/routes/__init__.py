@@ -1,1 +1,1 @@
-"""The routes, one file a resource, and how they read requests and write answers."""
+"""The routes, one file a resource, and the common code for reading requests and writing answers."""

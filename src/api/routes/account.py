@@ -1,4 +1,4 @@
-"""The balance of one account at the door, where Litestar's way to the same answer costs more than the work."""
+"""The balance of one account, answered at the door, because Litestar's way costs more than the work."""
 
 import re
 from typing import Any
@@ -20,9 +20,10 @@ PATH = re.compile(r"/banks/([^/]+)/accounts")
 
 
 class AccountLane:
-    """Answers `GET /banks/{name}/accounts?account=…` for callers that may see it, while the cache answers.
+    """Answers `GET /banks/{name}/accounts?account=…` for callers with the right to see the account, while the cache
+    answers.
 
-    All else goes on to the app, which refuses it, waits for it, or reads the database.
+    All other requests go on to the app.
     """
 
     def __init__(self, app: ASGIApp, known_banks: KnownBanks, cache: CacheClient) -> None:
@@ -39,7 +40,7 @@ class AccountLane:
         await problems.send_answer((200, [JSON, (b"content-length", b"%d" % len(page))], page), send)
 
     async def _page(self, scope: Any) -> bytes | None:
-        """The answer, if there is nothing to refuse and the cache gives it."""
+        """The answer; None if the request needs the app."""
         account = account_asked(scope["query_string"]) if scope["method"] == "GET" else None
         path = PATH.fullmatch(scope["path"]) if account else None
         if account is None or path is None or not NOT_PLAIN.isdisjoint(scope["fields"]):

@@ -1,4 +1,4 @@
-"""From the outcome of an operation to the bytes that a client gets: one way for every route that writes."""
+"""From the outcome of an operation to the client's bytes: one way for every writing route."""
 
 import logging
 from collections.abc import Awaitable, Mapping
@@ -27,7 +27,7 @@ Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
 class Json(Response[Any]):
-    """JSON that ends with a newline, so that a terminal's prompt stands in a line of its own."""
+    """JSON with a newline at the end, so that a terminal's prompt begins on a new line."""
 
     def render(self, content: Any, media_type: str, enc_hook: Serializer = default_serializer) -> bytes:
         body = super().render(content, media_type, enc_hook)
@@ -41,7 +41,7 @@ def as_json(answer: msgspec.Struct | bytes, headers: Mapping[str, str] | None = 
 
 
 async def certain(work: Awaitable[Outcome]) -> Outcome:
-    """The outcome that the work finds; what goes wrong on the way is one too."""
+    """The outcome of the work. An exception becomes an outcome too."""
     try:
         return await work
     except RefusedError as error:
@@ -54,7 +54,7 @@ async def certain(work: Awaitable[Outcome]) -> Outcome:
 
 
 def encode(outcome: Outcome, status: int, caller: Caller) -> Answer:
-    """With this status if it is a yes about one transaction; about many: 201 if all are accepted, else 207."""
+    """The answer with this status if one transaction was accepted. For many: 201 if all are accepted, otherwise 207."""
     if isinstance(outcome, Refused):
         return problems.encode(outcome, caller)
     result = outcome.result
@@ -95,7 +95,7 @@ def count(operation: str, outcome: Outcome) -> None:
 
 
 def as_response(answer: Answer) -> Response[Any]:
-    """The same for a handler of Litestar's."""
+    """The same for Litestar's handlers."""
     status, headers, body = answer
     fields = {name.decode(): value.decode() for name, value in headers}
     return Response(body, status_code=status, headers=fields, media_type=fields["content-type"])

@@ -39,9 +39,9 @@ EXIST = "SELECT name FROM banks WHERE name = ANY($1)"
 
 
 class KnownBanks:
-    """The names of all banks, as far as this process has met them. A bank is never deleted.
+    """The names of all banks known to this process. A bank is never deleted.
 
-    Payments need them, so they are not read from the readers' pool, which may be busy.
+    Payments need the names, so lookups do not use the readers' pool, which may be busy.
     """
 
     def __init__(self, writers: Writers) -> None:
@@ -49,7 +49,7 @@ class KnownBanks:
         self._names: set[str] = set()
 
     def has(self, *names: str) -> bool:
-        """Whether all of them are known here: no query."""
+        """Whether all of these names are known here, without a query."""
         return self._names.issuperset(names)
 
     async def exists(self, name: str) -> bool:
@@ -172,9 +172,9 @@ async def position(cache: CacheClient, pool: Pool, name: str) -> bytes:
 
 
 async def bank_with_terms(cache: CacheClient, pool: Pool, policies: Policies, name: str) -> bytes:
-    """A `BankWithTerms` as JSON. The position comes encoded from the cache, and stays so.
+    """A `BankWithTerms` as JSON. The cache's encoded position is copied.
 
-    The terms are those that are known here, which may be outdated for a moment, if the database does not tell.
+    If the database does not answer, the terms are the terms known here, which may be outdated for a moment.
     """
     held = msgspec.json.decode(await position(cache, pool, name), type=dict[str, msgspec.Raw])
     with contextlib.suppress(*database.ERRORS):

@@ -55,10 +55,10 @@ async def post_transactions(
     limits: NamedDependency[Limits],
     turns: NamedDependency[Turns],
 ) -> Response[BulkResult]:
-    """Make up to 1,000 payments: with `mode=atomic` all or none, with `mode=each` those that are not refused.
+    """Make up to 1,000 payments: with `mode=atomic` all or none, with `mode=each` all payments without a refusal.
 
-    The payments that are made are committed together. 201 if all of them are; with `mode=each` else 207, and a
-    result for each.
+    Accepted payments are committed together. The status is 201 if all are accepted. Otherwise `mode=each` answers 207
+    with a result for each payment.
     """
     outcome = await certain(pay_many(request, payments, limits, turns))
     count("bulk", outcome)
@@ -78,7 +78,7 @@ async def pay_many(request: Request[Any, Any, Any], payments: Payments, limits: 
 async def pay_all(body: bytes, mode: str, head: Head, payments: Payments, limits: Limits, turns: Turns) -> Outcome:
     async with turns.turn(head):
         items = read_items(body, MESSAGE_PACK_FORM if head.content_type in MESSAGE_PACK else JSON_FORM)
-        if no := limits.take(head.caller.share, len(items) - 1, time.monotonic_ns()):  # one is taken with the request
+        if no := limits.take(head.caller.share, len(items) - 1, time.monotonic_ns()):  # the request itself counted as 1
             return no
         await asyncio.sleep(0)  # others go on
         fingerprint = fingerprint_of(mode, [item.stored() if isinstance(item, Refused) else item for item in items])
@@ -93,14 +93,14 @@ async def pay_all(body: bytes, mode: str, head: Head, payments: Payments, limits
     is_atomic = mode == "atomic"
     if refused and is_atomic:
         if passing := next((item for item in refused if item.refusal.value.status == 503), None):
-            return passing  # the same request may be taken later: its key stays free
+            return passing  # the same request may succeed later: its key stays free
         return await payments.posting.refuse(fingerprint, head.key, items_refused(checked), head.seconds_left)
     operation = Bulk(checked, fingerprint, is_atomic, head.caller.name)
     return await payments.posting.post(operation, head.key, head.seconds_left)
 
 
 async def check_items(payments: Payments, caller: Caller, items: Sequence[Payment | Refused]) -> list[Pay | Refused]:
-    """What is to be done of each item. Other requests go on between pieces of them."""
+    """The operation or refusal of each item. Other requests go on between pieces of the items."""
     checked: list[Pay | Refused] = []
     for start in range(0, len(items), PIECE):
         piece = items[start : start + PIECE]
@@ -142,10 +142,10 @@ MESSAGE_PACK_FORM = Form(
 
 
 def read_items(body: bytes, form: Form) -> list[Payment | Refused]:
-    """The body's payments; an item that is none is refused by itself.
+    """The body's payments. An invalid item gets its own refusal.
 
     Raises:
-        RefusedError: the body is no list, or of too many items, or of none.
+        RefusedError: the body is no list, or has too many items, or no items.
     """
     items: list[Payment | Refused]
     try:

@@ -128,7 +128,7 @@ def wants_csv(request: Request[Any, Any, Any], format: str | None) -> bool:
 
 
 def as_csv(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response[Any]:
-    """RFC 4180, with a line of names; times as in JSON."""
+    """RFC 4180, with a header line. Times are written as in JSON."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(names)

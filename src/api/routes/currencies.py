@@ -26,7 +26,7 @@ CODE = r"^[A-Z]{3}\Z"
 
 @get("/currencies", tags=["Currencies"], guards=[Needs(Scope.TRANSACTIONS_READ)], sync_to_thread=False)
 def list_currencies() -> Currencies:
-    """All currencies that a payment may have, by code: those of ISO 4217 with their minor units."""
+    """All currencies for payments, by code: the currencies of ISO 4217 with minor units."""
     return Currencies(CURRENCIES)
 
 

@@ -1,8 +1,8 @@
-"""Deadlines of all routes that Litestar answers: a request is answered in time, and a read that takes longer ends.
+"""Deadlines of all routes in Litestar: a request is answered in time, and a longer read ends.
 
-Past its deadline a read is cancelled, and so is its statement on the server. A write that has begun is not cancelled,
-because nobody would know what became of it: it goes on, and its caller hears that the outcome is unknown. Routes that
-write payments keep their deadlines themselves, because they know better what has been recorded.
+After its deadline a read is cancelled, together with its statement on the server. A running write is not cancelled,
+because nobody would know its outcome. The write goes on, and its caller gets `outcome_unknown`. Routes that write
+payments keep their own deadlines, because they know more precisely what was recorded.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Deadlines(ASGIMiddleware):
-    """Sets `scope["deadline"]`, in the event loop's time, and sees to it."""
+    """Sets `scope["deadline"]`, in the event loop's time, and enforces the deadline."""
 
     scopes = (ScopeType.HTTP,)
 
@@ -61,7 +61,7 @@ class Deadlines(ASGIMiddleware):
 
 
 class Exchange:
-    """One request and its answer. Once it is cut, nothing more is sent."""
+    """A request and its answer. After `is_cut` nothing more is sent."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self.is_answered = asyncio.get_running_loop().create_future()

@@ -1,7 +1,7 @@
-"""What a route's signature does not say, for the description of the API: an option of the route itself.
+"""An option of routes with facts for the description of the API that are not in a signature.
 
-The signature says the path, the parameters that Litestar reads, and the answer. Every route may be refused as
-`schema/openapi.py` says.
+The signature has the path, the parameters that Litestar reads, and the answer. `schema/openapi.py` has the refusals of
+every route.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,8 +15,8 @@ OPTION = "described"
 
 
 class Described(msgspec.Struct, frozen=True):
-    """`body` is the type of the body that the route reads itself. `parameters` are the names of those that it reads
-    itself (see `schema/parameters.py`). `also` has the types of further answers by status."""
+    """`body` is the type of a body that the route reads itself. `parameters` are the names of parameters that the route
+    reads itself (see `schema/parameters.py`). `also` has the types of further answers by status."""
 
     refusals: Sequence[Refusal] = ()
     body: Any = None
@@ -27,7 +27,7 @@ class Described(msgspec.Struct, frozen=True):
 
 
 def described(*refusals: Refusal, **more: Any) -> dict[str, Described]:
-    """The option of a route that is refused for these reasons, too."""
+    """The option of a route with these further refusals."""
     return {OPTION: Described(refusals, **more)}
 
 

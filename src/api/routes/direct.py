@@ -1,6 +1,6 @@
-"""`POST /transaction` without ASGI: the plain payment of a known caller, as soon as it is read.
+"""`POST /transaction` without ASGI: the plain payment of a known caller, as soon as the request is read.
 
-All that is refused here or has an answer already is left to the app, which knows all answers and their precedence.
+All requests with a refusal or an earlier answer go to the app, which knows all answers and their precedence.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class DirectLane:
-    """Takes plain payments of one currency between known banks, whose callers are within their limits."""
+    """Takes plain payments of one currency between known banks, from callers within their limits."""
 
     def __init__(self, payments: Payments, access: Access, instrumented: Instrumented) -> None:
         self._payments = payments
@@ -30,7 +30,7 @@ class DirectLane:
         self._loop = asyncio.get_running_loop()
 
     def take(self, request: Direct) -> bool:
-        """Take the request, and answer it later; False, and nothing done, if it is for the app."""
+        """Take the request, and answer later. Returns False, and changes nothing, if the request is for the app."""
         began = perf_counter()
         fields, payments, access = request.fields, self._payments, self._access
         header, key = fields.get(b"authorization"), fields.get(b"idempotency-key")
@@ -58,7 +58,7 @@ class DirectLane:
 
 
 class Waiting:
-    """Who waits for a payment: writes the answer once it is certain."""
+    """Writes the answer to a payment once the outcome is certain."""
 
     __slots__ = ("_began", "_caller", "_is_done", "_lane", "_own", "_request")
 
@@ -74,7 +74,8 @@ class Waiting:
         return self._is_done
 
     def set_result(self, outcome: Outcome) -> None:
-        """Answer. Others of the same commit wait for theirs, so that nothing may be raised here."""
+        """Answer. This must not raise an exception, because other requests of the same commit still wait for their
+        answers."""
         self._is_done = True
         try:
             count("payment", outcome)

@@ -41,10 +41,10 @@ async def list_drills(settings: NamedDependency[Settings]) -> Drills:
     opt=described(Refusal.NOT_FOUND, Refusal.CONTROL_AWAY, Refusal.CONFLICT, body=DrillToStart),
 )
 async def start_drill(request: Request[Any, Any, Any], settings: NamedDependency[Settings]) -> Drills:
-    """Kill the cache, an api or Postgres under load, and see that nothing is lost.
+    """Kill the cache, an api or Postgres under load, and check that nothing is lost.
 
-    `polka up` starts the process again. The drill pays before, meanwhile and after, and compares the
-    acknowledged with the stored payments. Drills run one at a time.
+    `polka up` starts the process again. The drill pays before, meanwhile and after, and compares the acknowledged with
+    the stored payments. Drills run one at a time.
     """
     order = await read_json(request, decode)
     answer = await ask(settings, order.target)

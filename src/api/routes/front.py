@@ -1,4 +1,4 @@
-"""The address of Polka alone (`/`): browsers are led to the console, and programs are told where everything is."""
+"""The address of Polka alone (`/`): browsers are redirected to the console, and programs get all addresses."""
 
 from typing import Any
 

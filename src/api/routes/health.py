@@ -15,5 +15,5 @@ def hello() -> dict[str, str]:
 
 @get(monitoring.PATHS, include_in_schema=False, sync_to_thread=False)
 def elsewhere() -> None:
-    """Older versions answered these here."""
+    """Older versions answered these paths here."""
     refuse(Refusal.NOT_FOUND, monitoring.ELSEWHERE)

@@ -66,7 +66,7 @@ async def list_keys(
     after: Annotated[UUID | None, QueryParameter(**OLDER_NAME)] = None,
     limit: Limit = 100,
 ) -> ApiKeys:
-    """All keys, the revoked ones too."""
+    """All keys, including revoked keys."""
     page = await api_keys.listed(pool, place(cursor, after, "after") or api_keys.FIRST_ID, limit)
     last = page[-1].id if len(page) == limit else None
     return ApiKeys(page, last, last)

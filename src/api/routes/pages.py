@@ -1,4 +1,4 @@
-"""Reading a list page by page: `cursor` on every route. The names that it had before are still accepted."""
+"""Reading a list page by page: `cursor` on every route. The earlier names of `cursor` are still accepted."""
 
 from typing import Annotated, Any, TypeVar
 
@@ -17,7 +17,7 @@ Limit = Annotated[int, QueryParameter(description="The largest number of items o
 
 
 def place(cursor: T | None, older: T | None, older_name: str) -> T | None:
-    """Where the page begins, under whichever name the client gives it.
+    """The start of the page, from either name of the parameter.
 
     Raises:
         RefusedError: both names are given, and differ.

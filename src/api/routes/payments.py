@@ -1,4 +1,4 @@
-"""Payments: `POST /transaction`, the hot route, and the checks of whatever pays."""
+"""Payments: `POST /transaction`, the hot route, and the checks of all payments."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -58,9 +58,9 @@ class Payments:
         return await self.posting.post(Pay(payment, converted), head.key, head.seconds_left)
 
     async def _refuse_conversion(self, payment: Payment, head: Head, refused: Refused) -> Outcome:
-        """Whoever repeats a request gets its first answer, whatever has become of the rates.
+        """A repeated request gets its first answer, regardless of later rates.
 
-        What passes (there are no rates, or only old ones) is no answer for good: the key stays free.
+        A passing refusal (no rates, or only old rates) is not final, so the key stays free.
         """
         fingerprint = fingerprint_of(payment)
         if refused.refusal.value.status != 503:
@@ -83,7 +83,7 @@ class Payments:
         await self._known_banks.meet({party.bank for one in payments for party in (one.sender, one.receiver)})
 
     def stranger(self, payment: Payment | Transaction) -> Refused | None:
-        """That a side of the payment is of no bank, where all of its banks have been looked up."""
+        """The refusal of a payment with an unknown bank, after its banks were looked up."""
         for field, party in (("sender.bank", payment.sender), ("receiver.bank", payment.receiver)):
             if not self._known_banks.has(party.bank):
                 return Refused(Refusal.UNKNOWN_BANK, f"{field}: there is no bank {party.bank}.", field)
@@ -91,7 +91,7 @@ class Payments:
 
 
 def check(payment: Payment | Transaction, caller: Caller) -> Refused | None:
-    """What is wrong with the payment by itself or as this caller's, in the order of precedence."""
+    """The refusal of an invalid payment, or of a payment that this caller may not make, in the order of precedence."""
     if not caller.acts_for(payment.sender.bank):
         return Refused(Refusal.FORBIDDEN, f"sender.bank: the key sends for {caller.bank} alone.", "sender.bank")
     for field, party in (("sender", payment.sender), ("receiver", payment.receiver)):
@@ -127,13 +127,13 @@ async def post_transaction(
 
 
 class FastLane:
-    """Answers `POST /transaction` at the door, where Litestar's own way to the same answer costs as much again."""
+    """Answers `POST /transaction` at the door, because Litestar's way costs as much again."""
 
     def __init__(self, app: ASGIApp, payments: Payments) -> None:
         self._app = app
         self._payments = payments
         for refusal in Refusal:
-            if refusal.value.status >= 500:  # from 0 on: no rate sees a failure whose count begins with 1
+            if refusal.value.status >= 500:  # from 0 on: a rate misses a failure whose count starts at 1
                 REQUESTS.labels("POST", "/transaction", str(refusal.value.status))
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:

@@ -1,4 +1,5 @@
-"""A request's query has parameters that its route knows, each once: a misspelt one is refused, not passed over."""
+"""Checks a request's query: its route knows each parameter, and no parameter is repeated. Misspelt parameters are
+rejected."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +35,7 @@ async def check_query(connection: ASGIConnection[Any, Any, Any, Any], handler: B
 
 
 def check_path(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
-    """See that a number in the path is written as a number is."""
+    """Check that a number in the path has its usual form."""
     segments = connection.scope["path"].split("/")
     for value in connection.scope["path_params"].values():
         if isinstance(value, int) and str(value) not in segments:
@@ -42,13 +43,13 @@ def check_path(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
 
 
 def check(query: Mapping[str, list[str]], known: Mapping[str, type]) -> None:
-    """See that all parameters are known and given once, and that whole numbers are whole numbers.
+    """Check that all parameters are known and given once, and that whole numbers are whole numbers.
 
-    msgspec reads `null` as no value, where a value may be missing and is no text: a page's `cursor=null` would be the
-    first page again and again.
+    msgspec reads `null` as no value for an optional parameter other than text. A page's `cursor=null` would always be
+    the first page.
 
     Raises:
-        RefusedError: one is not.
+        RefusedError: a parameter is invalid.
     """
     for name, values in query.items():
         if name not in known:
@@ -62,7 +63,7 @@ def check(query: Mapping[str, list[str]], known: Mapping[str, type]) -> None:
 
 
 def declared(handler: BaseRouteHandler) -> Mapping[str, type]:
-    """The names of the query parameters of the route's function, and whether each is an int, a str, or an object."""
+    """The query parameters of the route's function by name, each as int, str, or object for other types."""
     if (known := DECLARED.get(handler.fn)) is None:
         known = DECLARED[handler.fn] = dict(parameters_of(handler))
     return known

@@ -1,7 +1,8 @@
-"""Whether this process could commit a payment now. It looks once a second; a probe only reads the result.
+"""Whether this process could commit a payment now. A background task checks once a second; a probe only reads the
+result.
 
-It looks at what a payment needs: the connections that commit, the keys, the policy. Reads have no part in it: however
-many there are, payments have connections of their own.
+The checks cover the needs of a payment: the committing connections, the keys, the policy. Reads do not matter, because
+payments have their own connections.
 """
 
 import asyncio
@@ -17,22 +18,22 @@ from polka.store import database
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
-"""From one look at a lane to the next."""
+"""Between two checks of a lane."""
 OUTDATED_SECONDS = 10.0
-"""A lane of which nothing good was seen for so long is stuck. A commit that hangs is cut off before."""
+"""A lane without a successful check for this time is stuck. A hanging commit is cut off earlier."""
 
 
 class Readiness:
-    """Looks at the lanes, one beside the other; keys and policy are looked at by those who keep them."""
+    """Checks all lanes concurrently. Keyring and policies check themselves."""
 
     def __init__(self, lanes: Sequence[Lane], keyring: Keyring | None, policies: Policies) -> None:
         self._keyring = keyring
         self._policies = policies
         self._seen_at = dict.fromkeys(lanes, -math.inf)
-        """When each lane was last seen to be able to commit; never, where the last look has failed."""
+        """The time of each lane's last successful check; minus infinity after a failed check."""
 
     def obstacle(self) -> str | None:
-        """Why no payment could be committed; None if one could."""
+        """The reason why no payment can be committed; None if payments can be committed."""
         outdated = asyncio.get_running_loop().time() - OUTDATED_SECONDS
         if any(seen_at < outdated or not lane.is_connected for lane, seen_at in self._seen_at.items()):
             return "the database does not take payments"
@@ -43,7 +44,7 @@ class Readiness:
         return None
 
     async def run(self) -> None:
-        """Look at the lanes again and again, until cancelled."""
+        """Check the lanes regularly, until cancelled."""
         async with asyncio.TaskGroup() as group:
             for lane in self._seen_at:
                 group.create_task(self._watch(lane))

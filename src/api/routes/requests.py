@@ -1,4 +1,4 @@
-"""Reading a request: its deadline, its idempotency key, the version that it means, and its body."""
+"""Reading a request: its deadline, its idempotency key, its version in `If-Match`, and its body."""
 
 import asyncio
 import re
@@ -26,14 +26,14 @@ T = TypeVar("T")
 PaymentId = Annotated[str, PathParameter(description="The `id` of the payment.", format="uuid")]
 
 OWN_HEAD = {"reads_its_head": True}
-"""The option of a route that calls `read_head` itself: it knows its parameters, and keeps its deadline."""
+"""The option of a route that calls `read_head` itself. Such a route knows its parameters, and keeps its deadline."""
 ETAG = re.compile(r'"(\d{1,9})"')
 
 
 class Head(msgspec.Struct):
-    """`if_match` is the version that the payment must be in; `parameters` are those of the query but for `timeout`.
+    """`if_match` is the required version of the payment. `parameters` are the query's parameters without `timeout`.
 
-    `deadline`, in the event loop's time, is when the caller stops waiting. `keyring` is None where no keys are needed.
+    `deadline`, in the event loop's time, is the end of the caller's wait. `keyring` is None if no keys are required.
     """
 
     caller: Caller
@@ -49,10 +49,10 @@ class Head(msgspec.Struct):
         return self.deadline - now()
 
     async def in_time(self, work: Awaitable[T]) -> T:
-        """The work's result.
+        """The work's result. The work must not record anything.
 
         Raises:
-            RefusedError: the caller's time is up. The work must be one that records nothing.
+            RefusedError: the caller's time is up.
         """
         try:
             async with asyncio.timeout_at(self.deadline):
@@ -66,10 +66,11 @@ def now() -> float:
 
 
 def read_head(scope: Any, timeout_seconds: float, parameters: Collection[str] = ()) -> Head:
-    """From the request's ASGI scope: its caller, its headers and its query, which may have these parameters, each once.
+    """The caller, the headers and the query of the request's ASGI scope. The query may have these parameters, each
+    once.
 
     Raises:
-        RefusedError: one of them is not as it must be, or unknown.
+        RefusedError: a header or parameter is invalid, or a parameter is unknown.
     """
     fields = scope["fields"]
     check_encoding(fields)
@@ -86,12 +87,12 @@ def read_head(scope: Any, timeout_seconds: float, parameters: Collection[str] = 
 
 
 def read_deadline(scope: Any, timeout_seconds: float) -> float:
-    """When the caller stops waiting: so many seconds after the request's head, if the request says nothing else.
+    """The end of the caller's wait: `timeout_seconds` after the request's head, unless the request has its own timeout.
 
-    `timeout` in the query counts before `Request-Timeout` in the head.
+    `timeout` in the query takes precedence over the header `Request-Timeout`.
 
     Raises:
-        RefusedError: one of the two is invalid.
+        RefusedError: the timeout is invalid.
     """
     if (header := scope["fields"].get(b"request-timeout")) is not None:
         timeout_seconds = read_timeout(header.decode("latin-1"), "Request-Timeout")
@@ -102,10 +103,10 @@ def read_deadline(scope: Any, timeout_seconds: float) -> float:
 
 
 def check_encoding(fields: Fields) -> None:
-    """See that the body comes as it is.
+    """Check that the body is not compressed.
 
     Raises:
-        RefusedError: it is compressed.
+        RefusedError: the body is compressed.
     """
     encoding = fields.get(b"content-encoding")
     if encoding is not None and encoding.strip().lower() not in (b"", b"identity"):
@@ -155,7 +156,7 @@ def read_timeout(text: str, field: str) -> float:
 
 
 def read_version(text: str) -> int | None:
-    """The version in an entity tag; None for `*`, which any version matches."""
+    """The version in an entity tag; None for `*`, which matches any version."""
     if text.strip() == "*":
         return None
     if not (found := ETAG.fullmatch(text.strip())):
@@ -164,10 +165,10 @@ def read_version(text: str) -> int | None:
 
 
 async def read_json(request: Request[Any, Any, Any], decode: Callable[[bytes], T]) -> T:
-    """The body of a request that has a deadline already (see `deadlines`).
+    """The decoded body of a request with a deadline (see `deadlines`).
 
     Raises:
-        RefusedError: it cannot be read, or is not valid.
+        RefusedError: the body is unreadable or invalid.
     """
     scope: Any = request.scope
     head = Head(scope["caller"], scope["keyring"], scope["deadline"])
@@ -175,11 +176,11 @@ async def read_json(request: Request[Any, Any, Any], decode: Callable[[bytes], T
 
 
 async def read_body(head: Head, receive: Receive, bytes_max: int = BODY_BYTES_MAX) -> bytes:
-    """The whole body, which is mostly one message.
+    """The whole body, usually a single message.
 
     Raises:
-        RefusedError: it is larger than that, or the client left, or it came too late: past the deadline, or when the
-            caller's key was revoked or could not be read for long.
+        RefusedError: the body is larger than `bytes_max`, the client left, the deadline has passed, or the caller's key
+            was revoked or could not be read.
     """
     body: bytes = b""
     while True:
@@ -199,10 +200,10 @@ async def read_body(head: Head, receive: Receive, bytes_max: int = BODY_BYTES_MA
 
 
 async def check_again(head: Head, keyring: Keyring) -> None:
-    """See that the caller's key is still in force: minutes may have passed since the head came.
+    """Check that the caller's key is still in force. Minutes may have passed since the head.
 
     Raises:
-        RefusedError: the key is not in force any more, or the table of keys cannot be read.
+        RefusedError: the key is no longer in force, or the table of keys cannot be read.
     """
     if keyring.is_outdated and not await head.in_time(keyring.look()):
         raise RefusedError(KEYS_UNREADABLE)

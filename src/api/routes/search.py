@@ -1,4 +1,4 @@
-"""Searching the transactions (`GET /transactions`): newest first, in pages that read a bounded number of rows."""
+"""Searching the transactions (`GET /transactions`): newest first, in pages with a bounded number of read rows."""
 
 import binascii
 from base64 import b64decode, urlsafe_b64encode
@@ -26,29 +26,29 @@ from polka.rules.transactions import BANK_NAME
 from polka.store.database import Pool
 
 ROWS_READ_MAX = 10_000
-"""The most transactions that one page looks at. A transfer inside one bank is read once from each of its sides."""
+"""The most transactions that a page reads. A transfer inside a bank is read once from each of its sides."""
 LIMIT_MAX = 500
 
 PAYMENT_SECONDS_MAX = 300
-"""How much later than its arrival, which its id tells, a payment may be committed: the longest timeout."""
+"""The longest time between the arrival of a payment (in its id) and its commit: the longest timeout."""
 CLOCK_SKEW_SECONDS_MAX = 300
-"""How far apart the clocks of an api, which makes the ids, and of the database may be."""
+"""The largest difference between the clocks of an api, which makes the ids, and of the database."""
 
 SESSION = {
-    # Each statement has one plan without a sort: it walks the index of its order, newest first, and stops early.
-    # Whatever the statistics say, a plan that reads all that matches and sorts it must not be taken.
+    # Each statement has a single plan without a sort: the plan walks an index, newest first, and stops early. Other
+    # plans read and sort all matches, and must never be used, regardless of the statistics.
     "enable_sort": "off",
     "max_parallel_workers_per_gather": "0",  # workers would read ahead
-    "plan_cache_mode": "force_generic_plan",  # making the one plan anew takes longer than a page
+    "plan_cache_mode": "force_generic_plan",  # making the plan again takes longer than a page
 }
-"""What the sessions that search are set to."""
+"""Settings of searching sessions."""
 
 FIRST, LAST = UUID(int=0), UUID(int=2**128 - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """The parameters of `GET /transactions`. Each one that is given narrows what is found."""
+    """The parameters of `GET /transactions`. Each parameter narrows the search."""
 
     bank: Annotated[str | None, QueryParameter(description="The sender's or the receiver's.", pattern=BANK_NAME)] = None
     account: Annotated[
@@ -81,10 +81,10 @@ async def list_transactions(
     search: NamedDependency[Search],
     search_pool: NamedDependency[Pool],
 ) -> Response[Page]:
-    """Find transactions, the newest first; a bank's key finds those that the bank took part in.
+    """Find transactions, the newest first. A bank's key finds the transactions of its bank.
 
-    A page looks at 10,000 transactions at most. If few of them match, it is short, or even empty. As long as there
-    is a `cursor`, the next page may have more. Payments that are committed meanwhile neither hide nor repeat others.
+    A page reads at most 10,000 transactions. If few of them match, the page is short, or even empty. While there is a
+    `cursor`, the next page may have more. Payments committed during the search neither hide nor repeat others.
     """
     page = await find(search_pool, search, caller.bank)
     if page.cursor is None:
@@ -95,7 +95,7 @@ async def list_transactions(
 
 
 async def find(pool: Pool, search: Search, visible_to: str | None = None) -> Page:
-    """A page of what is searched for; of it, where `visible_to` names a bank, only what that bank took part in."""
+    """A page of the search. With `visible_to`, only the transactions of this bank are found."""
     created_from = read_time(search.from_, "from")
     created_to = read_time(search.to, "to")
     before = read_cursor(search.cursor)
@@ -142,7 +142,7 @@ Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 def first_id(time: datetime, later_seconds: int) -> UUID:
-    """The first UUIDv7 that can be made so many seconds after that time."""
+    """The first UUIDv7 at this number of seconds after the time."""
     milliseconds = (time - EPOCH) // timedelta(milliseconds=1) + later_seconds * 1000
     return UUID(int=max(0, milliseconds) << 80)
 
@@ -155,7 +155,7 @@ def cursor_of(last: UUID) -> str:
 
 
 def read_cursor(text: str | None) -> UUID:
-    """The id before which to go on."""
+    """The id before which the page begins."""
     if text is None:
         return LAST
     try:
@@ -165,12 +165,12 @@ def read_cursor(text: str | None) -> UUID:
 
 
 def statement_for(search: Search, visible_to: str | None) -> str:
-    """The statement that walks what is most likely the shortest way to what is searched for.
+    """The statement that walks the index with probably the fewest rows for this search.
 
-    For a bank it walks that bank's own payments, whatever is searched for.
+    A bank's search always walks the bank's own payments.
     """
     if visible_to is not None:
-        return BY_VISIBLE  # neither `cursor` nor the time that it takes depends on other banks' payments
+        return BY_VISIBLE  # neither `cursor` nor the time depends on other banks' payments
     if search.reference is not None:
         return BY_REFERENCE
     if search.account is not None:
@@ -180,7 +180,7 @@ def statement_for(search: Search, visible_to: str | None) -> str:
     return ALL
 
 
-# All statements have the same parameters and filters; they differ in the index that they walk.
+# All statements have the same parameters and filters. Each walks another index.
 
 FILTERS = """
     ($4::text IS NULL OR $4 IN (sender_bank, receiver_bank))
@@ -197,10 +197,10 @@ AND ($13::text IS NULL OR $13 = status)
 
 
 def walk(parameter: str, *columns: str) -> str:
-    """The transactions that have the parameter in one of the columns, once each, newest first.
+    """The transactions with the parameter in one of the columns, once each, newest first.
 
-    Comparing rows, and ordering by the column, leaves no index but the column's own to walk: with a plain equation
-    the planner may walk all transactions, and drop those of others.
+    The comparison of rows, and the order by the column, leave only the column's own index for the walk. With a plain
+    equation the planner may walk all transactions, and drop the transactions of others.
     """
     sides = " UNION ALL ".join(
         f"""(SELECT {column} AS key, * FROM transactions
@@ -212,9 +212,9 @@ def walk(parameter: str, *columns: str) -> str:
 
 
 def statement(walk: str, order: str = "key DESC, id DESC") -> str:
-    """Walks until one more than `limit` match; then looks up the batch of each, one by one.
+    """Walks until `limit` + 1 transactions match, and then looks up the batch of each transaction.
 
-    The last that it may look at comes back in any case: the next page goes on behind it.
+    The last readable row is returned in any case, because the next page continues there.
     """
     return f"""
 SELECT page.*, posting.posted_at, posting.window_id FROM (

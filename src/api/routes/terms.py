@@ -1,4 +1,4 @@
-"""Changing a bank's terms (`PATCH /banks/{name}`): once it is answered, nothing decided under the old ones commits."""
+"""Changing a bank's terms (`PATCH /banks/{name}`). After the answer, no payment under the old terms commits."""
 
 import asyncio
 import contextlib
@@ -64,10 +64,10 @@ async def change_terms(
 
 
 async def change_in_time(writers: Writers, bank: str, change: dict[str, Any], by: str, deadline: float) -> None:
-    """Make the change as soon as commits in flight allow it: each attempt waits for them for a short while.
+    """Make the change as soon as commits in flight allow the change. Each attempt waits for a short time.
 
     Raises:
-        RefusedError: the terms cannot be so, or they could not be changed by the deadline (of the event loop's time).
+        RefusedError: the terms are invalid, or the deadline (of the event loop's time) has passed without a change.
     """
     loop = asyncio.get_running_loop()
     while True:

@@ -71,7 +71,7 @@ async def find_transaction(
 
 
 async def find_answer(posting: Posting, pool: Pool, key: Key, caller: Caller) -> Response[Any]:
-    """The first answer of the key, with what is known by now of the batch's posting."""
+    """The first answer of the key, with the current posting of its batch."""
     known = await posting.answer_of(key)
     if known is None:
         refuse(Refusal.NOT_FOUND, "No request with this idempotency key was recorded.", "idempotency_key")

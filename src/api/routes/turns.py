@@ -1,7 +1,7 @@
-"""Turns: bodies of bulk requests are decoded one at a time, in turn by bank, so that payments go on between them.
+"""Turns: bodies of bulk requests are decoded one at a time, in turn by bank, so that payments go on in between.
 
-A body of 1,000 payments keeps the event loop busy for milliseconds before anything of it waits in a queue. So a bank
-may have only some bulk requests under way, and others of it wait before their bodies are read.
+A body of 1,000 payments occupies the event loop for milliseconds before its payments are queued. Therefore the number
+of bulk requests of a bank under way is limited. Further requests of the bank wait before their bodies are read.
 """
 
 import asyncio
@@ -13,11 +13,11 @@ from api.posting.shares import Shares
 from api.routes.requests import Head
 
 UNDER_WAY_MAX = 4
-"""Bulk requests of one bank whose bodies are in memory: they are read, or wait for their commit."""
+"""Bulk requests of a bank with bodies in memory: being read, or waiting for their commit."""
 
 
 class Waiter:
-    """A request that waits for its turn."""
+    """A waiting request."""
 
     size = 1
 
@@ -27,7 +27,7 @@ class Waiter:
 
 
 class Places:
-    """The places of one bank, and how many requests have or want one."""
+    """The places of a bank, and the number of requests that have or want a place."""
 
     def __init__(self) -> None:
         self.free = asyncio.Semaphore(UNDER_WAY_MAX)
@@ -35,7 +35,7 @@ class Places:
 
 
 class Turns:
-    """Which bulk requests are under way, whose turn it is, and who is next."""
+    """The bulk requests under way, the current turn, and the waiting requests."""
 
     def __init__(self) -> None:
         self._places: dict[str, Places] = {}
@@ -44,7 +44,7 @@ class Turns:
 
     @asynccontextmanager
     async def place(self, head: Head) -> AsyncIterator[None]:
-        """Wait for one of the bank's places, and keep it.
+        """Wait for one of the bank's places, and keep the place.
 
         Raises:
             RefusedError: the caller's time is up.
@@ -65,8 +65,8 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, head: Head) -> AsyncIterator[None]:
-        """Wait for the bank's turn, and take it. A pause follows that is as long as the processor was busy in the turn:
-        at least half of its time is for payments.
+        """Wait for the bank's turn, and take the turn. A pause follows that is as long as the turn's processor time, so
+        at least half of the time is for payments.
 
         Raises:
             RefusedError: the caller's time is up.
@@ -85,7 +85,7 @@ class Turns:
         try:
             await waiter.turn
         except asyncio.CancelledError:
-            if not waiter.turn.cancelled():  # it has come meanwhile, and nobody takes it
+            if not waiter.turn.cancelled():  # the turn has come meanwhile: pass on
                 self._pass_on()
             raise
 

@@ -111,7 +111,7 @@ def described(found: dict[str, Any], operations: Operations) -> dict[str, Any]:
 
 
 def schemas_of(operations: Iterable[Operation]) -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
-    """The schema of each type in the operations, and those that they refer to."""
+    """The schema of each type in the operations, and the schemas of referenced types."""
     bodies = [body for operation in operations for body in (*operation.answers.values(), operation.added.body) if body]
     types = list(dict.fromkeys([*(kind for body in bodies for kind in kinds_of(body)), Problem]))
     references, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
