@@ -1,3 +1,3 @@
-"""What the services share: the rules of payments, the database's shape, and the command line."""
+"""The code that services share: the rules of payments, the schema of the database, and the command line."""
 
 __version__ = "0.2.0"

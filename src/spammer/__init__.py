@@ -1,1 +1,1 @@
-"""Loads a Polka with random payments, with Locust, which starts at `locustfile.py`."""
+"""Loads a Polka with random payments, with Locust. Locust starts at `locustfile.py`."""

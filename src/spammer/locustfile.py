@@ -1,6 +1,6 @@
-"""The spammer, a plain locustfile: exactly N payments, or no end of them, from any number of users and processes.
+"""The spammer, a plain locustfile: exactly N payments, or payments without end, from any number of users and processes.
 
-Here is what Locust must find: the listeners, in the order of a run, and the class of users.
+Here are the parts for Locust: the listeners, in the order of a run, and the class of users.
 """
 
 import logging
@@ -28,10 +28,10 @@ def add_options(parser: Any) -> None:
 
 @events.init.add_listener
 def prepare(environment: Environment, runner: Runner, web_ui: Any = None, **_: Any) -> None:
-    """The exit code is 0 only after a run that went well."""
+    """The exit code is 0 only after a good run."""
     logging.getLogger("locust.stats_logger").setLevel(logging.CRITICAL)
     environment.process_exit_code = NOT_ALL_WELL
-    # Ctrl-C would break into whichever user is at work, with a traceback: it is taken as SIGTERM instead.
+    # Ctrl-C would interrupt any user, with a traceback. SIGTERM takes its place.
     gevent.signal_handler(signal.SIGINT, os.kill, os.getpid(), signal.SIGTERM)
     if isinstance(runner, MasterRunner):
         runner.register_message(run.TALLY, run.hear)

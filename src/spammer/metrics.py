@@ -10,7 +10,7 @@ from spammer.tally import SECONDS, Tally
 
 
 class Spammed(Collector):
-    """The requests of the newest run so far."""
+    """The requests of the newest run."""
 
     def __init__(self, total: Callable[[], Tally], users: Callable[[], int]) -> None:
         self._total = total
@@ -34,7 +34,7 @@ class Spammed(Collector):
 
 
 def buckets(total: Tally, operation: str) -> Iterator[tuple[str, int]]:
-    """How many requests took so many seconds at most."""
+    """The number of requests within each number of seconds."""
     count = 0
     for place, bound in enumerate((*(str(float(bound)) for bound in SECONDS), "+Inf")):
         count += total.times[f"{operation} {place}"]

@@ -1,4 +1,4 @@
-"""Which payment comes next: a pure function of the seed and its number, the same in any number of processes."""
+"""The next payment: a pure function of the seed and its number, the same in any number of processes."""
 
 import random
 from bisect import bisect
@@ -92,5 +92,5 @@ class Tickets:
         return number, number / self.rate if self.rate else 0.0
 
     def take_many(self, most: int) -> list[tuple[int, float]]:
-        """The next so many, or as many as are left."""
+        """The next `most` tickets, or all remaining tickets."""
         return list(islice(iter(self.take, None), most))

@@ -32,7 +32,7 @@ class UnknownKeyError(ValueError):
 
 
 def set_out(environment: Environment, runner: Runner, options: Any) -> None:
-    """Settle what all processes need to know: workers get these options. Without banks there is no run."""
+    """Choose the common options of all processes: workers get these options. Without banks there is no run."""
     options.run_id = options.run_name or uuid.uuid4().hex[:12]
     options.workers = present(runner) if isinstance(runner, MasterRunner) else []
     options.bank_names = []
@@ -49,7 +49,7 @@ def set_out(environment: Environment, runner: Runner, options: Any) -> None:
         say(f"Nobody answers at {address(environment.host)}: {reason(error)}")
     except ValueError as error:
         say(f"The run cannot start: {error}")
-    except Exception as error:  # whatever it is: Locust would go on without a run, for ever
+    except Exception as error:  # after any exception Locust would go on without a run, for ever
         say(f"The run cannot start: {address(environment.host)} does not answer like a Polka: {error!r}")
     else:
         options.bank_names = banks
@@ -76,8 +76,8 @@ def agree_terms(environment: Environment, options: Any, banks: Sequence[str]) ->
     """Agree a net debit cap and fees in each currency with the last of the banks.
 
     Raises:
-        ValueError: there are not so many banks, or the key may not do this.
-        requests.RequestException: the api does not answer, or not well.
+        ValueError: there are too few banks, or the key has no right to change terms.
+        requests.RequestException: the api is down, or answers with an error.
     """
     if not 0 <= options.terms <= len(banks):
         raise ValueError(f"--terms: must be 0 to {len(banks)}, the number of banks.")
@@ -89,7 +89,7 @@ def agree_terms(environment: Environment, options: Any, banks: Sequence[str]) ->
 
 
 def open_banks(environment: Environment, count: int) -> list[str]:
-    """So many banks of `polka seed`. Missing banks are opened."""
+    """The first `count` banks of `polka seed`. Missing banks are opened."""
     there = set(bank_names(environment))
     wanted = [bank_name(number) for number in range(1, count + 1)]
     for name in wanted:
@@ -99,7 +99,7 @@ def open_banks(environment: Environment, count: int) -> list[str]:
 
 
 def bank_names(environment: Environment) -> list[str]:
-    """Of all that are there."""
+    """Of all existing banks."""
     names: list[str] = []
     cursor: str | None = ""
     while cursor is not None:
@@ -114,14 +114,14 @@ def ask(environment: Environment, method: str, path: str, **request: Any) -> req
 
     Raises:
         UnknownKeyError: the api does not know the key yet.
-        ValueError: the key may not do this.
-        requests.RequestException: the api does not answer, or not well.
+        ValueError: the key has no right to this request.
+        requests.RequestException: the api is down, or answers with an error.
     """
     url = address(environment.host)
     headers = headers_of(environment.parsed_options) | authorization(url)
     with requests.Session() as session:
         session.verify = AUTHORITIES
-        session.trust_env = False  # no key of a .netrc in place of ours, and no proxy that users do not have either
+        session.trust_env = False  # ignores keys in a .netrc, and proxies, which users ignore too
         response = session.request(
             method, url + path, headers=headers, timeout=HELLO_SECONDS, allow_redirects=False, **request
         )

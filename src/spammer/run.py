@@ -83,7 +83,7 @@ def total() -> Tally:
 
 
 def hear(msg: Any, **_: Any) -> None:
-    """A worker's tally, which may be of a run before."""
+    """A worker's tally, possibly of an earlier run."""
     if current and msg.data["run"] == current.options.run_id:
         current.others[msg.node_id] = Tally.of(msg.data)
 
@@ -96,10 +96,10 @@ def end_with_master(runner: Runner, master: int) -> None:
 
 
 def plan_of(options: Any, banks: Sequence[str]) -> Plan:
-    """The plan that the options describe.
+    """The plan from the options.
 
     Raises:
-        ValueError: they describe none.
+        ValueError: the options are invalid.
     """
     currencies = read_currencies(options.currencies)
     return plan(options.seed, banks, options.accounts, options.skew, currencies, options.across)
@@ -175,13 +175,13 @@ def stop_endless(environment: Environment) -> None:
 
 
 def send_no_more() -> None:
-    """Payments that are not due yet are not sent any more."""
+    """Cancel payments that are not due yet."""
     if current is not None:
         current.is_stopping.set()
 
 
 def close(environment: Environment) -> None:
-    """The run has stopped: a worker reports a last time; the others say how it went, unless all payments had ended."""
+    """The run has stopped: a worker reports a last time. The others show the result, unless all payments had ended."""
     run = current
     if run is None:
         return
@@ -195,7 +195,7 @@ def close(environment: Environment) -> None:
         if not wanted and total.is_good:
             environment.process_exit_code = 0
         if run.options.headless:
-            gevent.spawn(end, run)  # Locust, which stops a run that has lost all its workers, would stay
+            gevent.spawn(end, run)  # Locust would stay after a run that lost all its workers
     run.is_over = True
 
 

@@ -12,16 +12,16 @@ REFUSED_FOR_TERMS = ("cap_exceeded", "bank_suspended")
 GOOD_ENDS = frozenset({ACCEPTED, *REFUSED_FOR_TERMS})
 BAR_WIDTH = 25
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-"""Bounds between which requests are counted by their time."""
+"""Bounds of the histogram of requests."""
 
 
 @dataclass
 class Tally:
-    """Payments that ended, by outcome; attempts beyond the first; and how many took how long.
+    """Ended payments by outcome, attempts beyond the first, and latencies.
 
-    `others` are the operations beside payments, by name and outcome; `details` is what the first answer of each kind
-    that was not a yes has said. `requests` are single requests, of which several may have made one payment, by
-    operation and outcome, `times` by operation and place among `SECONDS`, and `microseconds` their sums by operation.
+    `others` has the other operations by name and outcome. `details` has the first detail of each rejection code.
+    `requests` counts single requests by operation and outcome; a payment may need several. `times` counts requests by
+    operation and place among `SECONDS`, and `microseconds` has their sums by operation.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -35,7 +35,7 @@ class Tally:
 
     @property
     def is_good(self) -> bool:
-        """Whether all that ended was accepted, or refused for a bank's terms."""
+        """Whether all ended operations were accepted, or refused by a bank's terms."""
         return self.outcomes.keys() <= GOOD_ENDS and all(name.split()[-1] in GOOD_ENDS for name in self.others)
 
     @property
@@ -70,7 +70,7 @@ class Tally:
         self.microseconds += other.microseconds
 
     def percentile(self, share: float) -> int:
-        """The milliseconds within which this share of the payments ended (nearest rank); 0 if none did."""
+        """The milliseconds within which this share of the payments ended (nearest rank); 0 without payments."""
         rank = math.ceil(share * self.milliseconds.total())
         for milliseconds in sorted(self.milliseconds):
             rank -= self.milliseconds[milliseconds]

@@ -1,4 +1,4 @@
-"""What a run says: lines for people, on standard error."""
+"""Output of a run: lines for people, on standard error."""
 
 import sys
 
@@ -8,7 +8,7 @@ def say(text: str) -> None:
 
 
 def overwrite(line: str) -> None:
-    """Show the line in place of the one before. In a file or a pipe no line can take the place of another."""
+    """Show the line in place of the previous line. In a file or a pipe no line can be replaced."""
     if sys.stderr.isatty():
         print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
 

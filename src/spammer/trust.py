@@ -1,4 +1,4 @@
-"""The authorities that an api's certificate is verified by: those in the file SSL_CERT_FILE, or those of the system."""
+"""The authorities for verifying an api's certificate: from the file SSL_CERT_FILE, or from the system."""
 
 import functools
 import ssl

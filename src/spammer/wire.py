@@ -65,7 +65,7 @@ class Wire:
         try:
             connection.sendall(request)
         except (BrokenPipeError, ConnectionResetError):
-            pass  # an api that rejects a long request early has answered before it ends the connection
+            pass  # the answer to a rejected long request is already here
         except BaseException:
             self._pool.release_socket(connection)
             raise

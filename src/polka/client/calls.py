@@ -61,7 +61,7 @@ class Listing(Generic[T]):
 def pay(payment: Payment, *, idempotency_key: str | None = None) -> Call[Transaction]:
     """Make a payment. The result comes after the payment is durable.
 
-    Two calls with the same `idempotency_key` pay once. Without one, the call makes a key for its own attempts.
+    Two calls with the same `idempotency_key` pay once. By default, the call makes a key for its own attempts.
     """
     return keyed("POST", "/transaction", Transaction, payment, idempotency_key)
 
@@ -69,7 +69,7 @@ def pay(payment: Payment, *, idempotency_key: str | None = None) -> Call[Transac
 def pay_many(
     payments: Sequence[Payment], *, mode: Literal["atomic", "each"] = "atomic", idempotency_key: str | None = None
 ) -> Call[BulkResult]:
-    """Make up to 1,000 payments: with `atomic` all or none, with `each` every one that is not rejected."""
+    """Make up to 1,000 payments: with `atomic` all or none, with `each` all payments without a rejection."""
     return keyed("POST", path("/transactions", mode=mode), BulkResult, payments, idempotency_key)
 
 
@@ -79,7 +79,7 @@ def payment(id: str) -> Call[Transaction]:
 
 
 def latest_payment() -> Call[Transaction]:
-    """The newest payment of all that the key may see."""
+    """The newest payment that the key may see."""
     return get("/transaction", Transaction)
 
 
@@ -125,9 +125,9 @@ def payments(
     reference: str | None = None,
     page_size: int = PAGE_SIZE,
 ) -> Listing[Transaction]:
-    """All payments that match, the newest first. `bank` and `account` are those of the sender or of the receiver.
+    """All matching payments, the newest first. `bank` and `account` are of the sender or of the receiver.
 
-    Payments that come in meanwhile neither hide nor repeat others.
+    Payments made meanwhile neither hide nor repeat others.
     """
     return listing(
         Page,
@@ -165,12 +165,12 @@ def open_bank(name: str) -> Call[NewBank]:
 
 
 def change_terms(name: str, change: TermsPatch) -> Call[BankWithTerms]:
-    """Change a bank's caps, suspension, fees or interest. A value of None removes, a field that is left out stays."""
+    """Change a bank's caps, suspension, fees or interest. A value of None removes a term; omitted fields stay."""
     return write("PATCH", f"/banks/{segment(name)}", BankWithTerms, change)
 
 
 def accounts(bank: str, *, account: str | None = None, page_size: int = PAGE_SIZE) -> Listing[Account]:
-    """A bank's accounts by id, or the one account."""
+    """A bank's accounts by id, or only `account`."""
     where = f"/banks/{segment(bank)}/accounts"
     return listing(Accounts, lambda page: page.accounts, where, account=account, limit=page_size)
 
@@ -179,7 +179,7 @@ def accounts(bank: str, *, account: str | None = None, page_size: int = PAGE_SIZ
 
 
 def windows(*, page_size: int = PAGE_SIZE) -> Listing[Window]:
-    """All clearing windows, the newest first. The first one is open."""
+    """All clearing windows, the newest first. The first window is open."""
     return listing(Windows, lambda page: page.windows, "/clearing", limit=page_size)
 
 
@@ -233,12 +233,12 @@ def currencies() -> Call[Currencies]:
 
 
 def rates(day: date | None = None) -> Call[DayRates]:
-    """The exchange rates in force on a day; without one, today."""
+    """The exchange rates in force on a day, by default today."""
     return get(path("/rates", date=day), DayRates)
 
 
 def convert(amount: int, source: str, target: str) -> Call[Conversion]:
-    """What an amount of the source currency is in the target currency today. No money moves."""
+    """The value of an amount in the target currency today. No money moves."""
     return get(path("/convert", **{"from": source}, to=target, amount=amount), Conversion)
 
 
@@ -246,7 +246,7 @@ def convert(amount: int, source: str, target: str) -> Call[Conversion]:
 
 
 def api_keys(*, page_size: int = PAGE_SIZE) -> Listing[ApiKey]:
-    """All API keys in the order in which they were made, the revoked ones, too."""
+    """All API keys in the order of their creation, including revoked keys."""
     return listing(ApiKeys, lambda page: page.keys, "/keys", limit=page_size)
 
 
@@ -256,7 +256,7 @@ def create_key(new: NewKey) -> Call[MadeKey]:
 
 
 def revoke_key(id: str) -> Call[ApiKey]:
-    """Revoke an API key. All apis reject it within a second."""
+    """Revoke an API key. All apis reject the key within a second."""
     return write("DELETE", f"/keys/{segment(id)}", ApiKey)
 
 
@@ -280,7 +280,7 @@ def hello() -> Call[Front]:
     return get("/", Front)
 
 
-# What the calls are made of
+# Parts of the calls
 
 
 def get(path: str, answer: type[T]) -> Call[T]:
@@ -288,7 +288,7 @@ def get(path: str, answer: type[T]) -> Call[T]:
 
 
 def write(method: str, path: str, answer: type[T], body: Any = None, is_repeatable: bool = True) -> Call[T]:
-    """Without an idempotency key, which only payments have."""
+    """Without an idempotency key, because only payments have keys."""
     return Call(method, path, reader(answer), encoded(body), is_repeatable=is_repeatable)
 
 
@@ -338,14 +338,14 @@ def path(where: str, **parameters: Any) -> str:
 
 
 def text_of(value: Any) -> str | None:
-    """A value as the query of a URL has it."""
+    """A value in the form of a URL's query."""
     if isinstance(value, date):
         return value.isoformat()
     return None if value is None else str(value)
 
 
 def segment(text: str) -> str:
-    """One part of a path. An empty one would name another route.
+    """One part of a path. An empty part would name another route.
 
     Raises:
         ValueError: the text cannot be the name or the id of anything.
@@ -364,10 +364,10 @@ def if_match(version: int | None) -> Mapping[str, str]:
 
 
 def checked_key(key: str) -> str:
-    """The idempotency key, which has 1 to 255 printable ASCII characters.
+    """The idempotency key, if valid: 1 to 255 printable ASCII characters.
 
     Raises:
-        ValueError: it has others.
+        ValueError: the key is invalid.
     """
     if key != key.strip() or not is_idempotency_key(key.encode("utf-8", "surrogatepass")):
         raise ValueError("An idempotency key must be 1 to 255 printable ASCII characters, without spaces around.")

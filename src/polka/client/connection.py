@@ -1,4 +1,4 @@
-"""What both clients share: the address, the key, TLS and bounds, and the words for a failed connection."""
+"""The common parts of both clients: the address, the key, TLS and bounds, and the words for a failed connection."""
 
 import inspect
 import ssl
@@ -23,7 +23,7 @@ ATTEMPT_SECONDS_MAX = 300.0
 TRUST = "Pass the file of its authority as verify=…."
 """The advice if a certificate is not trusted."""
 FAILURES = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError, httpx.DecodingError)
-"""What an attempt without an answer raises."""
+"""Exceptions of an attempt without an answer."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def connection(
     """The arguments of a client, checked.
 
     Raises:
-        ValueError: one of them is invalid. The key is not in the message.
+        ValueError: an argument is invalid. The key is not in the message.
     """
     address = checked_address(url)
     if key is not None and not is_key(key):

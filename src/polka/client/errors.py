@@ -58,7 +58,7 @@ class ProblemError(ClientError):
 
 
 class UnavailableError(ClientError):
-    """Polka has not answered. A request that writes was not sent, or recorded nothing."""
+    """Polka has not answered. A writing request was not sent, or recorded nothing."""
 
 
 class NotPolkaError(ClientError):

@@ -1,8 +1,8 @@
 """One call from its first attempt to its result: pure, without a socket.
 
-A caller of `exchange` sends each attempt and hands back its outcome. Every attempt of a call has the same idempotency
-key, so a payment is made once. An attempt without an answer leaves the outcome unknown. A later "nothing was recorded"
-speaks of the later attempt alone, so the outcome stays unknown until an answer settles both.
+A caller of `exchange` sends each attempt and returns its outcome. Every attempt of a call has the same idempotency key,
+so a payment is made once. An attempt without an answer leaves the outcome unknown. A later "nothing was recorded"
+refers only to the later attempt. The outcome stays unknown until an answer settles both.
 """
 
 from collections.abc import Callable, Generator
@@ -23,7 +23,8 @@ T = TypeVar("T")
 PAUSE_SECONDS, PAUSE_SECONDS_MAX = 0.1, 2.0
 """Before the second attempt, and at most. The pause doubles from attempt to attempt."""
 ATTEMPT_SECONDS_MIN = 1.0
-"""Another attempt begins only if so much time is left: a hopeless one could turn a known outcome into an unknown."""
+"""Another attempt begins only if this much time is left. A hopeless attempt could turn a known outcome into an
+unknown."""
 TOLD = 0.9
 """Polka's part of the time of an attempt. The rest is for the way of the answer."""
 
@@ -33,13 +34,13 @@ UNSAID_CODES = (OUTCOME_UNKNOWN, "internal")
 PASSING_CODES = (OUTCOME_UNKNOWN, "timeout", "slow")
 """Problems without `Retry-After` after which the same request may succeed at once."""
 BEFORE_THE_KEY = (401, 403, 408, 429)
-"""Statuses of problems that are found before Polka looks at the idempotency key."""
+"""Statuses of problems from checks before the idempotency key."""
 BY_A_PROXY = (502, 503, 504)
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a call may take, and one attempt of it. `attempts_max` is None if only time limits them."""
+    """The time limits of a call, and of one attempt. `attempts_max` is None if only time limits the attempts."""
 
     timeout_seconds: float
     deadline_seconds: float
@@ -48,14 +49,14 @@ class Patience:
 
 @dataclass(frozen=True)
 class Attempt:
-    """Wait, then send the request, and wait so long for its answer."""
+    """Wait, then send the request, and wait up to `timeout_seconds` for its answer."""
 
     wait_seconds: float
     timeout_seconds: float
 
     @property
     def told(self) -> str:
-        """The time for Polka, as the header `Request-Timeout` has it."""
+        """The time for Polka, for the header `Request-Timeout`."""
         return f"{max(1, int(self.timeout_seconds * TOLD * 1000))}ms"
 
 
@@ -67,7 +68,7 @@ class Answer:
 
 
 class Cause(Enum):
-    """Why there is no answer."""
+    """The reason for a missing answer."""
 
     UNREACHED = "no connection: nothing was sent"
     BUSY = "all connections of the client are in use: nothing was sent"
@@ -103,7 +104,7 @@ class Failed:
 
     @property
     def settles(self) -> bool:
-        """Whether the answer also tells that no earlier attempt was done."""
+        """Whether the answer also proves that no earlier attempt was done."""
         error = self.error
         return isinstance(error, ProblemError) and error.status < 500 and error.status not in BEFORE_THE_KEY
 
@@ -118,8 +119,8 @@ def exchange(
 ) -> Generator[Attempt, Outcome, T]:
     """The attempts of a call; the generator returns the result. `was_reached`: this Polka has been reached before.
 
-    Polka may restart, so a refused connection is tried again. The first connection of all is not: mostly the address
-    is wrong.
+    Polka may restart, so a refused connection is tried again. A refused first connection is not, because usually the
+    address is wrong.
 
     Raises:
         ClientError: there is no result.
@@ -149,7 +150,7 @@ def exchange(
 
 
 def has_reached(outcome: Outcome) -> bool:
-    """Whether the attempt has reached a Polka: it was sent, or even answered."""
+    """Whether the attempt has reached a Polka: the request was sent, or even answered."""
     return isinstance(outcome, Answer) or outcome.cause is Cause.LOST
 
 
@@ -190,13 +191,13 @@ def judged(call: Call[T], url: str, outcome: Outcome, was_reached: bool) -> Done
 
 
 def pause(count: int, retry_after_seconds: float, chance: float) -> float:
-    """The seconds after so many attempts: at least what Polka asks for, and spread by chance, from 0 to 1."""
+    """The seconds before the next attempt: at least Polka's `Retry-After`, spread by chance, from 0 to 1."""
     seconds: float = min(PAUSE_SECONDS * 2 ** min(count - 1, 10), PAUSE_SECONDS_MAX)
     return max(seconds * (1 + chance) / 2, retry_after_seconds * (1 + chance / 10))
 
 
 def retry_after_seconds(text: str | None, now: datetime) -> float | None:
-    """From the header `Retry-After` (RFC 9110): seconds, or a date. None if there is no such header."""
+    """From the header `Retry-After` (RFC 9110): seconds, or a date. None without this header."""
     if text is None:
         return None
     if text.strip().isdecimal():

@@ -1,4 +1,4 @@
-"""Output to terminals that lack some characters, as those with Latin-1 do."""
+"""Output to terminals that lack some characters, for example Latin-1 terminals."""
 
 import codecs
 import io
@@ -16,7 +16,7 @@ def replaced(error: UnicodeError) -> tuple[str, int]:
 
 
 def write_in_any_encoding() -> None:
-    """Let no character end a command, because the terminal may be a Latin-1 one."""
+    """Let no character end a command, because the terminal may use Latin-1."""
     codecs.register_error("polka", replaced)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

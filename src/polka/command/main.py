@@ -96,5 +96,6 @@ class Commands(click.Group):
 @click.version_option(__version__)
 def main() -> None:
     """Polka: a payments processor and clearing house to load, break and watch."""
-    # As the first process of a container it gets no signal that it does not ask for; what runs then asks for its own.
+    # The first process of a container gets only signals with a handler. Commands that run longer set their own
+    # handlers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

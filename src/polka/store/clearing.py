@@ -13,13 +13,13 @@ SELECT windows.*, bank, currency, debits, credits, count, fees, interest
 FROM windows LEFT JOIN window_totals ON window_id = id AND ($2::text IS NULL OR bank = $2)
 WHERE id = $1 ORDER BY bank, currency
 """
-"""One statement and therefore one snapshot of the window and its totals."""
+"""One statement, and therefore one snapshot of the window and its totals."""
 NETTING = "SELECT * FROM window_netting WHERE window_id = $1 ORDER BY currency"
 """Netting figures never change, so a later snapshot is fine."""
 
 
 async def windows(pool: Pool, before: int | None, limit: int) -> list[Window]:
-    """The newest first. With `before`, only windows before this one."""
+    """The newest first. With `before`, only earlier windows."""
     return [window_of(row) for row in await pool.fetch(WINDOWS, before, limit)]
 
 
@@ -28,7 +28,7 @@ async def exists(pool: Pool, window: int) -> bool:
 
 
 async def report(pool: Pool, window: int, bank: str | None) -> Report | None:
-    """The window with its totals and netting figures, or with the totals of one bank; None if the window does not
+    """The window with its totals and netting figures, or with the totals of `bank`; None if the window does not
     exist."""
     rows = await pool.fetch(REPORT, window, bank) if window < 2**63 else []
     if not rows:

@@ -76,7 +76,7 @@ class WindowTotal(SQLModel, table=True):
 
 
 class WindowNetting(SQLModel, table=True):
-    """The amounts that banks would have to pay for a window's payments in one currency: see `polka.rules.netting`."""
+    """The sums that banks would have to pay for a window's payments in one currency: see `polka.rules.netting`."""
 
     __tablename__ = "window_netting"
     __table_args__ = (
@@ -91,7 +91,7 @@ class WindowNetting(SQLModel, table=True):
 
 
 class ClearingSchedule(SQLModel, table=True):
-    """One row: the cron expression that closes windows (empty for none), and the time since which it is in force."""
+    """One row: the cron expression of the schedule (empty for none), and the start of its validity."""
 
     __tablename__ = "clearing_schedule"
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)

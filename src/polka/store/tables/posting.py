@@ -12,7 +12,7 @@ from polka.store.tables.columns import TIME, name, now
 
 
 class Epoch(SQLModel, table=True):
-    """One row: the number of the cache that may write. Every session that changes balances holds the row FOR SHARE."""
+    """One row: the number of the writing cache. Every session that changes balances holds the row FOR SHARE."""
 
     __tablename__ = "epoch"
     __table_args__ = (
