@@ -1,1 +1,1 @@
-"""Measurements of Polka, as ratios within one run: `make bench` runs them and writes bench/RESULTS.md."""
+"""Measurements of Polka, as ratios within a run: `make bench` runs the measurements and writes bench/RESULTS.md."""

@@ -1,4 +1,4 @@
-"""`python -m bench`: runs all measurements, or those that are named, and writes what they find."""
+"""`python -m bench`: runs all measurements, or the named ones, and writes the results."""
 
 import asyncio
 import os
@@ -34,7 +34,7 @@ from polka.local.up import Say
 from polka.service.failure import Failure
 
 Measure = Callable[[bool, Say], Awaitable[Findings | None]]
-"""What is found, or None where it cannot be measured; it says why."""
+"""The findings, or None if the measurement is impossible here; a message gives the reason."""
 
 MEASUREMENTS: dict[str, tuple[str, Measure]] = {
     "posting": (posting.TITLE, posting.measure),
@@ -53,7 +53,7 @@ MEASUREMENTS: dict[str, tuple[str, Measure]] = {
     "before": (before.TITLE, before.measure),
 }
 UNLIMITED = {"POLKA_RATE_PER_SECOND": "1000000000", "POLKA_RATE_BURST": "1000000000"}
-"""All payments bear one key: a limit of its rate must not be what is measured."""
+"""All payments have the same key, so its rate limit must not interfere."""
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 console = Console(highlight=False)
@@ -69,9 +69,9 @@ console = Console(highlight=False)
     help="Where results go.  [default: bench/RESULTS.md; with --quick nowhere]",
 )
 def main(names: tuple[str, ...], quick: bool, against: str | None, output: Path | None) -> None:
-    """Measure Polka: all there is, or the measurements that are NAMED. Exit 1 if an audit fails.
+    """Measure Polka: all measurements, or the NAMED ones. Exit 1 if an audit fails.
 
-    A target that is missed is shown, and is not an error: the machine may be busy.
+    A missed target is shown, and is not an error, because the machine may be busy.
     """
     path = output or (None if quick else RESULTS)
     os.environ.update(UNLIMITED)
@@ -86,7 +86,7 @@ def main(names: tuple[str, ...], quick: bool, against: str | None, output: Path 
 
 
 async def measure(names: tuple[str, ...], quick: bool, path: Path | None) -> bool:
-    """Whether all audits were clean. Each section is written as soon as it is known."""
+    """Whether all audits were clean. Each section is written after its measurement."""
     is_clean = True
     for name in names:
         title, run = MEASUREMENTS[name]

@@ -1,4 +1,4 @@
-"""The rate of `POST /transaction` against that of an earlier revision of Polka: what was added since costs that."""
+"""The rate of `POST /transaction` against an earlier revision of Polka: the cost of all later features."""
 
 import os
 import secrets
@@ -28,7 +28,7 @@ from polka.store import api_keys, database, seed
 TITLE = "`POST /transaction` against the revision before clearing windows"
 TARGET = Target(Bound.AT_LEAST, 0.98)
 REVISION = "61b40c04d90b1009005d3ddd3475bdf338bb4c3f"
-"""The last one without clearing windows, currencies, caps and fees."""
+"""The last revision without clearing windows, currencies, caps and fees."""
 WORLD = World()
 CONNECTIONS = 64
 INSERT_KEY = "INSERT INTO api_keys (id, hash, name, scopes) VALUES ($1, $2, 'bench', $3)"
@@ -68,7 +68,7 @@ async def measure(quick: bool, say: Say, revision: str = REVISION) -> Findings |
 
 
 async def old_key(running: Running) -> str:
-    """A key for the load, in the columns that keys have in every revision."""
+    """A key for the load, with only the columns of every revision."""
     key = api_keys.new_key()
     async with database.session(running.database_url) as connection:
         await connection.execute(INSERT_KEY, uuid7(), keys.hash_of(key.encode()), [Scope.TRANSACTIONS_WRITE.value])
@@ -81,7 +81,7 @@ def has(revision: str) -> bool:
 
 @contextmanager
 def checked_out(revision: str) -> Iterator[Path]:
-    """The revision's files, in a folder that is gone afterwards."""
+    """The revision's files, in a temporary folder."""
     with own_folder() as folder:
         source = folder / "polka"
         source.mkdir()
@@ -97,10 +97,10 @@ async def empty_database(server_url: str, name: str) -> str:
 
 @asynccontextmanager
 async def polka_of(source: Path, database_url: str, say: Say, module: str = "polka") -> AsyncIterator[Running]:
-    """An api and the cache of that source over an empty database; `module` is what Python runs.
+    """An api and the cache from this source over an empty database. Python runs `module`.
 
     Raises:
-        Failure: something does not start, or did not live to the end.
+        Failure: a part does not start, or ended early.
     """
     environ = {"PYTHONPATH": f"{source / 'src'}{os.pathsep}{ROOT}"}
     migrated = subprocess.run(
@@ -132,7 +132,7 @@ async def polka_of(source: Path, database_url: str, say: Say, module: str = "pol
 
 
 def unhand(process: Process, source: Path) -> None:
-    """Have the process bind its ports by itself, as the source may know it."""
+    """Let the process bind its ports itself, because the source may not know handed-on sockets."""
     own = urlsplit(process.address).port
     words = [f"--port={own}" if word.startswith("--socket=") else word for word in process.command]
     process.command = [word for word in words if not word.startswith("--metrics-socket=")]

@@ -1,6 +1,6 @@
-"""`python -m bench.blind api …`: the command `polka` without metrics and logs, against which these are measured.
+"""`python -m bench.blind api …`: the command `polka` without metrics and logs, as the base of a comparison.
 
-What counts or logs is taken out before a service is imported; calls that are left on the way do nothing.
+Counters and logs are replaced before the import of a service. Remaining calls do nothing.
 """
 
 import logging
@@ -35,7 +35,7 @@ def take_out() -> None:
         setattr(place, name, instead)
     logging.disable()
 
-    from api.console.pulse import Heart  # what it imports finds nothing that counts any more
+    from api.console.pulse import Heart  # its imports find no counters
     from cache.chores import readings
     from cache.routes import overview
 

@@ -1,4 +1,4 @@
-"""`POST /transactions` against COPY: what the api adds to the fastest way there is to get rows into the table."""
+"""`POST /transactions` against COPY: the api's cost beyond the fastest way to get rows into the table."""
 
 import asyncio
 import itertools
@@ -66,9 +66,9 @@ async def measure(quick: bool, say: Say) -> Findings:
 
 
 class BulkClient:
-    """Sends requests of many payments to one address, a connection for each key, and counts the payments answered.
+    """Sends requests of many payments to one address, a connection for each key, and counts the answered payments.
 
-    Bodies are made before, and sent again and again under new Idempotency-Keys.
+    Bodies are made in advance, and sent again and again under new Idempotency-Keys.
     """
 
     def __init__(self, url: str, keys: list[str]) -> None:
@@ -80,7 +80,7 @@ class BulkClient:
         self._bodies = itertools.cycle(bodies)
 
     async def rate(self, requests: int) -> float:
-        """Send so many from each client, one after the other; payments answered a second.
+        """Send `requests` requests from each client, one after the other. Returns the answered payments a second.
 
         Raises:
             Failure: a request was refused.
@@ -113,7 +113,7 @@ async def copy_rate(connection: Connection, copies: int) -> float:
 
 
 def encoded(random: Random) -> bytes:
-    """Rows of payments that are one batch, in COPY's text format."""
+    """Rows of the payments of a batch, in COPY's text format."""
     batch = uuid7()
     rows: list[str] = []
     for _ in range(PAYMENTS):

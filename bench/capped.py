@@ -1,4 +1,4 @@
-"""Payments of banks with caps against those of banks without: what it costs to reserve room before each commit."""
+"""Payments of banks with caps against payments of banks without: the cost of a reservation before each commit."""
 
 from functools import partial
 
@@ -45,7 +45,7 @@ async def measure(quick: bool, say: Say) -> Findings:
 
 
 async def rate(running: Running, key: str, client: Client, connections: int, cap: int | None, seconds: int) -> float:
-    """Payments a second where every bank has this cap, or none."""
+    """Payments a second if every bank has this cap, or no cap."""
     headers = {"Authorization": f"Bearer {key}"}
     async with httpx.AsyncClient(base_url=running.layout.url, headers=headers, trust_env=False, timeout=30) as operator:
         for number in range(1, WORLD.banks + 1):

@@ -1,4 +1,4 @@
-"""Closing and settling a large window while payments go on: neither they nor the cache's answers may wait for it."""
+"""Closing and settling a large window under load: payments and the cache's answers must not wait for the clearing."""
 
 import asyncio
 import time
@@ -30,7 +30,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 class Span(msgspec.Struct, frozen=True):
-    """What was seen in some seconds of load, in milliseconds."""
+    """Results of some seconds of load, in milliseconds."""
 
     wait_p99: float
     stall: float
@@ -38,7 +38,7 @@ class Span(msgspec.Struct, frozen=True):
 
 
 class Clearing(msgspec.Struct, frozen=True):
-    """How long it took, in milliseconds, until the window was closed, settled, and its netting figures were there."""
+    """The time in milliseconds until the window was closed, settled, and its netting figures were computed."""
 
     closed: float
     settled: float
@@ -91,7 +91,7 @@ async def measure(quick: bool, say: Say) -> Findings:
 
 
 async def span(running: Running, client: Client, seconds: int) -> Span:
-    """Some seconds of load, and of asking the cache beside it."""
+    """Some seconds of load, with questions to the cache in parallel."""
     async with probe(running) as answers:
         load: Load = await client.stroll(CONNECTIONS, REST_MILLISECONDS, seconds)
     return Span(load.wait_seconds_p99 * 1000, max(answers) * 1000, load.requests / load.seconds)
@@ -99,7 +99,8 @@ async def span(running: Running, client: Client, seconds: int) -> Span:
 
 @asynccontextmanager
 async def probe(running: Running) -> AsyncIterator[list[float]]:
-    """Tell the cache of no batch, again and again while the block runs; how long each answer took, in seconds."""
+    """Report an empty list of batches to the cache, again and again while the block runs. Each answer's time is in
+    seconds."""
     answers: list[float] = []
     headers = JSON | {"Authorization": f"Bearer {running.cache_token}"}
     async with httpx.AsyncClient(base_url=running.cache_url, headers=headers, trust_env=False) as cache:
@@ -120,7 +121,7 @@ async def probe(running: Running) -> AsyncIterator[list[float]]:
 
 
 async def clear(running: Running) -> Clearing:
-    """Close the first window and settle it; returns when its netting figures are there."""
+    """Close the first window and settle it. Returns after the computation of its netting figures."""
     url, key = running.layout.url, await new_key(running)
     async with AsyncClient(url, key) as client:
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What a bank with one connection waits beside a bank that floods the api, against what it waits alone."""
+"""The waiting time of a bank with one connection beside a flooding bank, against its waiting time alone."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -66,12 +66,13 @@ Flood = Callable[[int], Awaitable[Load]]
 
 
 async def wait(client: Client, seconds: int) -> float:
-    """Within how many milliseconds 99 % of the bank's payments are answered, which are all accepted."""
+    """The 99th percentile of the answer times of the bank's payments, in milliseconds. All payments must be
+    accepted."""
     return 1000 * (await client.stroll(1, 0, seconds)).wait_seconds_p99
 
 
 async def wait_beside(client: Client, seconds: int, flood: Flood, seen: list[Load]) -> float:
-    """The same while another bank floods the api. Its flood begins before, and is over at the end."""
+    """The same while another bank floods the api. The flood begins earlier, and is over at the end."""
     flooding = asyncio.ensure_future(flood(seconds + 2 * HEAD_START_SECONDS))
     await asyncio.sleep(HEAD_START_SECONDS)
     waited = await wait(client, seconds)

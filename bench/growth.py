@@ -20,9 +20,9 @@ CREATE FUNCTION pg_temp.id_at(at timestamptz, salt text) RETURNS uuid LANGUAGE s
             || '7' || substr(md5(salt), 1, 3) || '8' || substr(md5(salt), 4, 15))::uuid
 $$;
 """
-"""An id of version 7 (RFC 9562): its time, then what only its salt tells."""
+"""An id of version 7 (RFC 9562): its time, followed by digits from its salt."""
 
-# Three hours of payments that ended ten minutes ago: no batch so young that a cache would remember it.
+# Three hours of payments until ten minutes ago, so that no batch is too young for a cache to forget.
 TRANSACTIONS = """
 INSERT INTO transactions (id, batch, sender_bank, sender_account, receiver_bank, receiver_account, amount, currency,
                           created_at)
@@ -36,7 +36,7 @@ FROM (
     FROM (SELECT n, n / $4::int AS batch FROM generate_series(0, $1::int - 1) AS n) numbers
 ) payments
 """
-# The first generation is the present one of a new database.
+# A new database is in the first generation.
 KEYS = """
 INSERT INTO idempotency_keys_1 (caller, key, fingerprint, transaction, created_at)
 SELECT $1, gen_random_uuid()::text, decode(md5(id::text), 'hex'), id, created_at FROM transactions
@@ -80,12 +80,12 @@ WHERE conrelid = $1::regclass AND contype IN ('p', 'u')
 
 
 async def grow(database_url: str, world: World, transactions: int) -> None:
-    """Have the world's banks and accounts, and this many transactions between them, all posted.
+    """Create the world's banks and accounts, and this many posted transactions between the accounts.
 
-    Leaves what a database that took them itself would have: statistics, hint bits, and nothing left to write out.
+    Leaves statistics, hint bits and a finished checkpoint, like a database with a long life.
 
     Raises:
-        Failure: the database does not answer.
+        Failure: the database is unavailable.
     """
     await seed.seed(database_url, world.banks, world.accounts)
     connection = await database.reach(database_url)
@@ -107,7 +107,7 @@ async def grow(database_url: str, world: World, transactions: int) -> None:
 
 @asynccontextmanager
 async def rebuilt_indexes(connection: Connection) -> AsyncIterator[None]:
-    """Fill the tables without their indexes, which are made anew behind it: in a tenth of the time."""
+    """Fill the tables without their indexes, and rebuild the indexes afterwards: in a tenth of the time."""
     dropped: list[str] = []
     made: list[str] = []
     for table in TABLES:

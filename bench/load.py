@@ -15,19 +15,19 @@ from polka.service.failure import Failure
 SCRIPTS = Path(__file__).parent
 SECONDS_MAX = 1800
 WAIT_SECONDS_MAX = 20
-"""What wrk waits for an answer: more than an api lets anybody wait, so that a longer wait is seen and not cut."""
+"""The timeout of wrk, longer than any timeout of an api, so that a long wait is visible."""
 ENOUGH = "enough\n"
 seeds = itertools.count(1)
 
 
 class World(msgspec.Struct, frozen=True):
-    """Between whom payments are made: seeded banks, and accounts spread evenly over them."""
+    """The parties of payments: seeded banks, and accounts spread evenly over the banks."""
 
     banks: int = 20
     accounts: int = 1_000
 
     def drawn(self) -> tuple[int, int]:
-        """The banks, and the accounts of each."""
+        """The number of banks, and the number of accounts of each bank."""
         return self.banks, self.accounts // self.banks
 
     def __str__(self) -> str:
@@ -35,9 +35,9 @@ class World(msgspec.Struct, frozen=True):
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What a load has come to: how many requests were answered, in how many seconds, and what went wrong.
+    """The result of a load: the answered requests, their time in seconds, and all failures.
 
-    `broken` counts connections, and answers that took longer than wrk waits. `statuses` is empty unless asked for.
+    `broken` counts connections, and answers after wrk's timeout. `statuses` is only filled on request.
     """
 
     requests: int
@@ -50,9 +50,9 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class Client:
-    """Sends payments to one address and counts what was accepted. No key is sent twice.
+    """Sends payments to one address and counts accepted payments. No key is sent twice.
 
-    `sender` is the number of the bank that sends all payments; with 0 each has another one.
+    All payments are from the bank with the number `sender`; with 0 the senders vary.
     """
 
     def __init__(self, url: str, world: World, key: str, sender: int = 0) -> None:
@@ -63,42 +63,43 @@ class Client:
         self._world = world
 
     async def rate(self, connections: int, seconds: int) -> float:
-        """Send for this long; requests answered a second.
+        """Send for this long. Returns the answered requests a second.
 
         Raises:
-            Failure: any of them was refused, or a connection broke.
+            Failure: a request was refused, or a connection broke.
         """
         load = all_accepted(self._url, await self._send(connections, seconds))
         self.answered += load.requests
         return load.requests / load.seconds
 
     async def send(self, payments: int, connections: int) -> None:
-        """Send this many; wrk does not wait for the answers to the last ones.
+        """Send this many payments. wrk does not wait for the last answers.
 
         Raises:
-            Failure: any of them was refused, or a connection broke.
+            Failure: a request was refused, or a connection broke.
         """
         load = all_accepted(self._url, await self._send(connections, SECONDS_MAX, payments))
         self.answered += load.requests
 
     async def press(self, connections: int, seconds: int) -> Load:
-        """Send for this long, whatever is answered; with the statuses."""
+        """Send for this long, regardless of the answers, and count their statuses."""
         load = await self._send(connections, seconds, counts_statuses=True)
         self.answered += load.statuses.get(201, 0)
         return load
 
     async def stroll(self, connections: int, rest_milliseconds: int, seconds: int) -> Load:
-        """Send for this long, less than can be taken: each connection rests before it sends, on average that long.
+        """Send for this long, below the highest rate: each connection rests before it sends, on average for
+        `rest_milliseconds`.
 
         Raises:
-            Failure: any of them was refused, or a connection broke.
+            Failure: a request was refused, or a connection broke.
         """
         load = all_accepted(self._url, await self._send(connections, seconds, rest_milliseconds=rest_milliseconds))
         self.answered += load.requests
         return load
 
     async def press_bulks(self, connections: int, payments: int, seconds: int) -> Load:
-        """Send so many payments a request for this long, whatever is answered; with the statuses."""
+        """Send this many payments a request for this long, regardless of the answers, and count their statuses."""
         arguments = [next(seeds), *self._world.drawn(), self._key, self._sender, payments]
         load = await run(f"{self._url}/transactions", "bulks", connections, seconds, arguments)
         self.answered += payments * load.statuses.get(201, 0)
@@ -118,10 +119,10 @@ class Client:
 
 
 async def read_rate(url: str, key: str, connections: int, seconds: int) -> float:
-    """GET this for so long; requests answered a second.
+    """GET this URL for `seconds`. Returns the answered requests a second.
 
     Raises:
-        Failure: any of them was refused, or a connection broke.
+        Failure: a request was refused, or a connection broke.
     """
     load = all_accepted(url, await run(url, "reads", connections, seconds, [key]))
     return load.requests / load.seconds
@@ -140,7 +141,7 @@ async def run(url: str, script: str, connections: int, seconds: int, arguments: 
     """Run wrk with one of the scripts beside this file.
 
     Raises:
-        Failure: it does not work.
+        Failure: wrk fails.
     """
     wrk = await asyncio.create_subprocess_exec(
         *(program(), "--threads=1", f"--connections={connections}", f"--duration={seconds}s"),
@@ -160,7 +161,7 @@ async def run(url: str, script: str, connections: int, seconds: int, arguments: 
 
 
 async def listen(wrk: asyncio.subprocess.Process) -> list[str]:
-    """What wrk says until its end, which it is told when it has sent enough."""
+    """The output of wrk. After enough requests wrk gets a signal to end."""
     lines: list[str] = []
     while wrk.stdout and (line := (await wrk.stdout.readline()).decode(errors="replace")):
         if line == ENOUGH:
@@ -174,7 +175,7 @@ def program() -> str:
     """The path of wrk.
 
     Raises:
-        Failure: it is not installed.
+        Failure: wrk is not installed.
     """
     if found := shutil.which("wrk"):
         return found

@@ -1,4 +1,4 @@
-"""When and where something was measured: date, commit, machine and what else it did, versions of what has a part."""
+"""The origin of a measurement: date, commit, machine and its other load, versions of the packages involved."""
 
 import os
 import platform
@@ -20,19 +20,19 @@ ROOT = Path(__file__).parent.parent
 
 
 class Others:
-    """What runs beside the bench on this machine, from the making of this on."""
+    """The other load of this machine since the creation of this object."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._before = seconds_of_others()
 
     def cores(self) -> float:
-        """How many cores it has kept busy, on average. What the bench has started must have ended."""
+        """The average number of cores in use by other programs. All programs of the bench must have ended."""
         return max(0.0, seconds_of_others() - self._before) / (time.monotonic() - self._began)
 
 
 def seconds_of_others() -> float:
-    """Processor time of all processes, and what other machines on this hardware took, less ours and our children's."""
+    """Processor time of all processes and of other machines on this hardware, less ours and our children's."""
     times = psutil.cpu_times()
     everybody = times.user + times.nice + times.system + getattr(times, "steal", 0.0)
     ours = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
@@ -40,7 +40,7 @@ def seconds_of_others() -> float:
 
 
 def origin() -> str:
-    """When and where, in one line of text."""
+    """Time and place, in a line of text."""
     parts = [
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         commit(),
@@ -55,7 +55,7 @@ def origin() -> str:
 
 
 def commit() -> str:
-    """The checkout's commit, and whether it has changes besides the results; nothing outside a checkout."""
+    """The checkout's commit, with a mark for changes besides the results; empty outside a checkout."""
     said = git("describe", "--always", "--exclude=*")
     changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!bench/RESULTS.md")
     return f"commit {said}{' with changes' if changed else ''}" if said else ""

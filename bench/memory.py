@@ -1,4 +1,4 @@
-"""Resident memory of api and cache as payments go through them: what a process keeps must not grow with them."""
+"""Resident memory of api and cache under many payments: the memory must not grow with the number of payments."""
 
 import asyncio
 from collections.abc import Sequence

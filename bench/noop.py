@@ -1,4 +1,4 @@
-"""The yardsticks: Litestar handlers that do nothing, served as Polka serves its api. One reads a payment's JSON.
+"""The yardsticks: Litestar handlers without work, served like Polka's api. One reads a payment's JSON.
 
 They stand behind the api's middleware: keys are checked, limits kept, requests identified and counted in the same way.
 """
@@ -57,7 +57,7 @@ async def app() -> AsyncIterator[Service]:
 
 
 def process(port: int, running: Running) -> Process:
-    """It, as a process of its own on this port, that knows the keys of what runs."""
+    """The yardstick, as its own process on this port. It knows the keys of `running`."""
     url = f"http://{HOST}:{port}"
     command = [sys.executable, "-m", "bench.noop", str(port)]
     environ = {"POLKA_DATABASE_URL": running.database_url}

@@ -1,5 +1,5 @@
-"""What it costs to be seen: payments with metrics that are scraped, logs that are written and a console that is open,
-against none of it."""
+"""The cost of observability: payments with scraped metrics, written logs and an open console, against payments
+without."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -26,14 +26,14 @@ MODULES = {"observed": "polka", "blind": "bench.blind"}
 
 
 class Seen:
-    """How often somebody has looked."""
+    """The numbers of observations."""
 
     pages = 0
     snapshots = 0
 
 
 async def measure(quick: bool, say: Say) -> Findings:
-    rounds, seconds = (2, 1) if quick else (40, 2)  # short, so that both sides of one meet the same machine
+    rounds, seconds = (2, 1) if quick else (40, 2)  # short, for the same conditions on both sides of a round
     figures: list[Figure] = []
     seen = Seen()
     async with AsyncExitStack() as stack:
@@ -72,7 +72,7 @@ async def measure(quick: bool, say: Say) -> Findings:
 
 
 async def counted(running: Running) -> int:
-    """The payments that the api's metrics tell of."""
+    """The number of payments in the api's metrics."""
     async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
         page = await client.get(f"{running.processes[-1].monitored_at}/metrics")
     return sum(

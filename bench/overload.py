@@ -1,4 +1,4 @@
-"""Four times the connections that an api needs to be at its best: it must go on, answer in time, and not grow."""
+"""Four times the best number of connections: the api must go on, answer in time, and not grow."""
 
 import resource
 from statistics import median
@@ -19,7 +19,7 @@ MEMORY_TARGET = Target(Bound.AT_MOST, 1.2)
 CONNECTIONS = (64, 128, 256)
 TIMES = 4
 FILES_MIN = 2 * TIMES * max(CONNECTIONS)
-"""Open at once in a process, with its connections: more than many systems allow by themselves."""
+"""Open files of a process with its connections: more than the default of many systems."""
 WORLD = World()
 ACCEPTED, REFUSED = (201,), (429, 503)
 
@@ -76,7 +76,7 @@ def count(load: Load, statuses: tuple[int, ...]) -> int:
 
 
 def allow_files() -> None:
-    """What starts from now on may open as many files as it needs."""
+    """Raise the limit of open files for processes started from now on."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < FILES_MIN:
         resource.setrlimit(resource.RLIMIT_NOFILE, (FILES_MIN, hard))

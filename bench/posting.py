@@ -1,4 +1,4 @@
-"""`POST /transaction` against the no-op handler: what durability, double entries and exactly-once cost."""
+"""`POST /transaction` against the no-op handler: the cost of durability, double entries and exactly-once."""
 
 from functools import partial
 

@@ -77,7 +77,7 @@ async def measure(quick: bool, say: Say) -> Findings:
 
 
 async def select_rate(database_url: str, seconds: int) -> float:
-    """How often the statement of a search is answered a second."""
+    """The statements of a search, executed a second."""
     connections = [await database.reach(database_url) for _ in range(SEARCHES)]
     try:
         for connection in connections:

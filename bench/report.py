@@ -1,4 +1,4 @@
-"""bench/RESULTS.md: a section for each measurement, of which a run replaces those that it has measured."""
+"""bench/RESULTS.md: a section for each measurement. A run replaces the sections of its measurements."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ class Bound(Enum):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """What a figure's median has to be."""
+    """The bound for a figure's median."""
 
     bound: Bound
     value: float
@@ -42,7 +42,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """One thing that was measured several times."""
+    """A figure that was measured several times."""
 
     name: str
     values: Sequence[float]
@@ -64,7 +64,7 @@ class Figure(msgspec.Struct, frozen=True):
 
 
 class Findings(msgspec.Struct, frozen=True):
-    """What a measurement has found; `conditions` says what was measured, and on what."""
+    """The results of a measurement. `conditions` describes the set-up."""
 
     conditions: str
     figures: Sequence[Figure]
@@ -76,7 +76,7 @@ class Findings(msgspec.Struct, frozen=True):
 
 
 def section(title: str, origin: str, findings: Findings) -> str:
-    """The findings as Markdown; `origin` says when and where they were made."""
+    """The findings as Markdown. `origin` is the time and place."""
     lines = [
         f"## {title}",
         "",
@@ -94,7 +94,7 @@ def section(title: str, origin: str, findings: Findings) -> str:
 
 
 def replace(path: Path, sections: Mapping[str, str], order: Sequence[str]) -> None:
-    """Write the sections, by title, into the file, in this order; those that are there and not given stay."""
+    """Write the sections, by title, into the file, in this order. Other sections in the file stay."""
     kept = read(path) if path.exists() else {}
     all_sections = kept | dict(sections)
     titles = sorted(all_sections, key=lambda title: order.index(title) if title in order else len(order))

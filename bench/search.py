@@ -1,4 +1,5 @@
-"""The rate of reads with many payments stored against few: what walks an index must not slow down as it grows."""
+"""The rate of reads with many payments stored against few: index walks must not slow down with the number of
+payments."""
 
 from functools import partial
 

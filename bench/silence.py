@@ -1,7 +1,7 @@
-"""`python -m bench.silence HOST PORT`: keeps 10,000 connections open that send nothing, or a byte a second.
+"""`python -m bench.silence HOST PORT`: keeps 10,000 connections open. Half are silent, half send a byte a second.
 
-It prints a line when all are open, and another each second: how many the server has cut off so far, and the processor
-time that the clients themselves have taken since the first line, in seconds.
+The program prints a line when all are open, and another each second: the number of connections cut off by the server,
+and the clients' own processor time since the first line, in seconds.
 """
 
 import contextlib
@@ -13,14 +13,14 @@ import time
 
 CONNECTIONS = 10_000
 SOURCES = [f"127.0.0.{last}" for last in range(2, 12)]
-"""One address has neither enough ports for all of them nor may it have so many connections."""
+"""A single address has too few ports, and may not have this many connections."""
 REQUEST = b"GET /hello HTTP/1.1\r\nHost: polka\r\n" + b"X: y\r\n" * 100
 SLICES = 20
-"""Bytes and looks are spread over a second, as those of strangers would be."""
+"""Bytes and checks are spread over a second, like those of strangers."""
 
 
 class Silent:
-    """The connections. The kernel says which of them the server has closed: they cost nothing until then."""
+    """The connections. The kernel reports connections that the server has closed; others cost nothing."""
 
     def __init__(self, host: str, port: int) -> None:
         self._address = host, port
@@ -43,7 +43,7 @@ class Silent:
         self._poll.register(descriptor, select.EPOLLIN | select.EPOLLRDHUP)
 
     def send(self, part: int) -> None:
-        """Send a byte on every connection of this part of those that send."""
+        """Send a byte on every sending connection of this part."""
         for descriptor in [found for found in self._sent if self._numbers[found] // 2 % SLICES == part]:
             place = self._sent[descriptor]
             self._sent[descriptor] = (place + 1) % len(REQUEST)
@@ -51,7 +51,7 @@ class Silent:
                 self._sockets[descriptor].send(REQUEST[place : place + 1])
 
     def look(self) -> None:
-        """Open each connection again that was closed."""
+        """Reopen each closed connection."""
         for descriptor, _ in self._poll.poll(0, CONNECTIONS):
             number = self._numbers.pop(descriptor)
             self._sent.pop(descriptor, None)

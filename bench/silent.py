@@ -1,4 +1,4 @@
-"""Payments beside 10,000 connections of others that send nothing, or a byte a second."""
+"""Payments beside 10,000 connections of others. Half are silent, half send a byte a second."""
 
 import asyncio
 import sys
@@ -44,7 +44,7 @@ async def measure(quick: bool, say: Say) -> Findings:
             own.append(own_seconds / seconds)
             say("the same against a listener that does nothing …")
             async with sink() as url, silence(url):
-                await asyncio.sleep(HEAD_SECONDS)  # none of them is closed before
+                await asyncio.sleep(HEAD_SECONDS)  # no connection is closed earlier
                 elsewhere.append(await client.rate(CONNECTIONS, sink_seconds))
         proof = await prove("the payments", running, client.answered)
     figures = [
@@ -70,7 +70,7 @@ async def measure(quick: bool, say: Say) -> Findings:
 
 @asynccontextmanager
 async def sink() -> AsyncIterator[str]:
-    """A listener that does nothing, while the block runs; its URL."""
+    """The URL of a listener that does nothing. It listens while the block runs."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bench.sink", "127.0.0.1"), stdout=asyncio.subprocess.PIPE
     )
@@ -84,10 +84,11 @@ async def sink() -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def silence(url: str) -> AsyncIterator[Callable[[], tuple[float, float]]]:
-    """Keep the connections open while the block runs; says how many were cut off, and their processor seconds.
+    """Keep the connections open while the block runs. Gives a function for the number of cut off connections and the
+    processor seconds.
 
     Raises:
-        Failure: they cannot be opened.
+        Failure: the connections cannot be opened.
     """
     parts = urlsplit(url)
     process = await asyncio.create_subprocess_exec(

@@ -1,7 +1,7 @@
-"""`python -m bench.sink HOST`: a listener that does nothing: it accepts, reads no byte, and closes after 20 s.
+"""`python -m bench.sink HOST`: a listener without work: accepts, reads no byte, and closes after twenty seconds.
 
-It prints its port, and costs about as little as a listener can. What good clients of another process lose beside a
-storm against this one, they lose to the storm's own processor time on a shared machine.
+It prints its port, and costs about as little as a listener can. Good clients of another process lose only the storm's
+own processor time on a shared machine.
 """
 
 import resource

@@ -1,4 +1,4 @@
-"""What is measured, in a folder of its own: a whole Polka, or a Postgres; and the audit that proves what it did."""
+"""The subject of a measurement, in its own folder: a whole Polka, or a Postgres; and the audit as the proof."""
 
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -17,7 +17,7 @@ from polka.store import api_keys, database, migrate
 
 
 class Proof(msgspec.Struct, frozen=True):
-    """What the audit said of a database after its load."""
+    """The result of the audit after the load."""
 
     subject: str
     counts: dict[str, int]
@@ -31,10 +31,10 @@ class Proof(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def polka(say: Say, database_url: str | None = None) -> AsyncIterator[Running]:
-    """One api, the cache, and unless a database is given a Postgres of their own.
+    """One api, the cache, and their own Postgres unless a database is given.
 
     Raises:
-        Failure: something does not start, or did not live to the end: what was measured then is worth nothing.
+        Failure: a part does not start, or ended early, so the measurement is void.
     """
     with own_folder() as folder:
         async with up(free_layout(1, folder, database_url), say) as running:
@@ -46,10 +46,10 @@ async def polka(say: Say, database_url: str | None = None) -> AsyncIterator[Runn
 
 @asynccontextmanager
 async def database_server() -> AsyncIterator[str]:
-    """A Postgres alone; its URL.
+    """The URL of a Postgres alone.
 
     Raises:
-        Failure: there is none, or it does not start.
+        Failure: no Postgres is installed, or it does not start.
     """
     with own_folder() as folder:
         server = postgres.Server(postgres.locate(), folder)
@@ -62,7 +62,7 @@ async def database_server() -> AsyncIterator[str]:
 
 
 async def new_database(server_url: str, name: str) -> str:
-    """A database with Polka's schema; its URL."""
+    """The URL of a database with Polka's schema."""
     await execute(server_url, f"CREATE DATABASE {name}")
     url = server_url.replace("/postgres?", f"/{name}?")
     await migrate.migrate(url)
@@ -71,7 +71,7 @@ async def new_database(server_url: str, name: str) -> str:
 
 @asynccontextmanager
 async def copied_database(server_url: str, template: str) -> AsyncIterator[str]:
-    """A copy of a database that nobody uses, for as long as the block runs; its URL."""
+    """The URL of a copy of an unused database, during the block."""
     name = f"copy_of_{template}"
     await execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
@@ -103,7 +103,7 @@ async def new_key(running: Running) -> str:
 
 
 async def bank_key(running: Running, bank: str) -> str:
-    """A key that acts for this bank alone."""
+    """A key for this bank alone."""
     key = api_keys.new_key()
     async with database.session(running.database_url) as connection:
         await api_keys.create(connection, key, NewKey("bench", bank))
@@ -111,7 +111,7 @@ async def bank_key(running: Running, bank: str) -> str:
 
 
 async def prove(subject: str, running: Running, answered: int = 0, stored_before: int = 0) -> Proof:
-    """Audit the database and the cache, and see that all payments that were answered are stored."""
+    """Audit the database and the cache, and check that all answered payments are stored."""
     await posted(running.database_url)
     done = await snapshot.audit(running.database_url, running.cache_url, running.cache_token)
     failed = [check for check, differences in done.differences.items() if differences]
@@ -122,5 +122,5 @@ async def prove(subject: str, running: Running, answered: int = 0, stored_before
 
 
 def together(subject: str, proofs: Sequence[Proof]) -> Proof:
-    """One for all of them, with the counts of the last."""
+    """One proof for all, with the counts of the last."""
     return Proof(subject, proofs[-1].counts, [check for proof in proofs for check in proof.failed])

@@ -1,4 +1,4 @@
-"""How soon a cache serves that has many banks and accounts to keep, and whether its answers are right then."""
+"""The time until a cache with many banks and accounts serves, and whether its first answers are right."""
 
 import secrets
 import time
@@ -80,7 +80,7 @@ async def expected_balances(database_url: str) -> dict[tuple[str, str], int]:
 
 
 async def count_right(running: Running, expected: dict[tuple[str, str], int]) -> int:
-    """How many of these accounts the cache answers with this balance."""
+    """The number of accounts with the expected balance in the cache's answer."""
     right = 0
     headers = {"Authorization": f"Bearer {running.cache_token}"}
     async with httpx.AsyncClient(base_url=running.cache_url, headers=headers, trust_env=False) as client:

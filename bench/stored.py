@@ -1,7 +1,7 @@
-"""The rate of `POST /transaction` with many payments stored against few: a database that fills must not slow down.
+"""The rate of `POST /transaction` with many payments stored against few: a filling database must not slow down.
 
-Each round with many stored begins a generation of idempotency keys in its middle, and drops the keys that are old. The
-second of these rounds drops the keys of all payments that were stored before the bench.
+Each round with many payments begins a generation of idempotency keys in its middle, and drops old keys. The second of
+these rounds drops the keys of all payments stored before the bench.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ async def measure(quick: bool, say: Say) -> Findings:
             await grow(url, WORLD, transactions)
 
         async def rate_at_few() -> float:
-            """On a copy, which has not more each round."""
+            """On a copy, so that no round has more payments."""
             async with copied_database(server, "few") as url, polka(say, url) as running:
                 client = Client(running.layout.url, WORLD, await new_key(running))
                 rate = await warm_rate(client, seconds)
@@ -82,7 +82,7 @@ async def warm_rate(client: Client, seconds: int, meanwhile: Awaitable[None] | N
 
 
 async def next_generation(database_url: str, after_seconds: float) -> None:
-    """Begin the next generation of idempotency keys, as the cache does once a day, and drop those that are old."""
+    """Begin the next generation of idempotency keys, like the cache once a day, and drop old keys."""
     await asyncio.sleep(after_seconds)
     async with database.session(database_url) as connection:
         is_begun = False
