@@ -10,8 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-SOURCES = ROOT / "src"
-PACKAGES = sorted({path.parent for path in SOURCES.rglob("*.py")})
+SOURCES = [path for folder in ("src", "bench", "tests/stands") for path in sorted((ROOT / folder).rglob("*.py"))]
+PACKAGES = sorted({path.parent for path in SOURCES})
 PAGES = [
     *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "SECURITY.md")),
     *(path for folder in (DOCS, DOCS / "decisions", DOCS / "runbooks") for path in sorted(folder.glob("*.md"))),
@@ -79,7 +79,7 @@ def test_few_words_of_docstrings_are_pronouns(package: Path) -> None:
 
 
 def test_few_words_of_comments_are_pronouns() -> None:
-    texts = [text for path in SOURCES.rglob("*.py") for text in comments(path.read_text())]
+    texts = [text for path in SOURCES for text in comments(path.read_text())]
     assert too_many_pronouns("\n".join(texts)) is None
 
 

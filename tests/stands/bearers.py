@@ -1,4 +1,4 @@
-"""Requests that bear a key, and keys of all kinds."""
+"""Requests with a key, and keys of all kinds."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,9 +15,9 @@ SEND, READ, BANKS, OPERATE, KEYS = Scope
 
 
 async def insert(url: str, key: str, bank: str | None, *scopes: Scope, **now: bool) -> None:
-    """Straight into the table: no check of what such a key may have, and nobody is told.
+    """Insert a key into the table, without a check of its rights and without a notification.
 
-    `now` names the columns that have the present time: `revoked_at`, `expires_at`.
+    `now` names the columns with the present time: `revoked_at`, `expires_at`.
     """
     connection = await asyncpg.connect(url)
     await connection.execute(
@@ -34,18 +34,18 @@ async def insert(url: str, key: str, bank: str | None, *scopes: Scope, **now: bo
 
 
 def send(method: str, url: str, headers: dict[str, str], body: Any = None) -> httpx.Response:
-    """A request that bears these headers, and no key but what is in them."""
+    """A request with these headers, and without any other key."""
     request = client.build_request(method, url, json=body, headers=headers)
     if "Authorization" not in headers:
         del request.headers["Authorization"]
     try:
         return client.send(request)
     finally:
-        client.cookies.clear()  # a session of the console's would stand for a key
+        client.cookies.clear()  # a session of the console would replace a key
 
 
 def new_key(url: str, *scopes: Scope, bank: str | None = None) -> str:
-    """A key as an operator makes it."""
+    """A key made by an operator."""
     body = {"name": "a test", "bank": bank, "scopes": [scope.value for scope in scopes or (SEND, READ)]}
     response = client.post(f"{url}/keys", json=body)
     assert response.status_code == 201, response.text

@@ -1,4 +1,4 @@
-"""Debian's Chromium, without a window, as tests and screenshots use it."""
+"""Debian's Chromium, without a window, for tests and screenshots."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ def is_there() -> bool:
 
 @contextmanager
 def opened() -> Iterator[webdriver.Chrome]:
-    """A browser that keeps what its pages log, and all that it asks of anybody."""
+    """A browser that keeps the logs and requests of its pages."""
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
     for option in OPTIONS.split():
@@ -33,7 +33,7 @@ def opened() -> Iterator[webdriver.Chrome]:
 
 
 def show(browser: webdriver.Chrome, width: int, height: int, scheme: str) -> None:
-    """Give the page this size (a narrow one is a phone) and a `light` or `dark` scheme; nothing moves by itself."""
+    """Give the page this size (a narrow page is a phone) and a `light` or `dark` scheme, without animations."""
     screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     features = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
@@ -42,13 +42,13 @@ def show(browser: webdriver.Chrome, width: int, height: int, scheme: str) -> Non
 
 
 def asked(browser: webdriver.Chrome) -> list[str]:
-    """All addresses that it has asked since it was asked so last."""
+    """All requested addresses since the previous call."""
     events = [json.loads(line["message"])["message"] for line in logged(browser, "performance")]
     return [one["params"]["request"]["url"] for one in events if one["method"] == "Network.requestWillBeSent"]
 
 
 def errors(browser: webdriver.Chrome) -> list[str]:
-    """What went wrong on its pages since it was asked so last."""
+    """Errors on its pages since the previous call."""
     return [line["message"] for line in logged(browser, "browser") if line["level"] == "SEVERE"]
 
 
@@ -72,6 +72,6 @@ return Array.from(rows, (row) => Array.from(row.cells, (cell) => cell.innerText.
 
 
 def table(browser: webdriver.Chrome, name: str) -> list[list[str]]:
-    """The cells of a table's body, all from one moment."""
+    """The cells of a table's body, all at the same moment."""
     cells: list[list[str]] = browser.execute_script(CELLS, name)
     return cells

@@ -1,4 +1,4 @@
-"""The capped lane of an api by itself, and a stand-in for the cache that it asks."""
+"""The capped lane of an api alone, and a stand-in for its cache."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +16,7 @@ CAP = 1_000
 
 
 async def cap(connection: asyncpg.Connection, amount: int | None = CAP) -> int:
-    """Give bank1 this cap, or none; the version of the policy."""
+    """Give bank1 this cap, or none. Returns the version of the policy."""
     seen = await connection.fetchval("SELECT coalesce(max(version), 0) FROM bank_terms")
     caps = json.dumps({"USD": amount} if amount is not None else {})
     version: int = await connection.fetchval(
@@ -26,7 +26,7 @@ async def cap(connection: asyncpg.Connection, amount: int | None = CAP) -> int:
 
 
 class Cache:
-    """Stands in for the cache: answers each request for room as the test says, and keeps what it was asked."""
+    """Stands in for the cache: answers requests for room as the test decides, and keeps all requests."""
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
@@ -51,7 +51,7 @@ Start = Callable[..., Any]
 
 @asynccontextmanager
 async def starting(database_url: str, connection: asyncpg.Connection, cache: Cache) -> AsyncIterator[Start]:
-    """Starts the posting part of an api that knows of bank1's cap."""
+    """Starts the posting part of an api with bank1's cap."""
     await cap(connection)
     async with posts.starting(database_url, connection) as start:
         yield partial(start, cache=cache)

@@ -1,4 +1,4 @@
-"""A payment that costs its sender a fee, for tests of what is booked for it."""
+"""A payment with a fee, for tests of its booking."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def agree(url: str, bank: str, fees: Any) -> Any:
 
 
 def charge(services: Services) -> str:
-    """A database with a payment that cost something, amended once; all is posted, and nobody uses it."""
+    """A database with a payment with a fee, amended once. Everything is posted, and the services are stopped."""
     services.cache().ready()
     api = services.api().ready()
     agree(api.url, "bank1", FEES)

@@ -1,4 +1,4 @@
-"""A Polka whose windows a test closes and settles."""
+"""A Polka for closing and settling windows."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from waiting import WAIT_SECONDS
 
 
 class Cleared:
-    """An api and a cache, and what a test asks them."""
+    """An api and a cache, and the test's requests."""
 
     def __init__(self, services: Services, **environ: str) -> None:
         self.database_url = services.database_url

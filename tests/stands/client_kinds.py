@@ -1,4 +1,4 @@
-"""Both clients as one: an asynchronous client that is driven from outside its event loop."""
+"""Both clients with the same interface: the asynchronous client is driven from outside its event loop."""
 
 import asyncio
 import inspect

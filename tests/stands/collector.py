@@ -1,4 +1,4 @@
-"""A collector of traces, as a test needs one: it takes what services export by OTLP over HTTP, and keeps the spans."""
+"""A collector of traces for tests: receives exports by OTLP over HTTP, and keeps the spans."""
 
 import threading
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 @dataclass(frozen=True)
 class CollectedSpan:
-    """A span; ids are in hexadecimal digits, and `links` are the ids of the spans that it points to."""
+    """A span. Ids are hexadecimal digits, and `links` has the ids of linked spans."""
 
     service: str
     name: str
@@ -64,7 +64,7 @@ def values(attributes: Any) -> dict[str, Any]:
 
 @contextmanager
 def collecting() -> Iterator[Collector]:
-    """A collector that listens while the block runs."""
+    """A listening collector during the block."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -1,4 +1,4 @@
-"""Polka's command line as a test runs it: once, for a while, or as a whole `polka up`."""
+"""Polka's command line in tests: run to its end, run for a while, or a whole `polka up`."""
 
 import os
 import re
@@ -35,7 +35,7 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> subprocess.Complete
 
 
 def environment(**chosen: str | None) -> dict[str, str]:
-    """Ours, with no variables of Polka but these."""
+    """Our environment, with only these variables of Polka."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("POLKA_")}
     given = {"POLKA_CACHE_TOKEN": CACHE_TOKEN, "POLKA_LOG_FORMAT": "text", **chosen}
     return clean | {name: value for name, value in given.items() if value is not None}
@@ -43,7 +43,7 @@ def environment(**chosen: str | None) -> dict[str, str]:
 
 @contextmanager
 def started(log: Path, *words: str, **environ: str) -> Iterator[Child]:
-    """A command that the test looks after while it runs."""
+    """A command that runs during the block."""
     log.write_bytes(b"")
     process = nursery_of(words[0]).fork(words, environment(**environ), log)
     try:
@@ -55,7 +55,7 @@ def started(log: Path, *words: str, **environ: str) -> Iterator[Child]:
 
 @contextmanager
 def started_in(folder: Path, log: Path, *command: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that is executed in a working directory of its own."""
+    """A program executed in its own working directory."""
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output, env=environment(**environ))
     try:
@@ -66,7 +66,7 @@ def started_in(folder: Path, log: Path, *command: str, **environ: str) -> Iterat
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
-    """What an error said: one line, no traceback, and an exit code that is not zero."""
+    """The message of an error: one line, no traceback, and a non-zero exit code."""
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
@@ -96,22 +96,22 @@ class Up:
         return text in self.said()
 
     def key(self) -> dict[str, str]:
-        """The header with the operator's key, from the file that it names."""
+        """The header with the operator's key, from the file in the output."""
         (file,) = re.findall(r"An operator's key is in (.+), which you alone can read\.", self.said())
         return bearer(Path(file).read_text())
 
     def pid(self, name: str) -> int:
-        """The latest pid that it told for this process."""
+        """The latest pid of this process in the output."""
         return int(re.findall(rf"^{name}(?: runs again, pid)? +(\d+)", self.said(), re.MULTILINE)[-1])
 
     def address(self, name: str) -> str:
-        """Where it says that this process is."""
+        """The address of this process in the output."""
         return str(re.findall(rf"^{name} +\d+ +(\S+)", self.said(), re.MULTILINE)[0])
 
 
 @contextmanager
 def up(folder: Path, data: str | None = None, is_executed: bool = False, **environ: str) -> Iterator[Up]:
-    """One over this folder, or over `data` as it is told in the folder. It and its services are forked, or executed."""
+    """A `polka up` over this folder, or over `data` relative to the folder. The processes are forked, or executed."""
     folder.chmod(0o755)
     for parent in folder.parents[:4]:
         if parent.stat().st_uid == os.geteuid():

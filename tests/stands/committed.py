@@ -1,4 +1,5 @@
-"""Batches as an api commits them, written by the test itself: so it decides what the cache was told of, and when."""
+"""Batches in an api's form, written by the test itself. The test decides when the cache gets a report of which
+batch."""
 
 import json
 from typing import Any
@@ -21,7 +22,7 @@ def transfer(amount: int = 100, sender: str = "bank1", receiver: str = "bank2", 
 
 
 async def commit(connection: asyncpg.Connection, entries: Entries, batch: UUID | None = None) -> UUID:
-    """Commit one payment as a batch, and return the batch's id."""
+    """Commit a payment as a batch, and return the batch's id."""
     batch = batch or new_id()
     (sender, sender_account, currency, amount), (receiver, receiver_account, _, _) = entries
     async with connection.transaction():
@@ -37,7 +38,7 @@ async def commit(connection: asyncpg.Connection, entries: Entries, batch: UUID |
 
 
 def tell(cache_url: str, batch: UUID, entries: Entries, replaces: list[UUID] | None = None) -> dict[str, Any]:
-    """POST /balance, as an api sends it; the cache's answer."""
+    """POST /balance in an api's form. Returns the cache's answer."""
     told = [{"batch": str(batch), "entries": entries, "replaces": [str(old) for old in replaces or []]}]
     response = cache_client.post(f"{cache_url}/balance", json=told)
     assert response.status_code == 200, response.text
@@ -46,7 +47,7 @@ def tell(cache_url: str, batch: UUID, entries: Entries, replaces: list[UUID] | N
 
 
 def held(cache_url: str, bank: str, currency: str = "USD") -> tuple[int, int]:
-    """What the cache says that the bank has posted and pending."""
+    """The bank's posted and pending sums in the cache."""
     for position in cache_client.get(f"{cache_url}/balance/{bank}").raise_for_status().json()["balances"]:
         if position["currency"] == currency:
             return position["posted"], position["pending"]

@@ -1,4 +1,4 @@
-"""A payment across currencies, for tests of what is booked for it."""
+"""A payment across currencies, for tests of its booking."""
 
 from front_door import UNPOSTED, fetch, send
 from proof import prove
@@ -8,7 +8,7 @@ ACROSS = {"currency": "EUR", "receiver_currency": "USD"}
 
 
 def convert(services: Services) -> str:
-    """A database with one payment across currencies, amended once; all is posted, and nobody uses it."""
+    """A database with a payment across currencies, amended once. Everything is posted, and the services are stopped."""
     services.cache().ready()
     api = services.api().ready()
     made = send(api, payment(1252, **ACROSS)).json()

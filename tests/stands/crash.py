@@ -2,14 +2,15 @@
 
     python tests/stands/crash.py --kills 1000 --seed 1
 
-Four clients pay, also across currencies, amend, delete and send in bulk, with idempotency keys, and repeat what they
-got no answer to; with one bank a fee is agreed, another one has a cap. A fifth closes the clearing window five times a
-second, and settles most of them.
+Four clients pay, also across currencies, amend, delete and send in bulk, with idempotency keys. They repeat requests
+without an answer. One bank has a fee, another bank has a cap. A fifth client closes the clearing window five times a
+second, and settles most windows.
+
 Meanwhile an api, the cache or Postgres (with all its processes) gets SIGKILL, or SIGSTOP and later SIGCONT. In the end
-each acknowledged request must have done its work exactly once, each unknown one at most once, none that was answered
-with "nothing was recorded" or refused for the cap, and the audit must be clean: in the end, and as often as the cache
-has run it in between. The last line counts; the exit code is 1 unless nothing was lost or doubled. What the services
-have said is shown then, and stays in a file.
+each acknowledged request must have done its work exactly once, and each unknown request at most once. Requests answered
+with "nothing was recorded" or refused for the cap must have done nothing. The audit must be clean, in the end and in
+every background run. The last line has the counts. The exit code is 0 if nothing was lost or doubled. Otherwise the
+exit code is 1, and the output of the services is shown, and stays in a file.
 """
 
 import argparse
@@ -48,9 +49,10 @@ BANKS, ACCOUNTS, CLIENTS = 5, 3, 4
 WINDOW_SECONDS = 0.2
 PAUSE_SECONDS_MAX = 1.2
 START_SECONDS = 4.0
-"""What a start of all takes where such pauses leave time to come back. Where it takes longer, pauses are longer."""
+"""The time of a full start on a machine where these pauses leave time to recover. On a slower machine pauses are
+longer."""
 EACH_KILL = 10
-"""Requests are acknowledged for each kill of `make crash`: less is no load."""
+"""Acknowledged requests for each kill of `make crash`. Fewer would be no load."""
 BULK = 5
 RUNS_MAX = 10_000
 SAID_LINES_MAX = 200
@@ -69,12 +71,12 @@ IMPATIENT = {
 }
 
 USURY = Interest(INTEREST_BASIS_POINTS_MAX, INTEREST_BASIS_POINTS_MAX)
-"""So that windows of a fraction of a second bear interest."""
+"""Even windows of a fraction of a second bear interest."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a client asks for. Its key is also the reference of what it pays, or the reason of what it changes."""
+    """A client's request. Its key is also the reference of its payments, or the reason of its changes."""
 
     key: str
     method: str
@@ -85,7 +87,7 @@ class Request:
 
 @dataclass
 class Storm:
-    """What happened, and what the clients were told."""
+    """The events, and the answers to the clients."""
 
     chance: random.Random
     url: str
@@ -93,15 +95,15 @@ class Storm:
     kills: int = 0
     attempts: int = 0
     acknowledged: dict[str, list[str]] = field(default_factory=dict)
-    """By key, what was done: the payments made, or the payment and version that was replaced."""
+    """By key, the completed work: the new payments, or the replaced payment and version."""
     unknown: set[str] = field(default_factory=set)
     nothing: set[str] = field(default_factory=set)
-    """Keys of which each attempt was answered with "nothing was recorded"."""
+    """Keys with only "nothing was recorded" as answers."""
     refused: set[str] = field(default_factory=set)
-    """Keys that were refused because of a cap: for good."""
+    """Keys refused for good because of a cap."""
     unexpected: list[str] = field(default_factory=list)
     windows: dict[int, str] = field(default_factory=dict)
-    """The states of windows, as their closing or settling was answered."""
+    """The states of windows, from the answers to closing or settling."""
     victims: Counter[str] = field(default_factory=Counter)
     is_over: bool = False
 
@@ -123,7 +125,7 @@ class Verdict:
     windows: int
     audits: int
     wrong: list[str]
-    """Everything else that must not be, in words."""
+    """All other faults, in words."""
 
     @property
     def is_good(self) -> bool:
@@ -144,10 +146,10 @@ async def crash(
     pause_seconds_max: float = PAUSE_SECONDS_MAX,
     is_enough: Callable[[Storm], bool] = lambda _: True,
 ) -> Verdict:
-    """Start a Polka, let the storm pass over it, and judge what is left. A longer pause lets it do more in between.
+    """Start a Polka, let the storm pass over it, and judge the remains. A longer pause allows more work in between.
 
-    The storm goes on until so many were killed or frozen, and enough was done meanwhile. On a slow machine, where
-    processes take longer to come back, pauses are longer.
+    The storm goes on until enough processes were killed or frozen, and enough work was done meanwhile. On a slow
+    machine, where processes take longer to recover, pauses are longer.
     """
     os.environ.update(IMPATIENT)
     with tempfile.TemporaryDirectory(prefix="polka-crash-") as name:
@@ -192,7 +194,7 @@ async def pay(storm: Storm) -> None:
 
 
 async def clear(storm: Storm) -> None:
-    """Close the open window again and again, and settle most of those that are closed."""
+    """Close the open window again and again, and settle most closed windows."""
     window = 0
     async with client_of(storm) as client:
         while not storm.is_over:
@@ -206,7 +208,7 @@ async def clear(storm: Storm) -> None:
 async def step(
     storm: Storm, client: httpx.AsyncClient, window: int, state: str, path: str, body: dict[str, int] | None = None
 ) -> None:
-    """Ask until it is done, or the storm is over."""
+    """Repeat the request until success, or until the storm is over."""
     while not storm.is_over:
         with contextlib.suppress(httpx.HTTPError):
             response = await client.post(path, json=body)
@@ -226,7 +228,7 @@ def client_of(storm: Storm) -> httpx.AsyncClient:
 
 
 def draw(chance: random.Random, mine: list[str]) -> Request:
-    """Mostly a payment; else something about one of the client's own payments, or many payments at once."""
+    """Usually a payment; otherwise a change of one of the client's own payments, or many payments at once."""
     key = uuid.uuid4().hex
     kind = chance.choices(["pay", "amend", "delete", "bulk"], [75, 10, 10, 5])[0]
     if kind == "bulk":
@@ -251,7 +253,7 @@ def payment(chance: random.Random, reference: str) -> dict[str, Any]:
 
 
 async def send_until_certain(storm: Storm, client: httpx.AsyncClient, request: Request) -> list[str]:
-    """What it did; nothing if that did not become certain in the client's patience."""
+    """The completed work; nothing if the outcome is still uncertain after the client's patience."""
     told: list[str] = []
     patience = 1 if storm.chance.random() < 0.1 else 200
     while len(told) < patience:
@@ -267,7 +269,7 @@ async def send_until_certain(storm: Storm, client: httpx.AsyncClient, request: R
 
 
 async def attempt(storm: Storm, client: httpx.AsyncClient, request: Request) -> str:
-    """One request; what the client knows after it."""
+    """One request. Returns the client's knowledge after it."""
     storm.attempts += 1
     timeout = storm.chance.choice((0.2, 1, 5))
     try:
@@ -294,7 +296,7 @@ async def attempt(storm: Storm, client: httpx.AsyncClient, request: Request) -> 
 
 
 def done_by(answer: dict[str, Any]) -> list[str]:
-    """From an answer: the payments that were made, or the payment and the version of it that was replaced."""
+    """From an answer: the new payments, or the replaced payment and its version."""
     if "results" in answer:
         return sorted(result["transaction"]["id"] for result in answer["results"])
     if answer["version"] == 1:
@@ -309,7 +311,7 @@ async def rage(
     on_kill: Callable[[], None],
     pause_seconds_max: float,
 ) -> None:
-    """Kill or freeze somebody at random moments; several may be down at once."""
+    """Kill or freeze a process at random moments. Several may be down at once."""
     thawing: set[asyncio.Task[None]] = set()
     while not is_over():
         await asyncio.sleep(storm.chance.uniform(0.05, pause_seconds_max))
@@ -337,7 +339,7 @@ async def freeze(victim: Process, pid: int, seconds: float) -> None:
 
 
 def send(pid: int, number: signal.Signals) -> None:
-    """To the process and all below it: Postgres is a family, each member in a group of its own."""
+    """To the process and all its descendants, because each process of Postgres is in a group of its own."""
     with contextlib.suppress(psutil.NoSuchProcess):
         parent = psutil.Process(pid)
         family = [parent, *parent.children(recursive=True)]
@@ -367,7 +369,7 @@ WINDOWS = "SELECT id, state FROM windows"
 
 
 async def judge(storm: Storm, running: Running) -> Verdict:
-    """Compare what the clients were told with what is stored."""
+    """Compare the clients' answers with the database."""
     connection = await asyncpg.connect(running.database_url)
     stored: dict[str, list[str]] = dict(await connection.fetch(STORED))
     windows: dict[int, str] = dict(await connection.fetch(WINDOWS))
@@ -403,7 +405,7 @@ async def judge(storm: Storm, running: Running) -> Verdict:
 
 
 async def audited(running: Running) -> list[Run]:
-    """All runs of the audit in the background, once one of them has proved all that is posted by now."""
+    """All runs of the background audit, after a run that proves everything posted by now."""
     async with asyncpg.create_pool(running.database_url, min_size=1, max_size=1) as pool:
         number = await pool.fetchval("SELECT number FROM flush")
         async with asyncio.timeout(WAIT_SECONDS):
@@ -419,7 +421,7 @@ def sent_keys(storm: Storm) -> set[str]:
 
 
 async def unresolved(storm: Storm, stored: dict[str, list[str]]) -> list[str]:
-    """Ask what became of each unknown request: the answer must be what is stored."""
+    """Ask for the outcome of each unknown request. The answer must match the database."""
     wrong = []
     async with client_of(storm) as client:
         for key in storm.unknown:
@@ -470,7 +472,7 @@ def main() -> int:
 
 @contextlib.contextmanager
 def errors_to(descriptor: int) -> Iterator[None]:
-    """Have what we and all that we start write to the standard error go there."""
+    """Redirect our standard error, and the one of all started processes, to this descriptor."""
     before = os.dup(STDERR)
     os.dup2(descriptor, STDERR)
     try:

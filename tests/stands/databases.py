@@ -1,4 +1,4 @@
-"""Databases of the tests, as copies of one that is migrated."""
+"""Databases of the tests, as copies of a migrated template."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""Documents of exchange rates, in the form in which the European Central Bank publishes them."""
+"""Documents of exchange rates, in the form of the European Central Bank."""
 
 from collections.abc import Iterable
 from datetime import date
@@ -10,6 +10,6 @@ HEAD = """<?xml version="1.0" encoding="UTF-8"?>
 
 
 def document(day: date, rates: Iterable[tuple[str, str]]) -> bytes:
-    """The rates of one day, by currency."""
+    """The rates of a day, by currency."""
     cubes = "".join(f"<Cube currency='{currency}' rate='{rate}'/>\n" for currency, rate in rates)
     return f"{HEAD}<Cube><Cube time='{day}'>\n{cubes}</Cube></Cube></gesmes:Envelope>\n".encode()

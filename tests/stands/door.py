@@ -1,4 +1,4 @@
-"""A door before a real api: it passes requests on, and loses or replaces answers where the test says so."""
+"""A proxy before a real api. It passes requests on, and loses or replaces answers as the test decides."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ from waiting import WAIT_SECONDS
 
 
 class Loss(Enum):
-    """What becomes of the answer, after the api has done what it was asked for."""
+    """The fate of an answer after the api has done its work."""
 
     CUT = "the connection ends without one"
     HELD = "it never comes, and the connection stays open"
@@ -28,7 +28,7 @@ Answer = tuple[int, str] | tuple[int, str, dict[str, str]]
 
 
 class Door(ThreadingHTTPServer):
-    """`disturb` says for the nth request that writes, from 0, what is done to it; None where nothing is."""
+    """`disturb` decides about the nth writing request, from 0; None leaves the request undisturbed."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -54,7 +54,7 @@ class Door(ThreadingHTTPServer):
 
 
 class Passing(BaseHTTPRequestHandler):
-    """One client's connection."""
+    """A client's connection."""
 
     protocol_version = "HTTP/1.1"
     server: Door

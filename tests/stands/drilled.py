@@ -1,4 +1,4 @@
-"""A `polka up` on which a test runs drills."""
+"""A `polka up` for drills of a test."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from services import client, wait_for
 
 
 class Drilled:
-    """A `polka up` on which a test runs drills."""
+    """A `polka up`, its database, and a key."""
 
     def __init__(self, running: Up, database_url: str, key: dict[str, str]) -> None:
         self.running = running
@@ -18,7 +18,7 @@ class Drilled:
         self.words = [f"--url={running.url}", f"--key={key['Authorization'].removeprefix('Bearer ')}"]
 
     def told(self) -> dict[str, Any]:
-        """As `GET /drills` tells it; the api that is asked may be the one that is killed."""
+        """The answer of `GET /drills`. Asks again if the asked api was killed."""
         found: dict[str, Any] = wait_for("an api answers", self._told)
         return found
 

@@ -1,4 +1,4 @@
-"""What a service shows at /metrics, as the tests read it."""
+"""The metrics of a service, for tests."""
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -8,7 +8,8 @@ Labels = frozenset[tuple[str, str]]
 
 
 def page(url: str) -> str:
-    """What is shown from now on. A page is rendered once a second, and no two are the same: each has the time used."""
+    """The metrics from now on. A page is rendered once a second, and no two pages are the same, because of the used
+    time."""
     first = read(url)
     return str(wait_for("the page is rendered again", lambda: (found := read(url)) != first and found))
 
@@ -27,7 +28,7 @@ def samples(url: str) -> dict[tuple[str, Labels], float]:
 
 
 def value(url: str, name: str, **labels: str) -> float | None:
-    """The value of one sample; None where it is not shown."""
+    """The value of a sample; None if the sample is missing."""
     return samples(url).get((name, frozenset(labels.items())))
 
 

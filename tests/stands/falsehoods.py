@@ -1,4 +1,4 @@
-"""Ledgers that a test makes, and what the audit must find when somebody changes their rows."""
+"""Ledgers for tests, and the audit's findings after falsifications of their rows."""
 
 import asyncpg
 
@@ -181,7 +181,7 @@ IN_INTEREST = {
 
 
 async def bear_interest(connection: asyncpg.Connection) -> None:
-    """Have three days' interest booked in window 1, and some accrued in the open one."""
+    """Book three days' interest in window 1, and accrue more in the open window."""
     await connection.execute(AGREE)
     await commit(connection, transfer(36_000))
     await flush.flush(connection, 0, 1, 100)
@@ -239,7 +239,7 @@ IN_LIQUIDITY = {
 
 
 async def take_samples(connection: asyncpg.Connection) -> None:
-    """Flush what leaves 100 owed, then 50, 70, and 0, by a settlement; and then something in another currency."""
+    """Flush debts of 100, 50, 70, and 0 (by a settlement), and then a debt in another currency."""
     for number, entries in enumerate((transfer(100), transfer(50, "bank2", "bank1"), transfer(20)), 1):
         await commit(connection, entries)
         await flush.flush(connection, 0, number, 100)

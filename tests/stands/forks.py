@@ -1,7 +1,6 @@
-"""A `polka up` of the tests that forks its services from itself, because it has imported most of what they need.
+"""A `polka up` for tests. It forks its services from itself, because its process has imported most of their code.
 
-Each service is a process of its own all the same, with the environment and the sockets that it is given, and is killed
-for real.
+Each service is still its own process, with the given environment and sockets, and is really killed.
 """
 
 import asyncio
@@ -28,14 +27,14 @@ def services_are_forked() -> Iterator[None]:
 
 
 async def start(*command: str, **options: Any) -> Any:
-    """Fork what is a part of Polka, and execute any other program."""
+    """Fork parts of Polka, and execute all other programs."""
     if command[0] != sys.executable or command[2:4] != OWN:
         return await execute(*command, **options)
     return fork(command[4:], options["env"], options["pass_fds"], options["preexec_fn"])
 
 
 class Forked:
-    """A forked process, with what of `asyncio.subprocess.Process` a `polka up` uses."""
+    """A forked process, with the part of `asyncio.subprocess.Process` for `polka up`."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -63,14 +62,14 @@ class Forked:
 
 
 def fork(words: Sequence[str], environ: Mapping[str, str], kept: Sequence[int], prepare: Callable[[], None]) -> Forked:
-    """Start `polka` with these words in a session of its own. Of our files it keeps these, and where it writes."""
+    """Start `polka` with these words in its own session. The child keeps only these files, and our outputs."""
     for file in (sys.stdout, sys.stderr):
         file.flush()
     if pid := os.fork():
         return Forked(pid)
     code: Any = 1
     try:
-        gc.freeze()  # nothing of ours is collected: it would close files of the child that have the same numbers
+        gc.freeze()  # no garbage collection of our objects: their files have the same numbers as files of the child
         os.setsid()
         close_all_but(kept)
         for number in (signal.SIGTERM, signal.SIGCHLD):
@@ -89,13 +88,13 @@ def fork(words: Sequence[str], environ: Mapping[str, str], kept: Sequence[int], 
 def close_all_but(kept: Sequence[int]) -> None:
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2 and int(name) not in kept:
-            with contextlib.suppress(OSError):  # the one that lists them is closed already
+            with contextlib.suppress(OSError):  # the directory's own descriptor is closed already
                 os.close(int(name))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
 
 
 def be(words: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run `polka`; its exit code."""
+    """Run `polka`, and return its exit code."""
     from polka.command.main import main
 
     os.environ.clear()

@@ -1,4 +1,4 @@
-"""Requests as tests send them to a running Polka, and what they look for in each answer and in the database."""
+"""Requests to a running Polka in tests, and checks of answers and of the database."""
 
 import asyncio
 import json
@@ -29,12 +29,12 @@ def fetch(url: str, statement: str) -> list[Any]:
 
 
 NOT_POSTED = {"posted_at": None, "window": None}
-"""What a transaction says until its batch is posted, and so in its first answer."""
+"""A transaction before the posting of its batch, and therefore in its first answer."""
 UNPOSTED = "SELECT id FROM batches WHERE state = 'unposted'"
 
 
 def payload_of(database_url: str, transaction: dict[str, Any]) -> list[tuple[str, str, str, int]]:
-    """The entries of the batch, which has this payment alone."""
+    """The entries of the batch. The batch must have only this payment."""
     return fetch(
         database_url,
         "SELECT entry->>0, entry->>1, entry->>2, (entry->>3)::bigint FROM batches, json_array_elements(payload) entry "
@@ -43,7 +43,7 @@ def payload_of(database_url: str, transaction: dict[str, Any]) -> list[tuple[str
 
 
 def everything(polka: Running) -> list[Any]:
-    """All that a payment could leave behind. Tombstones of earlier failures may come at any time."""
+    """The counts of all rows that a payment may create. Tombstones of earlier failures may come at any time."""
     wait_for("all is posted", lambda: not fetch(polka.database_url, UNPOSTED))
     tables = ("transactions", "batches WHERE state <> 'void'", "idempotency_keys", "accounts", "balances", "banks")
     counts = ", ".join(f"(SELECT count(*) FROM {table})" for table in tables)

@@ -1,8 +1,8 @@
-"""Schemathesis against a running api: requests of every kind that its description allows, and many that it does not.
+"""Schemathesis against a running api: requests of every described kind, and many invalid requests.
 
     python tests/stands/fuzz.py --examples 500 --seed 1
 
-There must be no server error and no answer that is not described, and what is wrong must be refused.
+There must be no server error and no undescribed answer, and invalid requests must be refused.
 """
 
 import argparse
@@ -29,17 +29,17 @@ expected-statuses = ["2xx", "3xx", "4xx", "504"]
 [checks.negative_data_rejection]
 expected-statuses = ["207", "400", "401", "403", "404", "405", "413", "415", "422", "429", "5xx"]
 """
-"""A request may ask for an answer within a microsecond: 504 says truly that there was none. With `mode=each` a bulk
-request is answered by 207, which refuses the bad items one by one."""
+"""A request may have a timeout of a microsecond, and 504 is then the right answer. With `mode=each` a bulk request is
+answered with 207, and bad items are refused one by one."""
 
 
 NO_DRILLS = "--exclude-path=/drills"
-"""A drill would kill the api that is asked."""
+"""A drill would kill the asked api."""
 
 
 @dataclass(frozen=True)
 class Fuzzed:
-    """How many cases were sent, and what was said of them."""
+    """The number of cases, and the output."""
 
     cases: int
     is_good: bool
@@ -47,7 +47,7 @@ class Fuzzed:
 
 
 def fuzz(url: str, key: str, examples: int, seed: int, *options: str) -> Fuzzed:
-    """Send about that many examples of each operation, beside the systematic ones."""
+    """Send about `examples` examples of each operation, beside the systematic examples."""
     with tempfile.TemporaryDirectory(prefix="polka-fuzz-") as folder:
         config = Path(folder) / "schemathesis.toml"
         config.write_text(CONFIG)

@@ -1,4 +1,4 @@
-"""What Schemathesis needs to know to send MessagePack: loaded by it, not by the tests."""
+"""A serializer for Schemathesis to send MessagePack. Schemathesis loads this module, not the tests."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""A kept connection to an api that sends a request at once and reads only the status of its answer.
+"""A kept connection to an api. It sends a request at once and reads only the status of its answer.
 
-It takes a tenth of the processor time of a client library, for tests that send thousands of requests.
+A request takes a tenth of a client library's processor time, for tests with thousands of requests.
 """
 
 import asyncio
@@ -17,15 +17,15 @@ LAST = re.compile(rb"\r\nconnection: *close\r\n", re.IGNORECASE)
 
 
 class Line:
-    """Requests on it follow each other. After the api has closed a connection, the next request opens another."""
+    """Requests follow each other on the connection. After the api has closed it, the next request opens another."""
 
     def __init__(self, url: str) -> None:
         self._port = httpx.URL(url).port
         self._ends: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def status(self, method: str, path: str, body: bytes = b"") -> int:
-        """The status of the answer to this request of the operator's."""
-        if self._ends and self._ends[0].at_eof():  # it was open for its time
+        """The status of the answer to this request, sent with the operator's key."""
+        if self._ends and self._ends[0].at_eof():  # closed by the api because of its age
             await self.close()
         if self._ends is None:
             self._ends = await asyncio.open_connection("127.0.0.1", self._port)

@@ -1,4 +1,4 @@
-"""Sessions that wait for each other: by them a test knows that a race has come to its point."""
+"""Sessions that wait for each other. A test thus recognises the critical point of a race."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from waiting import WAIT_SECONDS
 
 
 async def until_waiting(url: str, sessions: int = 1) -> None:
-    """Until this many sessions of the database wait for a lock."""
+    """Wait until this many sessions of the database wait for a lock."""
     connection = await asyncpg.connect(url)
     query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     try:
@@ -20,7 +20,7 @@ async def until_waiting(url: str, sessions: int = 1) -> None:
 
 
 class Locked:
-    """While the block runs, whoever would write to the table waits; with `ACCESS EXCLUSIVE` readers, too."""
+    """While the block runs, writers of the table wait; with `ACCESS EXCLUSIVE` readers, too."""
 
     def __init__(self, url: str, table: str, mode: str = "SHARE") -> None:
         self._runner = asyncio.Runner()

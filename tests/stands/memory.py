@@ -1,4 +1,4 @@
-"""Folders for the data of the tests' Postgres: in memory, where there is room."""
+"""Folders for the data of the tests' Postgres: in memory, if there is room."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ PREFIX = "polka-tests"
 
 @contextmanager
 def data_folder() -> Iterator[Path]:
-    """A folder that the user of Postgres may enter. In memory a database is made in a third of the time.
+    """A folder that the user of Postgres may enter. In memory, creating a database takes a third of the time.
 
     Tests kill Postgres, and never the machine.
     """
@@ -31,7 +31,7 @@ def data_folder() -> Iterator[Path]:
 
 
 def remove_left() -> None:
-    """Remove what tests that were killed have left in memory."""
+    """Remove the remains of killed tests from memory."""
     for left in MEMORY.glob(f"{PREFIX}-*-*"):
         if not psutil.pid_exists(int(left.name.split("-")[2])):
             shutil.rmtree(left, ignore_errors=True)

@@ -1,8 +1,8 @@
-"""Processes that have imported Polka and only fork: a service of the tests starts in milliseconds.
+"""Processes that have imported Polka and only fork. A service of the tests therefore starts in milliseconds.
 
-Each child is a process of its own, as `python -m polka` would be, and is killed and frozen like one. All children end
-with their nursery, and the nurseries end with the tests. Each service has a nursery of its own, because each has
-metrics of its own.
+Each child is its own process, like one of `python -m polka`, and is killed and frozen in the same way. All children end
+with their nursery, and the nurseries end with the tests. Each service has its own nursery, because each has its own
+metrics.
 """
 
 import atexit
@@ -26,7 +26,7 @@ from unittest.mock import patch
 
 READ_BYTES = 65_536
 SHARED = ("polka.command.serve", "anyio._backends._asyncio", "httpcore")
-"""What the children of all nurseries need. Libraries import some of it late."""
+"""Imports for the children of all nurseries. Libraries import some modules late."""
 SPAM, COMMANDS = "spam", "commands"
 IMPORTS = {
     SPAM: ("locust.main", "geventhttpclient.client", "polka.edge.server", "polka.local.spam", "rich.console"),
@@ -34,14 +34,14 @@ IMPORTS = {
     "cache": ("cache.app", "uvloop"),
     COMMANDS: ("alembic.command", "polka.local.demo", "rich.console", "sqlalchemy.ext.asyncio"),
 }
-"""What the children of each nursery need beside that. The modules of commands and of the spammer are not among it: some
-look at the environment while they are imported. The spammer's nursery is first: Locust patches what comes after it."""
+"""Further imports for the children of each nursery. Modules of commands and of the spammer are missing, because some
+read the environment during their import. The spammer's nursery is first, because Locust patches all later imports."""
 fork, waitpid, on_signal = os.fork, os.waitpid, signal.signal
-"""As they are before Locust is imported."""
+"""As before the import of Locust."""
 
 
 class Child:
-    """A forked process, with what of `subprocess.Popen` the tests use. Below zero, `returncode` is a signal."""
+    """A forked process, with the part of `subprocess.Popen` for the tests. Below zero, `returncode` is a signal."""
 
     def __init__(self, nursery: "Nursery", pid: int) -> None:
         self.pid = pid
@@ -73,7 +73,7 @@ class Child:
 
 
 class Nursery:
-    """The tests' end of a process that forks."""
+    """The tests' end of a forking process."""
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
@@ -90,7 +90,8 @@ class Nursery:
         errors: Path | None = None,
         folder: Path | None = None,
     ) -> Child:
-        """Start `polka` with these words, here or in the folder; its output is appended to the file, or two files."""
+        """Start `polka` with these words, here or in the folder. The output is appended to the file, or to two
+        files."""
         order = {
             "words": list(words),
             "environ": dict(environ),
@@ -107,7 +108,7 @@ class Nursery:
         return child
 
     def hear(self) -> None:
-        """Take in who has ended."""
+        """Receive the news of ended children."""
         with self._lock, contextlib.suppress(BlockingIOError):
             while True:
                 self._read(socket.MSG_DONTWAIT)
@@ -128,7 +129,7 @@ class Nursery:
 
 @functools.cache
 def nurseries() -> dict[str, Nursery]:
-    """Those of this process, by name. One process imports what they share, and forks them all."""
+    """The nurseries of this process, by name. One process imports the shared modules, and forks all nurseries."""
     ends = {name: socket.socketpair() for name in IMPORTS}
     theirs = {name: end.fileno() for name, (_, end) in ends.items()}
     words = [f"{name}={number}" for name, number in theirs.items()]
@@ -143,7 +144,7 @@ def nurseries() -> dict[str, Nursery]:
 
 
 def nursery_of(word: str) -> Nursery:
-    """The one for the first word of a command line of `polka`."""
+    """The nursery for the first word of a `polka` command line."""
     return nurseries().get(word) or nurseries()[COMMANDS]
 
 
@@ -169,11 +170,11 @@ def divide(words: Sequence[str]) -> dict[str, Any] | None:
 def share() -> None:
     for name in SHARED:
         import_module(name)
-    import_module("litestar").Litestar(logging_config=None)  # it imports more when it makes its first app
+    import_module("litestar").Litestar(logging_config=None)  # the first app triggers more imports
 
 
 def serve(tests: socket.socket, imports: Sequence[str]) -> dict[str, Any] | None:
-    """Fork as ordered until the tests end. Returns in each child too, there with the order that it is for."""
+    """Fork as ordered until the tests end. In each child, the function returns the child's order."""
     children: set[int] = set()
     wakes, wakened = socket.socketpair()
     for end in (wakes, wakened):
@@ -200,7 +201,7 @@ def serve(tests: socket.socket, imports: Sequence[str]) -> dict[str, Any] | None
             for name in imports:
                 import_module(name)
             gc.collect()
-            gc.freeze()  # no child looks for cycles in this, nor copies its pages for that
+            gc.freeze()  # no child searches these objects for cycles, or copies their pages
             is_ready = True
         *lines, unread = (unread + data).split(b"\n")
         for order in map(json.loads, lines):
@@ -225,7 +226,7 @@ def say_who_ended(children: set[int], tests: socket.socket) -> None:
 
 
 def become(order: dict[str, Any]) -> None:
-    """Be what was ordered, as `python -m polka` is, or `python crash.py`."""
+    """Carry out the order, like `python -m polka`, or `python crash.py`."""
     from polka.command.main import main
 
     for number, file in ((1, order["output"]), (2, order["errors"])):
@@ -252,14 +253,14 @@ def become(order: dict[str, Any]) -> None:
 
 
 def stand(name: str) -> Any:
-    """A module beside this one."""
+    """Another module of this folder."""
     if (folder := str(Path(__file__).parent)) not in sys.path:
         sys.path.append(folder)
     return import_module(name)
 
 
 def become_locust(_: str, command: Sequence[str], environ: Mapping[str, str]) -> None:
-    """What `polka spam` does by `python -m locust`."""
+    """The equivalent of `python -m locust` in `polka spam`."""
     os.environ.clear()
     os.environ.update(environ)
     sys.argv = list(command[command.index("locust") :])

@@ -1,4 +1,4 @@
-"""A Polka under load, and a Prometheus that scrapes it."""
+"""A Polka under load, and a scraping Prometheus."""
 
 import os
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ LOAD = (
 
 @dataclass(frozen=True)
 class Observed:
-    """A Polka under load, the address of its spammer's metrics, and the Prometheus that scrapes all of it."""
+    """A Polka under load, the address of its spammer's metrics, and the Prometheus for all of them."""
 
     polka: Running
     spammer_url: str
@@ -29,7 +29,7 @@ class Observed:
 
 @contextmanager
 def observing(polka: Running, log: Path) -> Iterator[Observed]:
-    """Payments of all kinds, a window that is settled, and one that is open."""
+    """Payments of all kinds, a settled window, and an open window."""
     port = free_port()
     words = ["spam", f"--url={polka.url}", f"--metrics-port={port}", *LOAD]
     spammer = nursery_of("spam").fork(words, {**os.environ, "POLKA_KEY": KEY}, log)

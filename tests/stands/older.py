@@ -1,4 +1,4 @@
-"""An older Polka on a newer schema: the statements of revision 0016, in which it takes and finds idempotency keys."""
+"""An older Polka on a newer schema: the statements of revision 0016 for taking and finding idempotency keys."""
 
 from typing import Any
 from uuid import UUID
@@ -43,7 +43,7 @@ async def pay(connection: asyncpg.Connection, operation: Pay, *keys: Key) -> Non
     """Commit the payment under each of these keys, as one batch.
 
     Raises:
-        asyncpg.UniqueViolationError: one of the keys is taken.
+        asyncpg.UniqueViolationError: a key is taken.
     """
     pending = [Pending(operation, key, operation.fingerprint, Pay(operation.payment), Policy(0)) for key in keys]
     batch = Batch(pending)
@@ -63,6 +63,6 @@ async def answer(connection: asyncpg.Connection, key: Key) -> asyncpg.Record | N
 
 
 async def paid(connection: asyncpg.Connection, key: Key) -> UUID | None:
-    """The payment that was made under this key."""
+    """The id of the payment under this key."""
     found: Any = await answer(connection, key)
     return found["id"] if found else None

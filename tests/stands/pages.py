@@ -1,4 +1,4 @@
-"""The commands that documents show, in order, and a shell that runs them and compares what they say."""
+"""The commands in documents, in order, and a shell that runs the commands and compares their output."""
 
 import re
 import shlex
@@ -13,7 +13,7 @@ from polka.local.private import socket_folder
 BLOCK = re.compile(r"^```(console|bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ASKS_AN_API = re.compile(r"\bpolka (spam|drill \w+|clearing \w+|pay|banks (?:open|cap|uncap)|banks|payments|status)\b")
 SETS = re.compile(r"(export )?[A-Za-z_]+=|\w+\(\) \{")
-"""A variable or a function, which later commands use."""
+"""A variable or a function for later commands."""
 KEEPS = re.compile(r"([a-z]+)=\$\(")
 """A variable with the output of a command."""
 WRITES = re.compile(" (-X|-d|--json) ")
@@ -34,7 +34,7 @@ VARYING = {
     r'"window": ?\d+': r'"window": ?\d+',
     r" … ": r".*",
 }
-"""Values that differ from run to run, and their form."""
+"""Values that differ from run to run, with their form."""
 MEASURED = re.compile(r"\d[\d,.]*")
 """The numbers of a drill and of an audit."""
 MEASURES = re.compile(r"polka (drill \w+|audit)\n")
@@ -85,7 +85,7 @@ def is_whole(command: str) -> bool:
 
 
 def pattern(said: str, known: dict[str, str], is_measured: bool) -> str:
-    """The form of an output. Ids that occurred earlier must be the same again."""
+    """The form of an output. Ids from earlier outputs must be the same again."""
     parts: list[str] = []
     place = 0
     for found in re.finditer("|".join(f"(?:{shown})" for shown in VARYING), said):
@@ -106,11 +106,11 @@ def literally(text: str, is_measured: bool) -> str:
 
 @dataclass
 class Session:
-    """A shell in which one command follows another."""
+    """A shell for commands in sequence."""
 
     url: str
     folder: Path
-    """The folder of the Polka that answers."""
+    """The folder of the answering Polka."""
     env: dict[str, str]
     prelude: str = ""
     known: dict[str, str] = field(default_factory=dict)
@@ -141,7 +141,7 @@ class Session:
         return None
 
     def once(self, command: str) -> str:
-        """The same without a command in it, because every later shell repeats it."""
+        """The same with the command's result in its place, because every later shell repeats the line."""
         kept = KEEPS.match(command)
         if not kept:
             return command

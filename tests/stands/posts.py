@@ -1,4 +1,4 @@
-"""The posting part of an api by itself, and what a test gives it and reads of it."""
+"""The posting part of an api alone, its input, and checks of its results."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -26,7 +26,7 @@ def away(_: httpx.Request) -> httpx.Response:
 
 @asynccontextmanager
 async def starting(database_url: str, connection: asyncpg.Connection) -> AsyncIterator[Apis]:
-    """Starts the posting part of an api; the cache is away unless it is given, which must change nothing."""
+    """Starts the posting part of an api. Without `cache` the cache is down, and this must change nothing."""
     async with AsyncExitStack() as stack:
 
         async def start(url: str = database_url, cache: Cache = away, **settings: Any) -> Posting:
@@ -44,7 +44,7 @@ CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN PERFORM pg_advisory_xact_lock_shared(42); RETURN NULL; END $$;
 CREATE TRIGGER wait AFTER INSERT ON transactions FOR EACH STATEMENT EXECUTE FUNCTION wait();
 """
-"""Whoever has the advisory lock 42 holds each commit at its end, with all its rows written."""
+"""The holder of the advisory lock 42 delays each commit at its end, with all its rows written."""
 
 
 def pay(amount: int = 100, reference: str | None = None) -> Pay:

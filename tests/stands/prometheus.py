@@ -1,4 +1,4 @@
-"""A Prometheus as a test starts it: Debian's, scraping a real Polka, with the chart's rules."""
+"""A Prometheus for tests: Debian's, scraping a real Polka, with the chart's rules."""
 
 import json
 import shutil
@@ -19,26 +19,26 @@ from waiting import WAIT_SECONDS
 CHART = Path(__file__).parents[2] / "charts" / "polka"
 RULES = sorted((CHART / "rules").glob("*.yaml"))
 LABELS = {"namespace": "payments", "release": "polka"}
-"""Of every target, as the chart's monitors give them."""
+"""Of every target, as set by the chart's monitors."""
 SCRAPE_SECONDS = 1
 
 
 def program(name: str) -> str:
-    """The path of `prometheus` or `promtool`; a test that needs it is skipped where it is not installed."""
+    """The path of `prometheus` or `promtool`. Without the program the test is skipped."""
     return shutil.which(name) or pytest.skip(f"{name} is not installed: Debian has it in its package prometheus")
 
 
 class Prometheus:
-    """One that runs, and answers queries."""
+    """A running Prometheus that answers queries."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.client = httpx.Client(base_url=f"{url}/api/v1", trust_env=False, verify=False, timeout=WAIT_SECONDS)
 
     def ask(self, path: str, **parameters: str) -> Any:
-        """What its API answers, or its own words about what is wrong with the question."""
+        """The answer of its API, or its error message."""
         response = self.client.get(path, params=parameters)
-        if response.is_server_error:  # it starts
+        if response.is_server_error:  # still starting
             response.raise_for_status()
         answer = response.json()
         if answer["status"] != "success":
@@ -46,18 +46,18 @@ class Prometheus:
         return answer["data"]
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """The series that the expression gives now: `metric` has the labels and `value` is a float."""
+        """The current series of the expression: `metric` has the labels and `value` is a float."""
         data = self.ask("query", query=expression)
         if data["resultType"] in ("scalar", "string"):
             return [{"metric": {}, "value": float(data["result"][1])}]
         return [{"metric": one["metric"], "value": float(one["value"][1])} for one in data["result"]]
 
     def targets(self) -> dict[str, str]:
-        """By address how each target is: `up`, `down` or `unknown`."""
+        """The state of each target, by address: `up`, `down` or `unknown`."""
         return {one["labels"]["instance"]: one["health"] for one in self.ask("targets")["activeTargets"]}
 
     def alerts(self) -> dict[str, str]:
-        """By name the alerts that are pending or firing."""
+        """The pending or firing alerts, by name."""
         return {one["labels"]["alertname"]: one["state"] for one in self.ask("alerts")["alerts"]}
 
     def has_evaluated(self) -> bool:
@@ -70,7 +70,7 @@ class Prometheus:
 
 @contextmanager
 def running_prometheus(jobs: Mapping[str, Sequence[str]], rules: Sequence[Path] = RULES) -> Iterator[Prometheus]:
-    """One that scrapes the addresses (`http://…`) of each job every second, once all of them are up."""
+    """A Prometheus that scrapes the addresses (`http://…`) of each job every second, after all targets are up."""
     binary = program("prometheus")
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="polka-prometheus-") as name:
@@ -105,7 +105,7 @@ def running_prometheus(jobs: Mapping[str, Sequence[str]], rules: Sequence[Path] 
 
 
 def configuration(jobs: Mapping[str, Sequence[str]], rules: Sequence[Path]) -> dict[str, Any]:
-    """As Prometheus reads it; JSON is YAML."""
+    """The configuration as JSON, which is YAML too."""
     return {
         "global": {"scrape_interval": f"{SCRAPE_SECONDS}s", "evaluation_interval": f"{SCRAPE_SECONDS}s"},
         "rule_files": [str(path) for path in rules],

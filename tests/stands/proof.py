@@ -1,4 +1,4 @@
-"""The audit, which tests end with."""
+"""The audit at the end of tests."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,12 +12,12 @@ from services import CACHE_TOKEN
 
 
 def prove(database_url: str, cache_url: str | None = None) -> None:
-    """See that the audit finds nothing; with a cache, in its answers neither."""
+    """Check that the audit is clean, including the cache's answers if there is a cache."""
     asyncio.run(clean_audit(database_url, cache_url))
 
 
 async def clean_audit(database_url: str, cache_url: str | None = None) -> None:
-    """The same in a test that is a coroutine."""
+    """The same for coroutines."""
     done = await snapshot.audit(database_url, cache_url, CACHE_TOKEN)
     assert done.is_clean, done.differences
 

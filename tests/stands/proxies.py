@@ -1,4 +1,4 @@
-"""Reverse proxies of Debian's, as operators put them before Polka: they keep their connections, and close /metrics."""
+"""Debian's reverse proxies in front of Polka: they keep their connections, and close /metrics."""
 
 import os
 import shutil

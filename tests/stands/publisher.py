@@ -1,4 +1,4 @@
-"""A publisher of exchange rates on this machine that answers as a test tells it: well, late, half, or too much."""
+"""A publisher of exchange rates on this machine. The test decides its answer: good, late, half, or too much."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +11,8 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 class Publisher:
-    """`url` is where it publishes what `answer` sends; `asked` holds the headers of all requests so far."""
+    """`url` is the address of the document, `answer` sends the document, and `asked` has the headers of all
+    requests."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -26,7 +27,7 @@ def publishing() -> Iterator[Publisher]:
             publisher.asked.append({name.lower(): value for name, value in self.headers.items()})
             try:
                 publisher.answer(self)
-            except OSError:  # who asked has gone
+            except OSError:  # the client has gone
                 self.close_connection = True
 
         def log_message(self, *_: object) -> None: ...
@@ -43,7 +44,7 @@ def publishing() -> Iterator[Publisher]:
 
 
 def status(code: int) -> Answer:
-    """Nothing but a status."""
+    """Only a status."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         head(handler, code, 0)
@@ -52,7 +53,7 @@ def status(code: int) -> Answer:
 
 
 def whole(document: bytes, etag: str | None = None) -> Answer:
-    """The document; 304 for whoever names its tag."""
+    """The document; 304 for requests with its tag."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         if etag and handler.headers["If-None-Match"] == etag:
@@ -65,7 +66,7 @@ def whole(document: bytes, etag: str | None = None) -> Answer:
 
 
 def cut_off(document: bytes) -> Answer:
-    """Half of the document that it promises."""
+    """Half of the promised document."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         head(handler, 200, len(document))
@@ -88,7 +89,7 @@ def slow(document: bytes, released: threading.Event) -> Answer:
 
 
 def silent(released: threading.Event) -> Answer:
-    """Not even a head."""
+    """No answer, not even a head."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         released.wait(WAIT_SECONDS)
@@ -97,7 +98,7 @@ def silent(released: threading.Event) -> Answer:
 
 
 def endless(handler: BaseHTTPRequestHandler) -> None:
-    """Space without end, of no length that it would tell."""
+    """Endless space, of unknown length."""
     head(handler, 200, None)
     while True:
         handler.wfile.write(b" " * 65_536)

@@ -1,4 +1,4 @@
-"""The queries of the chart's dashboards and rules, as Prometheus is asked them."""
+"""The queries of the chart's dashboards and rules."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from prometheus import CHART, LABELS, RULES
 
 DASHBOARDS = sorted((CHART / "dashboards").glob("*.json"))
 VARIABLES = {**LABELS, "__rate_interval": "30s", "__interval": "5s", "__range": "1m"}
-"""What a dashboard's variables are here; any other is all there is."""
+"""The values of a dashboard's variables here. Any other variable means everything."""
 VARIABLE = re.compile(r"\$(?:\{(\w+)(?::\w+)?\}|(\w+))")
 LABEL_VALUES = re.compile(r"label_values\((.+), *(\w+)\)")
 SELECTOR = re.compile(
@@ -41,7 +41,7 @@ def rules(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def of_rules() -> Iterator[str]:
-    """What is recorded by rules, as a whole, and each selector of the alerts, which are silent when all is well."""
+    """The whole expressions of recording rules, and each selector of alerts, because alerts are silent normally."""
     for path in RULES:
         for rule in rules(path):
             if "record" in rule:

@@ -1,4 +1,4 @@
-"""Requests as bytes over plain sockets: what a client can send that no library for HTTP would."""
+"""Requests as bytes over plain sockets, including requests that no HTTP library would send."""
 
 import socket
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ from waiting import WAIT_SECONDS
 
 
 class Raw:
-    """One connection. Each request's answer is read as HTTP, in the order of the requests."""
+    """A connection. Each request's answer is read as HTTP, in the order of the requests."""
 
     def __init__(self, url: str) -> None:
         port = httpx.URL(url).port
@@ -32,12 +32,12 @@ class Raw:
         """Status, headers and body of the next answer.
 
         Raises:
-            ConnectionError: there is none.
+            ConnectionError: no answer came.
         """
         response = HTTPResponse(Unbuffered(self.socket), method=method)  # type: ignore[arg-type]
         response.begin()
         body = b""
-        while part := response.read(1 << 16):  # without a buffer each read gives only what has arrived
+        while part := response.read(1 << 16):  # without a buffer each read returns the arrived bytes
             body += part
         return response.status, {name.lower(): value for name, value in response.getheaders()}, body
 
@@ -45,7 +45,7 @@ class Raw:
         return self.answer()[0]
 
     def ends(self) -> bytes:
-        """All that still comes until the server closes the connection."""
+        """All remaining bytes until the server closes the connection."""
         rest = b""
         while True:
             try:
@@ -58,7 +58,7 @@ class Raw:
 
 
 class Unbuffered:
-    """A socket for `HTTPResponse`, which reads no byte of the answer behind its own."""
+    """A socket for `HTTPResponse` that reads no byte beyond the answer."""
 
     def __init__(self, opened: socket.socket) -> None:
         self._socket = opened
@@ -69,7 +69,7 @@ class Unbuffered:
 
 @contextmanager
 def deaf(port: int) -> Iterator[socket.socket]:
-    """A connection that reads nothing, and for which the kernel takes little."""
+    """A connection that reads nothing, with a small buffer in the kernel."""
     with socket.socket() as opened:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         opened.connect(("127.0.0.1", port))
@@ -77,7 +77,7 @@ def deaf(port: int) -> Iterator[socket.socket]:
 
 
 def request(method: str, path: str, *headers: str, body: bytes = b"", host: str | None = "polka") -> bytes:
-    """A request with these header lines; the length of a body is not among them."""
+    """A request with these header lines, without the length of a body."""
     lines = [f"{method} {path} HTTP/1.1", *([f"Host: {host}"] if host is not None else []), *headers]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
@@ -87,18 +87,18 @@ def with_length(method: str, path: str, *headers: str, body: bytes) -> bytes:
 
 
 def chunked(parts: Iterable[bytes], extension: bytes = b"", trailers: bytes = b"") -> bytes:
-    """A body in chunks, which are sent behind `Transfer-Encoding: chunked`."""
+    """A body in chunks, for `Transfer-Encoding: chunked`."""
     chunks = b"".join(b"%x%b\r\n%b\r\n" % (len(part), extension, part) for part in parts)
     return chunks + b"0\r\n" + trailers + b"\r\n"
 
 
 def alive(target: Service) -> bytes:
-    """A request that the service answers with 200."""
+    """A request with the answer 200."""
     if target.name == "api":
         return request("GET", "/hello")
     return request("GET", "/balance/bank1", authorized(target))
 
 
 def authorized(target: Service) -> str:
-    """The header line with which an api or a cache lets requests pass."""
+    """The header line with the key or token of the service."""
     return f"Authorization: Bearer {KEY if target.name == 'api' else CACHE_TOKEN}"

@@ -1,4 +1,4 @@
-"""A Postgres primary and its synchronous standby, for tests that cut them off, crash them and lose one."""
+"""A Postgres primary and its synchronous standby, for tests with lost connections, crashes and a lost primary."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ SUSPENDED = "bank4"
 
 
 class Node(postgres.Server):
-    """A server that may be a standby."""
+    """A primary or a standby."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(postgres.locate(), folder)
@@ -64,7 +64,7 @@ class Node(postgres.Server):
 
 
 def make_template(folder: Path, runner: asyncio.Runner) -> Path:
-    """The data of a server that has been stopped: banks, one of which has a cap and one of which may not send."""
+    """The data of a stopped server with banks: one bank has a cap, and another may not send."""
     folder.mkdir()
     node = Node(folder)
     node.stop_signal = signal.SIGINT
@@ -86,7 +86,7 @@ async def fill(url: str) -> None:
 
 
 class Pair:
-    """A primary and its synchronous standby. `url` lists both, and `wire` is what connects them."""
+    """A primary and its synchronous standby. `url` lists both, and `wire` connects them."""
 
     def __init__(self, template: Path, folder: Path, runner: asyncio.Runner) -> None:
         self._runner = runner
@@ -114,23 +114,23 @@ class Pair:
         return node
 
     def ask(self, query: str, *values: Any, node: Node | None = None) -> Any:
-        """A value from the primary, or another node; None while it does not answer."""
+        """A value from the primary, or another node; None while the node is down."""
         return self._runner.run(ask((node or self.primary).url, query, *values))
 
     def waiting(self, query: str = "") -> list[int]:
-        """The processes of the primary that wait for the standby, and whose query matches the pattern."""
+        """The primary's processes with a query that matches the pattern and waits for the standby."""
         found = self.ask(
             "SELECT array_agg(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query ~ $1", query
         )
         return found or []
 
     def cut_off(self) -> None:
-        """The standby gets nothing more."""
+        """Cut the standby off."""
         self.wire.refuse()
         self.wire.cut()
 
     def fail_over(self) -> None:
-        """The primary is lost, and the standby promoted."""
+        """Lose the primary, and promote the standby."""
         self.lose_primary()
         assert self.ask("SELECT pg_promote()", node=self.standby)
 

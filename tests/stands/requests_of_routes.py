@@ -1,4 +1,4 @@
-"""A request for each route of the api, the scope that it needs, and its status."""
+"""A request for each route of the api, its scope, and its status."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ def new_payment(polka: Running, sender: str, receiver: str) -> str:
 def of_payment(
     suffix: str = "", sender: str = "bank1", receiver: str = "bank2", of: str = "transaction"
 ) -> Callable[[Running], str]:
-    """The path of a payment that was just made."""
+    """The path of a new payment."""
     return lambda polka: f"/{of}/{new_payment(polka, sender, receiver)}{suffix}"
 
 
@@ -42,7 +42,7 @@ def bank_body() -> dict[str, str]:
 
 
 Row = tuple[Scope | None, Callable[[Running], str], Any, int, int]
-"""The scope that the route needs, a request, and its status for operators and for bank1 where they have the scope."""
+"""The scope of the route, a request, and its status for operators and for bank1 with this scope."""
 TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/"): (None, at("/"), None, 200, 200),
     ("GET", "/hello"): (None, at("/hello"), None, 200, 200),

@@ -1,4 +1,4 @@
-"""A whole Polka that tests share."""
+"""A whole Polka, shared by tests."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,7 +10,7 @@ from services import Services
 
 
 class Running:
-    """A whole Polka that tests share; each uses banks, accounts and keys of its own."""
+    """A whole Polka, shared by tests. Each test uses its own banks, accounts and keys."""
 
     def __init__(self, services: Services, **of_apis: str) -> None:
         self.services = services
@@ -32,7 +32,7 @@ def run_polka(server: postgres.Server, folder: Path, **of_apis: str) -> Iterator
 
 
 class SharedPolka:
-    """The Polka that files share. It starts for a file that needs it, and ends before a file that does not.
+    """The Polka for several files. It starts for the first file with tests for it, and ends before a file without.
 
     An idle Polka takes a tenth of a processor.
     """

@@ -1,4 +1,4 @@
-"""A server in the test's process, with an app that says what it saw, and clients that send bytes."""
+"""A server in the test's process, with an app that reports its requests, and clients that send bytes."""
 
 import asyncio
 import json
@@ -20,11 +20,11 @@ from polka.edge.server import protocol
 from waiting import WAIT_SECONDS
 
 SOCKET_BYTES = 4096
-"""What the kernel takes of an answer, so that little is enough to be left unread."""
+"""The kernel's buffer for an answer: small, so that little data stays unread."""
 
 
 class Served:
-    """A server, the requests that its app saw, and whether the app may answer."""
+    """A server, its app's requests, and whether the app may answer."""
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
@@ -50,12 +50,12 @@ class Served:
         await send({"type": "http.response.body", "body": self.body})
 
     def cycles(self) -> list[Any]:
-        """What each connection has last begun to answer; None if it has not got a whole head yet."""
+        """The current request of each connection; None before its first whole head."""
         connections: list[Any] = list(self.state.connections)
         return [None if one.is_new else one.cycle for one in connections]
 
     def sweep(self, seconds: float = 0.0, stalled_seconds: float = 0.0) -> None:
-        """As the server does, so much later."""
+        """Sweep like the server, `seconds` later."""
         now = asyncio.get_running_loop().time() + seconds
         guests: list[Any] = list(self.state.connections)
         self.gate.sweep(guests, now, stalled_seconds)
@@ -95,7 +95,7 @@ class Client:
         return int(head.split()[1])
 
     async def ends(self) -> bytes:
-        """All that comes until the server closes the connection."""
+        """All bytes until the server closes the connection."""
         async with asyncio.timeout(WAIT_SECONDS):
             return await self.reader.read()
 
@@ -116,7 +116,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def unread(served: Served) -> bool:
-    """Whether some of a whole answer waits in the server, so that the client can read it."""
+    """Whether a part of a whole answer waits in the server, ready for the client to read."""
     connections: list[Any] = [one for one in served.state.connections if not one.is_new]  # type: ignore[union-attr]
     return any(
         one.cycle and one.cycle.response_complete and one.transport.get_write_buffer_size() for one in connections
@@ -124,7 +124,7 @@ def unread(served: Served) -> bool:
 
 
 def problem_in(answer: bytes) -> tuple[int, str]:
-    """Status and code of the problem that is all there is, after which the connection ended."""
+    """Status and code of the problem, which must be the whole answer before the end of the connection."""
     head, _, body = answer.partition(b"\r\n\r\n")
     assert b"content-type: application/problem+json" in head
     assert b"connection: close" in head

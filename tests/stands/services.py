@@ -1,4 +1,4 @@
-"""Polka's processes as the tests start them: real ones, each on a port of its own, killed and frozen at will."""
+"""Polka's processes in tests: real processes, each on its own port, killed and frozen at will."""
 
 import asyncio
 import contextlib
@@ -34,15 +34,14 @@ def bearer(token: str) -> dict[str, str]:
 
 
 client = httpx.Client(transport=Transport(), headers=bearer(KEY), timeout=WAIT_SECONDS)
-"""One for all tests: making one takes longer than a payment. `cache_client` is for caches alone."""
+"""Shared by all tests, because making a client takes longer than a payment. `cache_client` is only for caches."""
 cache_client = httpx.Client(trust_env=False, verify=False, headers=bearer(CACHE_TOKEN), timeout=WAIT_SECONDS)
 
 
 def wait_for(what: str, condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
-    """The condition's value once it is true. A service that does not answer is one that does not yet.
+    """The condition's value once it is true. An unreachable service counts as not true yet.
 
-    Asking takes processor time from the service that is waited for: the longer it took so far, the more rarely it is
-    asked.
+    Checks take processor time from the service. Therefore checks become rarer with the time.
     """
     began = time.monotonic()
     while True:
@@ -60,7 +59,7 @@ async def until(what: str, check: Callable[[], Any], seconds: float = WAIT_SECON
 
 
 class Service:
-    """One process of Polka."""
+    """A process of Polka."""
 
     def __init__(
         self, name: str, port: int, database_url: str, log: Path, options: Sequence[str] = (), **environ: str
@@ -83,13 +82,13 @@ class Service:
     def _spawn(self) -> Child | subprocess.Popen[bytes]:
         if "PYTHONPATH" not in self._environ:
             return nursery_of(self.name).fork(self._words, self._environ, self.log)
-        with self.log.open("ab") as output:  # another source than ours
+        with self.log.open("ab") as output:  # with another source
             return subprocess.Popen(
                 [sys.executable, "-m", "polka", *self._words], env=self._environ, stdout=output, stderr=output
             )
 
     def ready(self, seconds: float = WAIT_SECONDS) -> "Service":
-        """Wait until it can serve."""
+        """Wait until the service can serve."""
         wait_for(f"{self.name} is ready (see {self.log})", self.is_ready, seconds)
         return self
 
@@ -102,7 +101,7 @@ class Service:
             return False
 
     def start(self) -> None:
-        """Start it anew, once it has ended."""
+        """Start the service again after its end."""
         self.process = self._spawn()
 
     def restart(self, seconds: float = WAIT_SECONDS) -> "Service":
@@ -125,7 +124,7 @@ class Service:
             self.send(signal.SIGCONT)
 
     def ended(self) -> int:
-        """Its exit code, once it has ended by itself."""
+        """Wait for the end of the service, and return its exit code."""
         return self.process.wait(WAIT_SECONDS)
 
     def stop(self) -> None:
@@ -139,7 +138,7 @@ class Service:
 
 
 class Services:
-    """Starts services over one database, and stops them all at the end."""
+    """Starts services over a database, and stops all services at the end."""
 
     def __init__(self, database_url: str, folder: Path) -> None:
         self.database_url = database_url
@@ -152,7 +151,7 @@ class Services:
         return self._start("cache", self._cache_port, environ)
 
     def another_cache(self, **environ: str) -> Service:
-        """A second one, which no api knows."""
+        """A second cache, unknown to the apis."""
         return self._start("cache", free_port(), environ)
 
     def api(self, **environ: str) -> Service:

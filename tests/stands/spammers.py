@@ -1,4 +1,4 @@
-"""The spammer as a test runs it, its page, and a server that counts who asks it."""
+"""The spammer in tests, its page, and a server that counts connections."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ def spam(url: str, *words: str, transactions: int = 100) -> subprocess.Completed
 
 @contextmanager
 def spamming(log: Path, url: str, *words: str) -> Iterator[Child]:
-    """A spammer that the test looks after while it runs."""
+    """A spammer that runs during the block."""
     log.write_bytes(b"")
     process = nursery_of("spam").fork([*SPAM, f"--url={url}", *words], os.environ, log)
     try:
@@ -38,7 +38,7 @@ def spamming(log: Path, url: str, *words: str) -> Iterator[Child]:
 
 
 class Answers:
-    """Somebody else's server, who counts how often he is asked."""
+    """A server of a stranger. It counts its connections."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -60,7 +60,7 @@ class Answers:
 
 
 def start_a_run(page: str, **form: str) -> None:
-    """As the page's button does, with all the fields that the page shows."""
+    """Like the page's button, with all fields of the page."""
     found = re.search(r"templateArgs = (\{.*\})", client.get(page).text)
     assert found
     shown = {name: option["default_value"] for name, option in json.loads(found[1])["extra_options"].items()}

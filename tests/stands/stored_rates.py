@@ -1,4 +1,4 @@
-"""Exchange rates that are in the database: those from the start, and those that a test stores."""
+"""Exchange rates in the database: the recorded rates, and rates stored by a test."""
 
 import asyncio
 from datetime import UTC, date, datetime
@@ -10,7 +10,7 @@ from polka.rules.rates import Rates, Source
 from polka.store import rate_sets
 
 RECORDED = {"date": "2026-10-30", "version": 1, "source": "recorded"}
-"""What every answer says that uses the rates which ship with Polka."""
+"""The part of every answer with Polka's recorded rates."""
 
 
 def today() -> date:
@@ -18,7 +18,7 @@ def today() -> date:
 
 
 def store(database_url: str, day: date, rate: str) -> None:
-    """Rates as if they had been fetched."""
+    """Store rates as if fetched."""
 
     async def work() -> None:
         connection = await asyncpg.connect(database_url)

@@ -1,4 +1,4 @@
-"""Another user of this machine, as whom a test tries what must not work."""
+"""Another user of this machine, for attempts that must fail."""
 
 import os
 import pickle
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 STRANGER = 64_321
-"""Nobody has this id."""
+"""An unused user id."""
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may try things as another user")
 
@@ -18,10 +18,10 @@ T = TypeVar("T")
 
 
 def as_stranger(attempt: Callable[[], T], user: int = STRANGER) -> T:
-    """What the attempt gives in a copy of this process that belongs to another user."""
+    """The result of the attempt in a copy of this process under another user."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # other threads, which are not in the copy, do not matter
+        warnings.simplefilter("ignore", DeprecationWarning)  # other threads are not in the copy, and do not matter
         pid = os.fork()
     if pid == 0:
         try:
@@ -30,7 +30,7 @@ def as_stranger(attempt: Callable[[], T], user: int = STRANGER) -> T:
             os.setgid(user)
             os.setuid(user)
             found: Any = (True, attempt())
-        except BaseException:  # whatever it is: the test must see it
+        except BaseException:  # the test must see any exception
             found = (False, traceback.format_exc())
         with os.fdopen(writing, "wb") as output:
             pickle.dump(found, output)

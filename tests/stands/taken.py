@@ -1,4 +1,4 @@
-"""Whether Polka's command line takes a command that a document, or a file beside the code, shows."""
+"""Whether Polka's command line accepts a command from a document or another file."""
 
 import click
 
@@ -6,7 +6,7 @@ from polka.command.main import main
 
 
 def takes(name: str, options: list[str]) -> bool:
-    """Whether the subcommand, or one below it, takes these options with these values."""
+    """Whether the subcommand, or one below, accepts these options with these values."""
     rest = list(options)
     command = main.get_command(click.Context(main), name)
     assert command

@@ -1,4 +1,5 @@
-"""How long the tests wait."""
+"""The longest wait of the tests."""
 
 WAIT_SECONDS = 120.0
-"""The bound on every wait for a condition. It is there for a process that is dead, so it fits the slowest machine."""
+"""The bound on every wait for a condition. It only matters for dead processes, and therefore fits the slowest
+machine."""

@@ -1,6 +1,6 @@
-"""HTTP clients that send head and body of a request in one piece, as a plain payment comes that needs no ASGI.
+"""HTTP clients that send head and body of a request in one piece, like plain payments without ASGI.
 
-httpx and http.client send them one after the other: most payments of such a client go to the app.
+httpx and http.client send head and body separately, so most of their payments go to the app.
 """
 
 import contextlib
@@ -11,11 +11,11 @@ import httpcore
 import httpx
 
 LIMITS: Any = {"max_connections": 100, "max_keepalive_connections": 20, "keepalive_expiry": 5.0}
-"""Those of httpx."""
+"""The limits of httpx."""
 
 
 class Stream(httpcore.NetworkStream):
-    """Sends all that was written when an answer is read."""
+    """Sends all written bytes before reading an answer."""
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
@@ -47,7 +47,7 @@ class Network(httpcore.SyncBackend):
 
 
 class AsyncStream(httpcore.AsyncNetworkStream):
-    """As `Stream`, for asyncio."""
+    """`Stream` for asyncio."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream
@@ -79,7 +79,7 @@ class AsyncNetwork(httpcore.AnyIOBackend):
 
 
 class Connection(http.client.HTTPConnection):
-    """As http.client's, for `request` and `getresponse`."""
+    """Like http.client's, for `request` and `getresponse`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

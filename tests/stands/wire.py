@@ -1,4 +1,4 @@
-"""A wire to Postgres that can fail: it stands between a client and the server and cuts at the moment it is told."""
+"""A wire to Postgres that can fail: a proxy between a client and the server that cuts connections on demand."""
 
 import contextlib
 import socket
@@ -14,7 +14,7 @@ Matches = Callable[[bytes], bool]
 
 
 class Fault(Enum):
-    """What happens to the first message that matches."""
+    """The fate of the first matching message."""
 
     LOSE_ANSWER = "the server gets it and does it; the client's connection breaks before the answer"
     SWALLOW = "it never reaches the server; both connections break"
@@ -22,7 +22,7 @@ class Fault(Enum):
 
 
 class Wire:
-    """A proxy to the Postgres of a `host=/socket/folder` URL; `url` is where clients connect instead."""
+    """A proxy to the Postgres of a `host=/socket/folder` URL. Clients connect to `url` instead."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -37,17 +37,17 @@ class Wire:
         self._then_refuse = False
         self._refusing = False
         self.messages = 0
-        """How often a client has sent something."""
+        """The number of messages from clients."""
         self.struck = threading.Event()
         self.done = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def point(self, url: str) -> None:
-        """Connect new clients to the Postgres of this URL; those that are connected stay where they are."""
+        """Connect new clients to the Postgres of this URL. Existing connections stay."""
         self._socket = Path(parse_qs(urlsplit(url).query)["host"][0]) / ".s.PGSQL.5432"
 
     def arm(self, fault: Fault, matches: Matches, then_refuse: bool = False) -> None:
-        """Do this to the first message from now on that matches; `then_refuse` cuts all other connections with it."""
+        """Strike the first matching message from now on. `then_refuse` also cuts all other connections."""
         self._then_refuse = then_refuse
         self.struck.clear()
         self.done.clear()
@@ -55,7 +55,7 @@ class Wire:
         self._armed = (fault, matches)
 
     def release(self) -> None:
-        """Let a delayed message go to the server, and wait until the server has dealt with it."""
+        """Let a delayed message go to the server, and wait until the server has processed the message."""
         self._release.set()
         assert self.done.wait(WAIT_SECONDS), "the server did not answer the delayed message"
 
@@ -64,7 +64,7 @@ class Wire:
         self._refusing = True
 
     def cut(self, but: socket.socket | None = None) -> None:
-        """Cut all connections, but for this end of one."""
+        """Cut all connections, except this end."""
         for opened in self._open:
             if opened is not but:
                 shut(opened)
@@ -103,7 +103,7 @@ class Wire:
                 if fault := self._strikes(data):
                     cut.set()
                     if fault is Fault.LOSE_ANSWER:
-                        server.sendall(data)  # before anything that the client may send once it knows
+                        server.sendall(data)  # before the client notices the failure, and sends more
                     shut(client)
                     if self._then_refuse:
                         self.refuse()
@@ -113,7 +113,7 @@ class Wire:
                         self._release.wait()
                         server.sendall(data)
                     if fault is not Fault.SWALLOW:
-                        return  # the other thread hears the server out
+                        return  # the other thread reads the server's answer
                     break
                 server.sendall(data)
         shut(server)
@@ -122,7 +122,7 @@ class Wire:
         with contextlib.suppress(OSError):
             while data := server.recv(1 << 20):
                 if cut.is_set():
-                    if b"Z\x00\x00\x00\x05" in data:  # ReadyForQuery: it has been dealt with
+                    if b"Z\x00\x00\x00\x05" in data:  # ReadyForQuery: the message is processed
                         self.done.set()
                         break
                     continue

@@ -1,4 +1,4 @@
-"""A wire to the cache that a test answers itself."""
+"""A wire to the cache with the test's own answers."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ Handler = Callable[[httpx.Request], httpx.Response]
 
 
 class Answered(Wire):
-    """Has the handler answer what goes by the wire."""
+    """Answers calls over the wire with the handler."""
 
     def __init__(self, handler: Handler) -> None:
         super().__init__("http://cache", None, 1, 1, None, 1)
@@ -34,6 +34,6 @@ def url_of(path: bytes) -> str:
 
 
 def answered(handler: Handler, timeout: float = 5) -> CacheClient:
-    """An api's way to the cache, where the handler is the cache."""
+    """An api's way to the cache, with the handler as the cache."""
     client = httpx.AsyncClient(base_url="http://cache", transport=httpx.MockTransport(handler), timeout=timeout)
     return CacheClient(client, Answered(handler), 0, 1)

@@ -1,4 +1,4 @@
-"""A good client beside a hostile one: what it sees meanwhile, and what becomes of the processes' memory."""
+"""A good client beside a hostile client: its observations, and the memory of the processes."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from whole import Connection
 
 ANSWER_SECONDS = 1.0
 BUSY_FACTOR = 3
-"""On a machine that is busy anyway an answer may take this many times as long as the longest without an attack."""
+"""On a busy machine an answer may take this many times as long as the longest answer without an attack."""
 MEMORY_RATIO = 1.2
 PAUSE_SECONDS = 0.02
 
@@ -67,7 +67,7 @@ class Witness:
 
 
 class Hostile:
-    """A Polka under attack: `attacked` holds what its good clients see against what they may expect."""
+    """A Polka under attack. `attacked` compares the observations of its good clients with the bounds."""
 
     def __init__(self, database_url: str, cache: Service, api: Service) -> None:
         self.database_url = database_url
@@ -77,12 +77,13 @@ class Hostile:
             service.ready()
         self._answer_seconds = math.inf
         with self.attacked() as alone:
-            time.sleep(3)  # memory grows with the first requests of a process, whoever sends them
+            time.sleep(3)  # memory grows with the first requests of a process, from any sender
         self._answer_seconds = max(ANSWER_SECONDS, BUSY_FACTOR * alone.longest_seconds)
 
     @contextmanager
     def attacked(self) -> Iterator[Witness]:
-        """Good clients go on while the block runs: each of their requests is answered in time, and memory is flat."""
+        """Good clients go on while the block runs. All their requests must be answered in time, and memory must stay
+        flat."""
         before = self._memory()
         witness = Witness(self.services["api"], self.services["cache"])
         witness.start()
