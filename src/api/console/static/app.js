@@ -20,7 +20,7 @@ const STATES = { live: "Live", late: "No news", off: "Not connected" };
 let panels = [];
 const stream = new Stream({ onHello: greet, onSnapshot: show, onState: showState });
 
-/** What a stream begins with; `drills` says whether this is a Polka of one machine, which has them. */
+/** The beginning of a stream. `drills` is true for a Polka on one machine, the only kind with drills. */
 function greet(hello) {
   learn(hello.exponents);
   for (const panel of panels) panel.greet?.(hello);
@@ -51,7 +51,7 @@ function showNotice({ overview, records }) {
   say(notice, notices.join(" "));
 }
 
-/** A button for each currency; with many of them those that there is room for, and the others in a list. */
+/** A button for each currency. If there are too many for the room, the others are in a list. */
 function showCurrencies({ currencies, book }) {
   const place = find("currencies");
   const key = currencies.join(" ");

@@ -1,4 +1,4 @@
-// The audit's state: when all was last proved, and what was found.
+// The audit's state: the time of the last complete proof, and the findings.
 
 import { ask, Refused } from "./door.js";
 import { find, make, since } from "./dom.js";

@@ -1,4 +1,4 @@
-// Lines over time, as SVG. What they show is beside them in words: to a screen reader a chart is one picture.
+// Lines over time, as SVG. The figures are also beside the chart in words, because a screen reader sees only a picture.
 
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 100;
@@ -9,7 +9,7 @@ function shape(name, attributes) {
   return made;
 }
 
-/** A chart of several lines, each a class of the style sheet; `label` says what a tick of the vertical axis is. */
+/** A chart of several lines, each with a class of the style sheet. `label` formats a tick of the vertical axis. */
 export class Chart {
   constructor(place, title, lines, label) {
     this.label = label;
@@ -66,7 +66,7 @@ export class Chart {
   }
 }
 
-/** The next of 1, 1.5, 2, 3, 5, 7.5, 10, 15 … that is not below the value. */
+/** The first of 1, 1.5, 2, 3, 5, 7.5, 10, 15 … at or above the value. */
 function nice(value) {
   if (value <= 0) return 1;
   const power = 10 ** Math.floor(Math.log10(value));

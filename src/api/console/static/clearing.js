@@ -1,4 +1,4 @@
-// Clearing windows: what is open, closing and settling it, and what that saves.
+// Clearing windows: the open window, closing and settling, and the savings.
 
 import { ask, Refused } from "./door.js";
 import { confirmed, find, make, newRow, rows, say, since } from "./dom.js";
@@ -72,7 +72,7 @@ export class Clearing {
     }
   }
 
-  /** Once it is worked out, what the window that was just settled has saved. */
+  /** The savings of the window just settled, after their computation. */
   tellSaved(windows, currency) {
     const window = windows.find((one) => one.id === this.settled);
     const saved = window && savedIn(window, currency);
@@ -92,7 +92,7 @@ function savedIn(window, currency) {
   return window.netting.find((one) => one.currency === currency);
 }
 
-/** What banks would have to pay payment by payment, pair by pair, and what they pay when it is cleared. */
+/** The sums that banks would pay for each payment, for each pair of banks, and after clearing. */
 function drawNetting(window, currency) {
   const place = find("netting");
   if (!window) {

@@ -1,4 +1,4 @@
-// What all panels need of the document: finding, making and changing elements without touching what is the same.
+// The document for all panels: finding, making and changing elements. Unchanged elements are not touched.
 
 export function find(id) {
   return document.getElementById(id);
@@ -16,8 +16,8 @@ export function say(element, text) {
 }
 
 /**
- * Have one row of the table's body for each item, by its key and in their order. `fill` changes a row's cells; a row
- * that is there stays the same element, so that whoever has the focus in it keeps it.
+ * Show one row of the table's body for each item, by its key and in their order. `fill` changes a row's cells. An
+ * existing row stays the same element, because a new element would lose the focus.
  */
 export function rows(table, items, keyOf, create, fill) {
   const body = table.tBodies[0];
@@ -36,7 +36,7 @@ export function rows(table, items, keyOf, create, fill) {
   for (const row of there.values()) row.remove();
 }
 
-/** A row whose first cell is its heading, which is cut where it is long; each further class is another cell. */
+/** A row with a heading as its first cell, cut if too long. Each further class is another cell. */
 export function newRow(heading, ...classNames) {
   const row = document.createElement("tr");
   const first = make("th", "name", heading);
@@ -46,7 +46,7 @@ export function newRow(heading, ...classNames) {
   return row;
 }
 
-/** Terms and what they are, as a list of definitions; with a `line`, in the colour of that line of a chart. */
+/** A list of definitions. With `line`, a term has the colour of this line of a chart. */
 export function pairs(list, items) {
   items.forEach(([term, text, title, line], place) => {
     let pair = list.children[place];
@@ -63,7 +63,7 @@ export function pairs(list, items) {
   while (list.children.length > items.length) list.lastElementChild.remove();
 }
 
-/** Ask before what cannot be taken back; whether the answer is yes. */
+/** Ask before an irreversible step. Returns whether the user agrees. */
 export function confirmed(title, text, yes) {
   const dialog = find("confirm");
   say(find("confirm-title"), title);

@@ -1,4 +1,4 @@
-// The key: it comes in the address's fragment, which no server sees, or is typed in; and stays in this tab.
+// The key: from the address's fragment, which no server sees, or typed in. The key stays in this tab.
 
 import { find } from "./dom.js";
 
@@ -19,7 +19,7 @@ export function takeKeyFromAddress() {
   history.replaceState(null, "", location.pathname);
 }
 
-/** A request of the API as this operator; what it answers. Throws Refused, or a TypeError where nobody answers. */
+/** The answer to a request of this operator. Throws Refused, or a TypeError if the api is down. */
 export async function ask(method, path, body) {
   const key = sessionStorage.getItem(KEPT);
   const headers = key ? { Authorization: `Bearer ${key}` } : {};
@@ -31,12 +31,12 @@ export async function ask(method, path, body) {
   try {
     problem = await response.json();
   } catch {
-    // Whoever answered is no api, but a proxy before it.
+    // A proxy in front of the api has answered.
   }
   throw new Refused(problem, response.status);
 }
 
-/** Trade the key for a session, by which this browser may read the stream; ask for a key until one is good. */
+/** Exchange the key for a session, which allows the stream. Ask for a key until a key is valid. */
 export async function openSession() {
   try {
     await ask("POST", "/console/session");

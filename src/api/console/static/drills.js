@@ -1,4 +1,4 @@
-// Drills: kill a process of a local Polka, and see what was acknowledged and what is stored, before and after.
+// Drills: kill a process of a local Polka, and compare acknowledged and stored payments, before and after.
 
 import { ask } from "./door.js";
 import { clock, confirmed, find, make, newRow, rows, say, seconds } from "./dom.js";
@@ -28,10 +28,10 @@ export class Drills {
     if (drills && !this.isWatching) this.watch();
   }
 
-  /** A drill is asked for, and goes on where the stream is cut. */
+  /** Order a drill. The drill continues if the stream is cut. */
   show() {}
 
-  /** The api that is asked may be the one that is killed: the next time another one answers. */
+  /** The asked api may be the killed process. Another api answers the next request. */
   async watch() {
     this.isWatching = true;
     for (;;) {
@@ -40,9 +40,9 @@ export class Drills {
       try {
         const told = await ask("GET", "/drills");
         isRunning = told.running !== null;
-        if (orders === this.orders) this.draw(told); // else it is of before the start
+        if (orders === this.orders) this.draw(told); // otherwise from before the start
       } catch {
-        // It is asked again soon.
+        // The next poll is soon.
       }
       await new Promise((resolve) => {
         this.wake = resolve;
@@ -134,7 +134,7 @@ function fill(row, drill) {
   say(longest, seconds(drill.longest_wait_seconds));
 }
 
-/** What was acknowledged, and once it is compared, what of it is stored. */
+/** The acknowledged payments, and after the comparison the stored payments. */
 function part(acknowledged, stored) {
   return `${acknowledged.toLocaleString("en")} acknowledged` + (stored === undefined ? "" : `, ${stored.toLocaleString("en")} stored`);
 }

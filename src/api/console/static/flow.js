@@ -21,7 +21,7 @@ export class Flow {
     say(find("p50"), seconds(rates.p50_seconds));
     say(find("p99"), seconds(rates.p99_seconds));
     const now = Date.parse(at) / 1000;
-    // Lines of the two minutes before come when a console is opened, anybody's at this api.
+    // Whenever any console opens at this api, the lines of the last two minutes come.
     if (lines.length) this.points = lines.map(([time, ...values]) => [Date.parse(time) / 1000, ...values]);
     this.points.push([now, rates.committed, refusedRate, rates.p50_seconds, rates.p99_seconds]);
     while (this.points[0][0] < now - SPAN_SECONDS) this.points.shift();

@@ -1,4 +1,4 @@
-// The cache in four figures: its epoch, the latest flush, how far it lags, and what is pending.
+// The cache in four figures: its epoch, the latest flush, its lag, and the pending batches.
 
 import { find, pairs, seconds } from "./dom.js";
 

@@ -1,4 +1,4 @@
-// What Polka owes, is owed and holds in a currency, now and since midnight (UTC).
+// Polka's debts, claims and holdings in a currency, now and since midnight (UTC).
 
 import { Chart } from "./chart.js";
 import { ask } from "./door.js";
@@ -15,7 +15,7 @@ export class Liquidity {
     this.currency = null;
     this.turn = 0;
     this.samples = [];
-    this.live = []; // what was seen since the page was opened, finer than by the minute
+    this.live = []; // samples since the page was opened, finer than minutes
     this.chart = new Chart(find("liquidity-chart"), "What Polka owes, is owed and holds since midnight", [{ name: "good", isArea: true }, { name: "second" }, { name: "held" }], (value) => roughly(value, this.currency));
   }
 
@@ -51,7 +51,7 @@ export class Liquidity {
         const samples = await read(currency);
         if (turn === this.turn) this.samples = samples;
       } catch {
-        // It is read again soon; the figures of now go on.
+        // The next read is soon; the current figures continue.
       }
       await new Promise((resolve) => setTimeout(resolve, REFRESH_MILLISECONDS));
     }

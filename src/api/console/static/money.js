@@ -1,4 +1,4 @@
-// Amounts: whole minor units, which come as decimal digits because a balance knows no bound.
+// Amounts: whole minor units in decimal digits, because a balance has no bound.
 
 let exponents = {};
 

@@ -3,7 +3,7 @@
 import { clock, find, make, newRow, rows, say } from "./dom.js";
 import { money } from "./money.js";
 
-const NOTICED_MAX = 3; // of new ones at once: where all are new, none is
+const NOTICED_MAX = 3; // new payments at once; more are shown without a mark
 
 export class Payments {
   constructor() {

@@ -24,7 +24,7 @@ function note(book) {
   return `${which}${book.currency}, as of flush ${book.flush.toLocaleString("en")} and what is pending`;
 }
 
-/** What half a bar stands for: the largest position, or a cap if one is not much further away. */
+/** The value of half a bar: the largest position, or a cap if only slightly larger. */
 function scaleOf(standings) {
   const largest = Math.max(1, ...standings.map(({ position }) => Math.abs(Number(position))));
   const caps = standings.filter(({ cap }) => cap !== null).map(({ cap }) => Number(cap));

@@ -1,4 +1,4 @@
-// Health of each process: who is there, and how it does.
+// Health of each process.
 
 import { find, newRow, rows, say, seconds, since } from "./dom.js";
 

@@ -1,4 +1,4 @@
-// The one stream of snapshots. The browser comes back by itself when an api ends it, which then is another one.
+// The single stream of snapshots. If an api ends the stream, the browser reconnects by itself, to another api.
 
 import { openSession } from "./door.js";
 
@@ -6,7 +6,7 @@ const PATIENCE_MILLISECONDS = 3000;
 const PAUSES_MILLISECONDS = [500, 1000, 2000, 5000];
 
 export class Stream {
-  /** `onHello` and `onSnapshot` get what is sent, `onState` one of "live", "late" and "off". */
+  /** `onHello` and `onSnapshot` get the messages, `onState` gets "live", "late" or "off". */
   constructor({ onHello, onSnapshot, onState }) {
     this.onHello = onHello;
     this.onSnapshot = onSnapshot;
@@ -34,7 +34,7 @@ export class Stream {
     this.source = source;
   }
 
-  /** Refused: the session may be over, or too many consoles are open at that api. */
+  /** Refused: the session has expired, or too many consoles are open at this api. */
   reopen() {
     this.onState("off");
     const pause = PAUSES_MILLISECONDS[Math.min(this.failures++, PAUSES_MILLISECONDS.length - 1)];
