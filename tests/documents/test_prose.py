@@ -13,7 +13,7 @@ DOCS = ROOT / "docs"
 SOURCES = [path for folder in ("src", "bench", "tests/stands") for path in sorted((ROOT / folder).rglob("*.py"))]
 PACKAGES = sorted({path.parent for path in SOURCES})
 PAGES = [
-    *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "SECURITY.md")),
+    *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "SECURITY.md", "CHANGELOG.md")),
     *(path for folder in (DOCS, DOCS / "decisions", DOCS / "runbooks") for path in sorted(folder.glob("*.md"))),
 ]
 GENERATED = {DOCS / name for name in ("settings.md", "metrics.md", "problems.md")}
