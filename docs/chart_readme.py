@@ -10,9 +10,9 @@ import yaml
 
 CHART = Path(__file__).parents[1] / "charts" / "polka"
 DEFAULT_LENGTH_MAX = 60
-"""Of a default that is shown; of a longer one the table would be unreadable."""
+"""Of a displayed default. A longer default would make the table unreadable."""
 ABOVE_ALL = "Release"
-"""The heading over the values that stand in no section."""
+"""The heading over the values without a section."""
 
 README = """\
 # The Helm chart polka
@@ -58,7 +58,7 @@ def introduction() -> str:
 
 
 def sections() -> dict[str, list[tuple[str, str, str]]]:
-    """The rows of each table, by its heading: the name of the section that the values stand in."""
+    """The rows of each table, by its heading: the name of the section of its values."""
     tables: dict[str, list[tuple[str, str, str]]] = {}
     for value in values((CHART / "values.yaml").read_text()):
         heading = value.path[0] if len(value.path) > 1 else ABOVE_ALL
@@ -70,7 +70,7 @@ def values(text: str) -> list[Value]:
     """All values of a values.yaml, in their order.
 
     Raises:
-        ValueError: one has no comment.
+        ValueError: a value has no comment.
     """
     return list(described(yaml.compose(text), text.splitlines()))
 
@@ -89,7 +89,7 @@ def described(section: yaml.MappingNode, lines: list[str], above: tuple[str, ...
 
 
 def comment_above(lines: list[str], line: int) -> str:
-    """The comment that ends right above this line, if it is a description."""
+    """The comment directly above this line, if the comment is a description."""
     words: list[str] = []
     while line and (above := lines[line - 1].strip()).startswith("#"):
         words.insert(0, above.removeprefix("#").strip())
@@ -99,6 +99,6 @@ def comment_above(lines: list[str], line: int) -> str:
 
 
 def shown(default: Any) -> str:
-    """As one would write it in YAML."""
+    """In the form of YAML."""
     text = json.dumps(default, ensure_ascii=False)
     return f"`{text}`" if len(text) <= DEFAULT_LENGTH_MAX else "see `values.yaml`"

@@ -1,4 +1,4 @@
-"""Gathers the documents for `make site`: MkDocs reads one folder, and the documents lie where people look for them.
+"""Gathers the documents for `make site`, because MkDocs reads one folder, and the documents are in several folders.
 
 The folder has the layout of the repository, so every relative link stays valid.
 """
@@ -27,7 +27,7 @@ def pages() -> list[Path]:
 
 
 def linked(page: Path) -> list[Path]:
-    """The other files that a page shows or links to: pictures, examples, the license."""
+    """The other files of a page, shown or linked: pictures, examples, the license."""
     targets = [(page.parent / link).resolve() for link in LINK.findall(page.read_text()) if "://" not in link]
     return [target for target in targets if target.is_file() and target.suffix != ".md"]
 

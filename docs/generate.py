@@ -1,4 +1,4 @@
-"""Writes the parts of the documentation that the code says already (`make docs`); test_docs.py finds drift."""
+"""Writes the parts of the documentation that follow from the code (`make docs`). test_docs.py finds outdated parts."""
 
 import itertools
 import json
@@ -117,7 +117,7 @@ def in_lines(content: Json) -> str:
 
 
 def settings_table() -> str:
-    """One row a variable; one that means the same to several services names them all."""
+    """One row a variable. If several services share a variable, the row names all of them."""
     services: dict[tuple[str, ...], dict[str, None]] = {}
     for service, own in (("api", (api.Settings, tls.CacheSettings)), ("cache", (cache.Settings,))):
         for field in itertools.chain.from_iterable(map(msgspec.structs.fields, (*own, *SHARED))):
@@ -127,7 +127,7 @@ def settings_table() -> str:
 
 
 def setting(field: FieldInfo) -> tuple[str, str, str, str]:
-    """The variable, what it may hold, its default, and its description."""
+    """The variable, its allowed values, its default, and its description."""
     match type_info(field.type):
         case Metadata(type=kind, extra_json_schema={"description": str(description)}):
             default = "must be set" if field.required else shown(field.default)
@@ -136,12 +136,12 @@ def setting(field: FieldInfo) -> tuple[str, str, str, str]:
 
 
 def shown(default: object) -> str:
-    """As one would set it."""
+    """In the form of a setting."""
     return "none" if default is None else f"`{msgspec.json.encode(default).decode().strip(chr(34))}`"
 
 
 def value(kind: Type) -> str:
-    """What a variable of this type may hold."""
+    """The allowed values of a variable of this type."""
     match kind:
         case IntType() | FloatType():
             limits = {"above": kind.gt, "from": kind.ge, "below": kind.lt, "to": kind.le}

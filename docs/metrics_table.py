@@ -31,7 +31,7 @@ HEAD = ("Metric", "Type", "Labels", "Unit", "Served by", "What it tells")
 
 
 def rows() -> Iterator[tuple[str, ...]]:
-    """One a metric, service by service, in the order of their names."""
+    """A row for each metric, service by service, in the order of their names."""
     for service, modules in SERVICES.items():
         yield from sorted(row(service, *found) for module in modules for found in metrics(module))
     yield from sorted(row("spammer", family, family) for family in Spammed(Tally, lambda: 0).collect())
@@ -53,5 +53,5 @@ def row(service: str, family: Any, labelled: Any) -> tuple[str, ...]:
 
 
 def unit(name: str) -> str:
-    """What it is counted in; nothing where its name says of what it is a number."""
+    """The unit of the metric; empty if the name itself names the counted things."""
     return next((words for suffix, words in UNITS.items() if name.endswith(suffix)), "")

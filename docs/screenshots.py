@@ -1,5 +1,5 @@
-"""Takes the pictures of the console that the documents show (`make screenshots`): a Polka of its own, under load, in
-Debian's Chromium."""
+"""Takes the documents' pictures of the console (`make screenshots`): its own Polka, under load, in Debian's
+Chromium."""
 
 import asyncio
 import io
@@ -77,7 +77,7 @@ def take(url: str) -> None:
 
 
 def picture(browser: webdriver.Chrome, file: Path, width: int, scheme: str) -> None:
-    """The whole page, however long it is; of a phone's what is seen first."""
+    """The whole page at its full length; on a phone only the first screen."""
     chromium.show(browser, width, 900, scheme)
     if width > 500:
         height = browser.execute_script("return document.documentElement.scrollHeight")

@@ -1,4 +1,4 @@
-"""Dashboards as Grafana loads them, from what there is to say of a panel: title, meaning, queries, unit, and limits."""
+"""Dashboards in Grafana's form, from the facts of a panel: title, meaning, queries, unit, and limits."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from string import ascii_uppercase
@@ -7,7 +7,7 @@ from typing import Any
 COLUMNS = 24
 """Of Grafana's grid."""
 SCHEMA_VERSION = 39
-"""That of Grafana 10.4; a later one brings a dashboard up to date as it loads it."""
+"""The schema of Grafana 10.4. Later versions update a dashboard while loading."""
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 TAG = "polka"
 LATEST = {"calcs": ["lastNotNull"], "fields": "", "values": False}
@@ -16,7 +16,7 @@ Json = dict[str, Any]
 Queries = Iterable[tuple[str, str]]
 """Each with the name of its series."""
 Steps = Sequence[tuple[float, str]]
-"""From which value on a figure has which colour. Below the first it is green."""
+"""The values from which a figure has each colour. Below the first value the colour is green."""
 
 
 def dashboard(uid: str, title: str, description: str, variables: list[Json], *rows: Json, span: str = "now-1h") -> Json:
@@ -232,10 +232,10 @@ def constant(name: str, value: str) -> Json:
 def choice(
     name: str, label: str, query: str, *, part: str = "", everything: str | None = ".*", hidden: bool = False
 ) -> Json:
-    """A choice among the values of a label; `part` is a regular expression whose group is taken from each.
+    """A choice among the values of a label. `part` is a regular expression, whose group is taken from each value.
 
-    *All*, which it is at first, stands for `everything`. That of the default holds for a series without the label as
-    well. None stands for each value that there is.
+    *All*, the initial choice, stands for `everything`. The default of `everything` also includes series without the
+    label. None stands for each existing value.
     """
     return {
         "type": "query",

@@ -7,7 +7,7 @@ from dashboards.variables import variables
 NAMESPACE = 'namespace=~"$namespace"'
 PODS = f'{NAMESPACE}, pod=~"($name)-(api|cache|postgres|migrate|spammer).*"'
 CONTAINERS = f'{PODS}, container!="", container!="POD"'
-"""Of cAdvisor's series, those of a container by itself: it has sums over a pod, and its pause container, too."""
+"""Of cAdvisor's series, only those of single containers, without sums over a pod and without pause containers."""
 VOLUMES = f'{NAMESPACE}, persistentvolumeclaim=~"data-($name)-postgres-.*"'
 
 

@@ -1,4 +1,4 @@
-"""*Ledger and clearing*: whether money is right, whether what is committed is posted, and where clearing is."""
+"""*Ledger and clearing*: whether money is right, whether all commits are posted, and the state of clearing."""
 
 from dashboards.grafana import Json, dashboard, figure, lines, row
 from dashboards.queries import mean, quantiles, rate, series

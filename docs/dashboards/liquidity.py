@@ -1,4 +1,4 @@
-"""*Liquidity*: what Polka owes and is owed, whether a bank is near its cap, and by which rates is converted."""
+"""*Liquidity*: Polka's debts and claims, banks near their caps, and the exchange rates in use."""
 
 from dashboards.grafana import Json, bars, choice, dashboard, figure, lines, row
 from dashboards.queries import OURS, RANGE, series
@@ -179,7 +179,7 @@ def liquidity() -> Json:
 
 
 def per_currency(metric: str, by: str = "currency") -> str:
-    """For each Polka that is chosen, of the one cache that serves; a second that takes over has nothing to tell yet."""
+    """For each chosen Polka, from its serving cache. A second cache has no figures before its start is complete."""
     return f"max by (release, {by}) ({series(metric, CURRENCY)})"
 
 

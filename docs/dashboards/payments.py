@@ -1,4 +1,4 @@
-"""*Payments*: how fast payments are recorded, what clients get, and where the time goes."""
+"""*Payments*: the rate of payments, the answers to clients, and the distribution of the time."""
 
 from dashboards.grafana import Json, dashboard, figure, lines, row
 from dashboards.queries import SERVICES, mean, quantile, quantiles, rate, series
@@ -10,7 +10,7 @@ NOT_ACCEPTED = 'outcome!="accepted"'
 APIS = 'job="polka-api"'
 IN_USE = 'state="in_use"'
 PROCESS = "{{pod}} {{instance}}"
-"""A process by its pod, where it has one, and by its address."""
+"""A process by its pod, if any, and by its address."""
 OBJECTIVE_SECONDS = 0.25
 """Within this, 99 of 100 payments are to be answered."""
 

@@ -1,9 +1,9 @@
-"""The parts that queries are made of: series of the chosen Polka, their rates, quantiles of their histograms."""
+"""The parts of queries: series of the chosen Polka, their rates, quantiles of their histograms."""
 
 OURS = 'namespace=~"$namespace", release=~"$release"'
-"""What the variables choose. *All* is a series too that has neither label, as those of a Polka on one machine."""
+"""The choice of the variables. *All* includes series without both labels, as from a Polka on one machine."""
 SERVICES = 'job=~"polka-(api|cache)"'
-"""What is asked besides of metrics that processes of others have too."""
+"""A further condition for metrics that other programs have too."""
 RANGE = "$__rate_interval"
 
 
@@ -22,7 +22,7 @@ def mean(histogram: str, by: str = "", where: str = "") -> str:
 
 
 def quantile(share: float, histogram: str, by: str = "", where: str = "") -> str:
-    """No number where nothing was observed, and so no line."""
+    """No number without observations, and so no line."""
     labels = ", ".join(filter(None, ("le", by)))
     return f"histogram_quantile({share}, sum by ({labels}) ({rate(f'{histogram}_bucket', where)})) >= 0"
 

@@ -1,4 +1,4 @@
-"""What a reader of every dashboard chooses: a Prometheus, a namespace, a release."""
+"""The choices of every dashboard: a Prometheus, a namespace, a release."""
 
 from dashboards.grafana import Json, choice, constant, datasource
 

@@ -10,7 +10,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-SOURCES = [path for folder in ("src", "bench", "tests/stands") for path in sorted((ROOT / folder).rglob("*.py"))]
+SOURCES = [
+    path for folder in ("src", "bench", "docs", "tests/stands") for path in sorted((ROOT / folder).rglob("*.py"))
+]
 PACKAGES = sorted({path.parent for path in SOURCES})
 PAGES = [
     *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "SECURITY.md", "CHANGELOG.md")),
