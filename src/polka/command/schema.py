@@ -30,7 +30,10 @@ def run_migrate(timeout: float, database_url: str, allow_lossy_database: bool) -
 @on_database
 @lossy_option
 def run_wait(timeout: float, database_url: str, allow_lossy_database: bool) -> None:
-    """Wait until a database answers and has the schema. A later schema counts, too."""
+    """Wait until a database answers and has the schema.
+
+    A later schema counts, too.
+    """
     revision = run(database.patiently(lambda: database.check(database_url, allow_lossy_database), timeout, say))
     say(f"The database answers, at schema revision {revision}.")
 
