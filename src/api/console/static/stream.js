@@ -1,4 +1,4 @@
-// The single stream of snapshots. If an api ends the stream, the browser reconnects by itself, to another api.
+// The single stream of snapshots. If an api ends the stream, the browser reconnects by itself. Any api may answer.
 
 import { openSession } from "./door.js";
 
