@@ -43,8 +43,8 @@ function showState(state) {
 
 function showNotice({ overview, records }) {
   const notices = [];
-  if (!records) notices.push("The database does not answer: nothing can be paid. What is shown of payments and windows is what was last known.");
-  if (!overview.cache) notices.push("The cache does not answer: positions are as of the database's latest flush, and processes those of one api.");
+  if (!records) notices.push("The database does not answer: no payment is possible. Payments and windows are as last known.");
+  if (!overview.cache) notices.push("The cache does not answer: positions are as of the database's latest flush, and processes as one api sees them.");
   else if (!overview.cache.epoch) notices.push("The cache is starting: payments go on, positions follow.");
   const notice = find("notice");
   notice.hidden = !notices.length;

@@ -48,7 +48,7 @@ export class Clearing {
   async confirm(id, state) {
     const what = state === "open" ? "Close and settle" : "Settle";
     const text =
-      (state === "open" ? "All that is committed by now is in it, and the next one opens. " : "") +
+      (state === "open" ? "All payments committed so far are in it, and the next window opens. " : "") +
       "Settlement entries bring each of its nets to zero. This cannot be taken back.";
     if (await confirmed(`${what} window ${id}?`, text, what)) this.clear(id, state);
   }
@@ -96,7 +96,7 @@ function savedIn(window, currency) {
 function drawNetting(window, currency) {
   const place = find("netting");
   if (!window) {
-    if (place.dataset.key !== "none") place.replaceChildren(make("p", "quiet", "Once a window is closed, this shows what clearing it saves."));
+    if (place.dataset.key !== "none") place.replaceChildren(make("p", "quiet", "The first closed window will show the saving by clearing."));
     place.dataset.key = "none";
     return;
   }

@@ -8,7 +8,7 @@ const STEPS = {
   before: () => "paying; the kill comes soon",
   away: ({ process }) => `${process} is killed`,
   after: () => "all is well again; paying on",
-  comparing: () => "comparing with what is stored",
+  comparing: () => "comparing with the stored payments",
   ended: ({ is_good }) => (is_good ? "nothing was lost" : "failed"),
 };
 const LOOK_MILLISECONDS = 5000;

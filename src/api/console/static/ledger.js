@@ -8,9 +8,9 @@ export class Ledger {
     const queueMax = apis.reduce((sum, { pulse }) => sum + pulse.queue_max, 0);
     pairs(find("ledger"), [
       ["Epoch", cache?.epoch ? cache.epoch.toLocaleString("en") : "–", "Rises with each start of the cache"],
-      ["Flush", cache?.epoch ? cache.flush.toLocaleString("en") : "–", "The latest flush: what is posted"],
+      ["Flush", cache?.epoch ? cache.flush.toLocaleString("en") : "–", "The latest flush of posted batches"],
       ["Lag", cache?.epoch ? seconds(cache.flush_age_seconds) : "–", "Since the latest flush looked"],
-      ["Pending", cache?.epoch ? `${cache.pending.toLocaleString("en")} batches` : "–", "Batches that are not posted yet"],
+      ["Pending", cache?.epoch ? `${cache.pending.toLocaleString("en")} batches` : "–", "Committed batches, not posted yet"],
       ["Waiting", `${queue.toLocaleString("en")} of ${queueMax.toLocaleString("en")}`, "Payments in the queues of all apis"],
     ]);
   }
