@@ -36,13 +36,14 @@ class State(NamedTuple):
     now: int = 0
     number: int = 1
     began: int = 0
-    tables: tuple[tuple[int, ...], ...] = ((), (), ())
-    """When the key was committed, by table."""
+    tables: tuple[bool, bool, bool] = (False, False, False)
+    """Whether the key is in each table."""
     beliefs: tuple[int, int] = (1, 1)
     commits: tuple[Commit | None, Commit | None] = (None, None)
     emptying: int | None = None
     """The generation that the cache has read to empty a table, if it is in the midst of that."""
     paid: tuple[int, ...] = ()
+    """When the key paid, without payments that are older than a key is kept: nothing depends on them."""
 
 
 def replaced(values: tuple[object, ...], place: int, value: object) -> tuple[object, ...]:
@@ -51,7 +52,8 @@ def replaced(values: tuple[object, ...], place: int, value: object) -> tuple[obj
 
 def successors(s: State, rules: set[str]) -> Iterator[tuple[str, State]]:
     if s.now < TICKS:
-        yield "time passes", s._replace(now=s.now + 1)
+        now = s.now + 1
+        yield "time passes", s._replace(now=now, paid=tuple(at for at in s.paid if now - at < KEPT))
     for api in (0, 1):
         yield from steps_of_api(s, api, rules)
     yield from steps_of_cache(s, rules)
@@ -66,7 +68,7 @@ def steps_of_api(s: State, api: int, rules: set[str]) -> Iterator[tuple[str, Sta
     if belief != s.number:
         yield f"api {api} reads the generation", s._replace(beliefs=replaced(s.beliefs, api, s.number))  # type: ignore[arg-type]
     if commit is None:
-        seen = bool(s.tables[(belief - 1) % 3]) and "the commit looks into the previous generation" in rules
+        seen = s.tables[(belief - 1) % 3] and "the commit looks into the previous generation" in rules
         yield f"api {api} sends a commit for generation {belief}", doing(Commit(belief, seen))
         return
     if not commit.is_locked:
@@ -76,12 +78,11 @@ def steps_of_api(s: State, api: int, rules: set[str]) -> Iterator[tuple[str, Sta
             yield f"api {api} has its locks", doing(commit._replace(is_locked=True))
         return
     other = s.commits[1 - api]
-    table = s.tables[commit.number % 3]
-    if commit.seen or table:
+    if commit.seen or s.tables[commit.number % 3]:
         yield f"api {api} fails: the key is taken", doing(None)
     elif other is None or not other.is_locked or other.number % 3 != commit.number % 3 or api == 0:
         # Of two that insert into one index, the second waits; here api 0 comes first, which loses nothing.
-        tables = replaced(s.tables, commit.number % 3, (s.now,))
+        tables = replaced(s.tables, commit.number % 3, True)
         yield f"api {api} commits at {s.now}", doing(None, tables=tables, paid=(*s.paid, s.now))
 
 
@@ -97,7 +98,7 @@ def steps_of_cache(s: State, rules: set[str]) -> Iterator[tuple[str, State]]:
             yield "the cache reads which table to empty", s._replace(emptying=s.number)
         return
     older = 2 if "only the table before the previous one is emptied" in rules else 1
-    yield "it empties the table", s._replace(emptying=None, tables=replaced(s.tables, (s.emptying - older) % 3, ()))  # type: ignore[arg-type]
+    yield "it empties the table", s._replace(emptying=None, tables=replaced(s.tables, (s.emptying - older) % 3, False))  # type: ignore[arg-type]
 
 
 def shortest_way_to_pay_twice(rules: set[str]) -> list[str] | None:
@@ -107,10 +108,10 @@ def shortest_way_to_pay_twice(rules: set[str]) -> list[str] | None:
     waiting = deque([first])
     while waiting:
         state = waiting.popleft()
-        if any(later - earlier < KEPT for earlier, later in zip(state.paid, state.paid[1:], strict=False)):
+        if len(state.paid) > 1:
             return list(way_to(state, came_from))[::-1]
         for step, following in successors(state, rules):
-            if following not in came_from and len(following.paid) < 4:
+            if following not in came_from:
                 came_from[following] = (state, step)
                 waiting.append(following)
     return None
