@@ -8,8 +8,7 @@ Labels = frozenset[tuple[str, str]]
 
 
 def page(url: str) -> str:
-    """The metrics from now on. A page is rendered once a second, and no two pages are the same, because of the used
-    time."""
+    """The metrics from now on. A page may be older, and no two pages are the same, because of the used time."""
     first = read(url)
     return str(wait_for("the page is rendered again", lambda: (found := read(url)) != first and found))
 

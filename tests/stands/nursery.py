@@ -36,6 +36,8 @@ IMPORTS = {
 }
 """Further imports for the children of each nursery. Modules of commands and of the spammer are missing, because some
 read the environment during their import. The spammer's nursery is first, because Locust patches all later imports."""
+PAGE_SECONDS = 0.02
+"""Forked services render their metrics so often, instead of once a second: tests wait for the next page."""
 fork, waitpid, on_signal = os.fork, os.waitpid, signal.signal
 """As before the import of Locust."""
 
@@ -171,6 +173,7 @@ def share() -> None:
     for name in SHARED:
         import_module(name)
     import_module("litestar").Litestar(logging_config=None)  # the first app triggers more imports
+    import_module("polka.edge.monitoring").PAGE_SECONDS = PAGE_SECONDS  # type: ignore[attr-defined]
 
 
 def serve(tests: socket.socket, imports: Sequence[str]) -> dict[str, Any] | None:
