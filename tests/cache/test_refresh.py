@@ -25,7 +25,7 @@ from polka.store import advisory_locks
 from publisher import Answer, Publisher, cut_off, endless, publishing, silent, slow, status, whole
 from services import Service, Services, client, wait_for
 
-QUICK = {"POLKA_RATES_REFRESH_SECONDS": "0.5", "POLKA_RATES_TIMEOUT_SECONDS": "0.5", "POLKA_FLUSH_SECONDS": "0.1"}
+QUICK = {"POLKA_RATES_REFRESH_SECONDS": "0.1", "POLKA_RATES_TIMEOUT_SECONDS": "0.5", "POLKA_FLUSH_SECONDS": "0.1"}
 
 RECORDED = ecb.read(files("polka.store").joinpath("recorded_rates.xml").read_bytes())
 RATES = {currency: f"{rate:f}" for currency, rate in RECORDED.of_euro.items()}
