@@ -13,7 +13,9 @@ import yaml
 
 Json = dict[str, Any]
 
-SCHEMA = jsonschema.Draft202012Validator(yaml.safe_load((Path(__file__).parent / "grafana.yaml").read_text()))
+SCHEMA = jsonschema.Draft202012Validator(
+    yaml.load((Path(__file__).parent / "grafana.yaml").read_text(), yaml.CSafeLoader)
+)
 RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks"
 COLUMNS = 24
 OURS = ('namespace=~"$namespace"', 'release=~"$release"')

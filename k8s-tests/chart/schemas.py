@@ -13,7 +13,7 @@ import yaml
 from chart.objects import name
 from chart.rendering import Object, Rendered
 
-CUSTOM_RESOURCES = yaml.safe_load((Path(__file__).parent / "custom-resources.yaml").read_text())
+CUSTOM_RESOURCES = yaml.load((Path(__file__).parent / "custom-resources.yaml").read_text(), yaml.CSafeLoader)
 NAME_LENGTHS = {"StatefulSet": 52}
 """With a revision's hash behind it, its name is a label's value."""
 
