@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import click
 
@@ -22,6 +23,10 @@ NEXT = {
     "--help": "see all commands",
 }
 """Commands to try after the demo."""
+CHECKOUT = Path(__file__).parents[3]
+"""The folder with Polka's documents, unless Polka is installed from a wheel."""
+TOUR = "docs/tour.md is a tour of an hour, docs/glossary.md explains the words."
+GLOSSARY = "At the foot of the console there is a glossary."
 
 
 def rate_of(text: str) -> float:
@@ -77,7 +82,7 @@ def run_demo(
     say("\nTry next:")
     for words, effect in NEXT.items():
         say(f"  {f'{program()} {words}':30}  {effect}")
-    say("docs/tour.md is a tour of an hour, docs/glossary.md explains the words.")
+    say(TOUR if (CHECKOUT / "docs/tour.md").is_file() else GLOSSARY)
     sys.exit(0 if went_well and done.is_clean else 1)
 
 
