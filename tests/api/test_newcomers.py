@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -10,7 +11,7 @@ import pytest
 from polka.edge import newcomers
 from polka.edge.bounds import Bounds, Reason
 from polka.edge.connections import LINGER_SECONDS
-from polka.edge.gate import Gate
+from polka.edge.gate import LEFT_MAX, Gate
 from raw import request
 from served import Served, client, counted, problem_in, request_id, serving, until
 
@@ -83,6 +84,25 @@ def test_each_newcomer_has_its_whole_time_whatever_the_process_stalled() -> None
     assert ended == ["before", "stayed"]
     gate.cut_off_newcomers(71.0)
     assert ended == ["before", "stayed", "after"]
+
+
+@pytest.mark.parametrize("silent", [1, 1_500])
+def test_newcomers_that_left_are_not_kept_behind_one_that_stays(silent: int) -> None:
+    """However fast clients come and go, the gate holds few of them, and looks at each only now and then."""
+    gate, entrants = Gate(Bounds()), weakref.WeakSet[Entrant]()
+    stayed = [Entrant("stayed", []) for _ in range(silent)]
+    for one in stayed:
+        gate.enter(one, None, 0.0)
+    for second in range(10_000):
+        one = Entrant("left", [])
+        entrants.add(one)
+        gate.enter(one, None, second / 10_000)
+        one.leave()
+        gate.leave(None)
+        assert len(entrants) <= silent + LEFT_MAX + 2
+    assert sum(one.looks for one in stayed) <= 10_000
+    gate.cut_off_newcomers(60.0)
+    assert not any(one.is_new for one in stayed)
 
 
 @pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 20, len(HEAD), len(HEAD) + 1])

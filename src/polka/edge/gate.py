@@ -16,6 +16,8 @@ from polka.edge.bounds import HELD_BYTES_MAX, REFUSED_BY_REASON, Bounds, Reason
 log = logging.getLogger(__name__)
 
 REPORT_SECONDS = 10.0
+LEFT_MAX = 1_000
+"""The gate keeps at most this many newcomers that left, and as many more as there are connections."""
 
 
 class Entrant(Protocol):
@@ -92,6 +94,8 @@ class Gate:
         self._count += 1
         if address:
             self._by_address[address] += 1
+        if len(self._newcomers) >= 2 * self._count + LEFT_MAX:
+            self._newcomers = deque(one for one in self._newcomers if one[1].is_new)
         self._newcomers.append((now - self.stalled_seconds, entrant))
         return None
 
