@@ -78,19 +78,52 @@ async def test_no_request_is_begun_behind_the_last_answer_of_a_connection(monkey
         assert len(served.seen) == 1
 
 
-async def test_whoever_holds_most_is_cut_off_when_all_together_hold_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("begun", "end"),
+    [
+        (request("GET", "/")[:-2] + b"X: ", b"\r\n\r\n"),
+        (request("POST", "/", "Content-Length: 60001"), b""),
+    ],
+    ids=["head", "body"],
+)
+async def test_whoever_holds_most_is_cut_off_when_all_together_hold_too_much(
+    monkeypatch: pytest.MonkeyPatch, begun: bytes, end: bytes
+) -> None:
+    """Whether the server still has the bytes or the app has read them."""
     monkeypatch.setattr(gate, "HELD_BYTES_MAX", 100_000)
     before = counted(Reason.MEMORY)
     async with serving() as served, client(served) as good, client(served) as small, client(served) as large:
         await good.send(request("GET", "/"))
         assert await good.status() == 204
-        await small.send(request("GET", "/")[:-2] + b"X: " + b"y" * 55_000)
-        await large.send(request("GET", "/")[:-2] + b"X: " + b"y" * 60_000)
-        await until(lambda: sum(one.held_bytes for one in served.state.connections) > 100_000)  # type: ignore[union-attr]
+        await small.send(begun + b"y" * 55_000)
+        await large.send(begun + b"y" * 60_000)
+        await until(lambda: served.read_bytes == 115_000 if not end else held_by(served) > 100_000)
         served.sweep()
         with suppress(ConnectionResetError):
             assert await large.ends() == b""
-        await small.send(b"\r\n\r\n")
+        await small.send(end or b"y" * 5_001)
         assert (await small.status(), counted(Reason.MEMORY)) == (204, before + 1)
         await good.send(request("GET", "/"))
         assert await good.status() == 204
+
+
+async def test_a_body_counts_until_it_is_whole_or_answered() -> None:
+    async with serving() as served, client(served) as one:
+        for is_answered_early in (False, True):
+            served.reads_bodies, served.read_bytes = not is_answered_early, 0
+            await one.send(request("POST", "/", "Content-Length: 60000") + b"y" * 20_000)
+            if is_answered_early:
+                assert await one.status() == 204
+            else:
+                await until(lambda: served.read_bytes == 20_000)
+                assert held_by(served) == 20_000
+            await one.send(b"y" * 40_000)
+            if not is_answered_early:
+                assert await one.status() == 204
+            await one.send(request("POST", "/", "Content-Length: 0"))
+            assert await one.status() == 204
+            assert held_by(served) == 0
+
+
+def held_by(served: Served) -> int:
+    return sum(one.held_bytes for one in served.state.connections)  # type: ignore[union-attr]

@@ -32,6 +32,7 @@ class Served:
         self.seen: list[tuple[str, bytes, list[bytes]]] = []
         self.body = b""
         self.reads_bodies = True
+        self.read_bytes = 0
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.port = 0
@@ -44,6 +45,7 @@ class Served:
             if message["type"] == "http.disconnect":
                 return
             body, more = body + message["body"], message["more_body"]
+            self.read_bytes += len(message["body"])
         self.seen.append((scope["path"], body, [name for name, _ in scope["headers"]]))
         await self.may_answer.wait()
         await send({"type": "http.response.start", "status": 200 if self.body else 204, "headers": []})

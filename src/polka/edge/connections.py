@@ -114,6 +114,7 @@ class Connection(HttpToolsProtocol):
         self._awaited_seconds = gate.bounds.head_timeout_seconds
         self._in_head: Any = None
         self._head_bytes = 0
+        self._body_bytes = 0
         self._body_bytes_left = 0
         self._framing_bytes_left = 0
         self._behind = b""  # bytes for the parser once the pipeline is shorter
@@ -128,9 +129,15 @@ class Connection(HttpToolsProtocol):
 
     @property
     def held_bytes(self) -> int:
-        """The bytes of its requests, and of the answers that its client has not read."""
-        bodies = len(self.cycle.body) if self.cycle else 0
-        bodies += sum(len(cycle.body) for cycle, _ in self.pipeline)
+        """The bytes of its requests, and of the answers that its client has not read.
+
+        An incomplete body counts in full, because the app keeps the parts that it has read.
+        """
+        cycle = self.cycle
+        bodies = sum(len(waiting.body) for waiting, _ in self.pipeline)
+        if cycle is not None and not self.pipeline:
+            is_incomplete = cycle.more_body and not cycle.response_complete
+            bodies = self._body_bytes if is_incomplete else len(cycle.body)
         unread = self._outgoing.waiting_bytes + self.transport.get_write_buffer_size()
         return bodies + self._head_bytes + len(self._behind) + unread
 
@@ -247,6 +254,7 @@ class Connection(HttpToolsProtocol):
             self.expect_100_continue = False  # an older client does not know the interim answer (RFC 9110, 10.1.1)
         if is_offer and self.parser.get_method() == b"CONNECT":
             raise UnfitError(Reason.MALFORMED, problem.MALFORMED, "CONNECT: Polka is no proxy.")
+        self._body_bytes = 0
         self._body_bytes_left = length
         self._framing_bytes_left = bounds.FRAMING_BYTES_MAX
         self._requests_left -= 1
@@ -340,6 +348,7 @@ class Connection(HttpToolsProtocol):
         behind.is_head_known = False
 
     def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
         self._body_bytes_left -= len(body)
         self._framing_bytes_left += len(body)
         super().on_body(body)
