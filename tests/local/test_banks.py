@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from commands import Up, one_line, polka, up
-from services import client
+from services import client, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +33,7 @@ def test_banks_are_opened_once_and_then_stay(running: tuple[Up, str]) -> None:
     assert polka("pay", "north/A", "south/B", "10 USD", data).returncode == 0
     done = polka("banks", "open", "south", "old town", data)
     assert (done.returncode, done.stdout) == (0, "south was open before.\nold town is open.\n"), done.stderr
+    wait_for("the payment is posted", lambda: " -10.00     0.00\n" in polka("banks", data).stdout)
     done = polka("banks", data)
     assert [line.split("  ")[0] for line in done.stdout.splitlines()] == ["bank", "north", "old town", "south"]
     assert polka("banks", "list", data).stdout == done.stdout
