@@ -24,11 +24,62 @@ settings.load_profile("polka")
 
 WAL_SIZE_MAX = "512MB"
 
+LONGEST = (
+    "documents/test_pages.py",
+    "spammer/test_spammer.py",
+    "local/test_commands.py",
+    "system/test_standby.py",
+    "system/test_crash.py",
+    "cache/test_cache.py",
+    "system/test_cap_storm.py",
+    "audit/test_auditing.py",
+    "api/test_openapi.py",
+    "chart/test_upgrades.py",
+    "cache/test_clearing.py",
+    "local/test_drills.py",
+    "api/test_key_lifetime.py",
+    "api/test_across.py",
+    "cache/test_refresh.py",
+    "system/test_capped_load.py",
+    "spammer/test_spammer_page.py",
+    "cache/test_schedule.py",
+    "cache/test_starts.py",
+    "console/test_console_drills.py",
+    "local/test_working_directory.py",
+    "cache/test_accounts.py",
+    "api/test_search.py",
+    "local/test_everyday.py",
+    "local/test_presence.py",
+    "system/test_bench.py",
+)
+"""Files that take long, the longest first. If one of them began late, all other workers would wait for it."""
+
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 PORTS_EACH = len(demo.PORTS) // WORKERS
 demo.candidates = demo.in_turn(demo.PORTS[WORKER * PORTS_EACH : (WORKER + 1) * PORTS_EACH])
 """Of its own, so that no other worker takes a port between the choice and the start."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers, begin with the longest files. Files with the shared Polka follow each other, so that it
+    starts rarely."""
+    if WORKERS == 1:
+        return
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+
+    def turn(path: Path) -> tuple[int, bool, int]:
+        name = "/".join(path.parts[-2:])
+        rank = LONGEST.index(name) if name in LONGEST else len(LONGEST)
+        return rank, not uses_shared_polka(files[path]), -len(files[path])
+
+    items[:] = [item for path in sorted(files, key=turn) for item in files[path]]
+
+
+def uses_shared_polka(items: list[pytest.Item]) -> bool:
+    return any("shared_polka" in getattr(item, "fixturenames", ()) for item in items)
 
 
 @pytest.fixture(scope="session")
@@ -125,7 +176,7 @@ def polka(shared_polka: SharedPolka, server: postgres.Server, tmp_path_factory: 
 def _no_polka_is_idle(request: pytest.FixtureRequest) -> None:
     """The shared Polka ends before a file that does not use it."""
     of_file = [item for item in request.session.items if item.path == request.node.path]
-    if not any("shared_polka" in getattr(item, "fixturenames", ()) for item in of_file):
+    if not uses_shared_polka(of_file):
         SHARED.end()
 
 
