@@ -152,7 +152,7 @@ def services(database_url: str, tmp_path: Path) -> Iterator[Services]:
     try:
         yield services
     finally:
-        services.stop()
+        services.end()
 
 
 @pytest.fixture

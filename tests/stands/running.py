@@ -28,7 +28,7 @@ def run_polka(server: postgres.Server, folder: Path, **of_apis: str) -> Iterator
     try:
         yield Running(services, **of_apis)
     finally:
-        services.stop()
+        services.end()
 
 
 class SharedPolka:

@@ -167,6 +167,15 @@ class Services:
         for service in reversed(self.started):
             service.stop()
 
+    def end(self) -> None:
+        """End all services when nothing depends on them any more. A killed one ends sooner, but tells no coverage."""
+        if "COVERAGE_RUN" in os.environ:
+            self.stop()
+        for service in self.started:
+            service.send(signal.SIGKILL)
+        for service in self.started:
+            service.ended()
+
 
 def payment(amount: int = 100, sender: str = "bank1", receiver: str = "bank2", **fields: Any) -> dict[str, Any]:
     return {
