@@ -155,12 +155,22 @@ def test_the_audit_shows_amounts_as_people_write_them(page: webdriver.Chrome) ->
     assert "3 new payments proved, 1,250 proved again" in said
 
 
+NEW_STREAM = """
+const [done] = arguments;
+const { Stream } = await import(new URL("stream.js", document.querySelector("script[type=module]").src));
+new Stream({ onHello() {}, onSnapshot() {}, onState: done }).open(null);
+"""
+
+
 def test_it_comes_back_when_its_api_is_started_anew(page: webdriver.Chrome, polka: Running) -> None:
+    """A page whose api ends before the first snapshot is told, too."""
+    wait_for("the console is live", lambda: text(page, "state") == "Live")
     pid = polka.apis[0].process.pid
     told = time.monotonic()
     polka.apis[0].stop()
     assert time.monotonic() - told < GRACE_SECONDS, "an open console holds its api up"
     wait_for("it says that it is cut off", lambda: text(page, "state") == "Not connected")
+    assert page.execute_async_script(NEW_STREAM) == "off"
     polka.apis[0].restart()
     wait_for("it is live again", lambda: text(page, "state") == "Live")
     assert polka.apis[0].process.pid != pid

@@ -19,6 +19,7 @@ export class Stream {
 
   open(currency) {
     this.currency = currency;
+    this.heard ||= performance.now(); // a stream without any message is late, too
     this.source?.close();
     const source = new EventSource("/console/events" + (currency ? `?currency=${currency}` : ""));
     source.addEventListener("hello", (event) => this.onHello(JSON.parse(event.data)));
