@@ -21,6 +21,7 @@ from commands import one_line
 from commands import polka as command
 from front_door import fetch, refused
 from polka.local import postgres
+from polka.local.demo import free_port
 from polka.rules import keys
 from polka.rules.keys import Scope
 from polka.store import api_keys
@@ -335,9 +336,7 @@ def test_without_auth_everybody_is_an_operator_and_the_log_warns(services: Servi
 def test_without_auth_it_listens_to_this_machine_alone(database_url: str, service: str, host: str) -> None:
     if host == "::" and not socket.has_ipv6:
         pytest.skip("no IPv6 here")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    words = [service, f"--host={host}", f"--port={port}", "--no-auth"]
+    words = [service, f"--host={host}", f"--port={free_port()}", "--no-auth"]
     said = one_line(command(*words, POLKA_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none"))
     assert said.startswith(
         "Without keys it may listen on this machine alone"
