@@ -15,7 +15,7 @@ from bearers import key_of_bank, send
 from databases import execute
 from front_door import changed, fetch, post, refused
 from running import Running
-from services import client, payment, wait_for
+from services import Service, Services, client, payment, wait_for
 
 CAP = 1_000
 
@@ -226,3 +226,27 @@ def test_while_the_cache_is_away_only_what_needs_a_cap_checked_waits(polka: Runn
         polka.cache.restart()
         assert waiting.result().status_code == 201
     assert fetch(polka.database_url, f"SELECT count(*) FROM transactions WHERE sender_bank = '{capped}'") == [(2,)]
+
+
+def test_a_repeated_refusal_takes_no_room_under_the_cap(services: Services) -> None:
+    """No tombstone helps here within hours. The second api does not remember the refusal, and reserves first."""
+    services.cache(POLKA_RESERVATION_SECONDS="9999", POLKA_PENDING_SECONDS="9999")
+    apis = [services.api().ready() for _ in range(2)]
+    bank = {"url": f"{apis[0].url}/banks/bank1"}
+    assert client.patch(**bank, json={"caps": {"USD": CAP}}).status_code == 200
+
+    def pays(api: Service, amount: int, key: str) -> int:
+        headers = {"Idempotency-Key": key}
+        answer = client.post(f"{api.url}/transaction", json=payment(amount, "bank1"), headers=headers)
+        return answer.status_code
+
+    assert pays(apis[0], CAP + 1, "over") == 409
+    assert client.patch(**bank, json={"caps": {"USD": CAP + 1}}).status_code == 200
+    assert [pays(apis[1], CAP + 1, "over") for _ in range(3)] == [409] * 3
+    wait_for("its room is free again", lambda: pending_of(apis[0], "bank1") == 0)
+    assert pays(apis[0], CAP + 1, "another") == 201
+
+
+def pending_of(api: Service, bank: str) -> int:
+    balances = client.get(f"{api.url}/banks/{bank}").json()["balances"]
+    return sum(one["pending"] for one in balances)

@@ -151,6 +151,11 @@ class Reservation(msgspec.Struct, frozen=True):
     accepted: Sequence[Pending]
 
 
+def failure(failed: UUID) -> Telling:
+    """The message to the cache that nothing of this batch is recorded, and nothing will be."""
+    return Telling(str(failed), msgspec.Raw(b"[]"), [])
+
+
 def replaced(pending: Iterable[Pending], failed: Iterable[UUID]) -> list[str]:
     """The ids of the batches that these operations replace, and of other failed batches."""
     return sorted({str(one.replaces) for one in pending if one.replaces}.union(map(str, failed)))

@@ -7,9 +7,10 @@ from typing import Any
 
 from uuid_utils import UUID
 
+from api.cache_client import CacheClient
 from api.http.refusals import CHANGED_MEANWHILE, OUTCOME_UNKNOWN
 from api.posting import commits
-from api.posting.batches import Batch, Pending
+from api.posting.batches import Batch, Pending, failure
 from api.posting.callers import Callers
 from api.posting.commits import Answer
 from api.posting.failures import unrecorded
@@ -26,12 +27,20 @@ RETRY_SECONDS = 0.2
 
 
 class Beside:
-    """Each piece of work is a task. The next batch names all failed batches to the cache."""
+    """Each piece of work is a task. The cache hears of a failed batch at once, and again with the next batch, which may
+    come first."""
 
     def __init__(
-        self, writers: Writers, lanes: Lanes, callers: Callers, refuser: Refuser, commit_timeout_seconds: float
+        self,
+        writers: Writers,
+        cache: CacheClient,
+        lanes: Lanes,
+        callers: Callers,
+        refuser: Refuser,
+        commit_timeout_seconds: float,
     ) -> None:
         self._writers = writers
+        self._cache = cache
         self._lanes = lanes
         self._callers = callers
         self._refuser = refuser
@@ -40,8 +49,13 @@ class Beside:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def fail(self, *failed: UUID) -> None:
-        """Report to the cache that nothing of these batches is recorded."""
+        """Report to the cache that nothing of these batches is recorded.
+
+        Without a report their reservations would take room under caps until the cache asks the database.
+        """
         self._failed += failed
+        for batch in failed:
+            self._cache.tell(failure(batch))
 
     def take_failed(self) -> list[UUID]:
         failed, self._failed = self._failed, []

@@ -40,7 +40,7 @@ async def open_posting(
     lanes = Lanes(settings)
     generations = Generations()
     callers, refuser = Callers(lanes, settings.recent_keys_max), Refuser(writers, generations)
-    beside = Beside(writers, lanes, callers, refuser, settings.commit_timeout_seconds)
+    beside = Beside(writers, cache, lanes, callers, refuser, settings.commit_timeout_seconds)
     writer = Writer(settings, cache, policies, lanes, callers, beside, generations)
     posting = Posting(lanes, callers, refuser, policies, writer, beside)
     async with background(writer.run()), background(callers.tell_late()):

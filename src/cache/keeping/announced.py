@@ -31,7 +31,10 @@ class Announced:
         self._deadlines: list[tuple[float, UUID]] = []
 
     def hold(self, told: Told) -> bool:
-        """Hold an announced batch as pending. Returns whether the batch is pending now."""
+        """Hold an announced batch as pending, or forget a failed one. Returns whether the batch is pending now."""
+        if not told.entries:
+            self._ledger.drop(told.batch)
+            return False
         hold = self._ledger.hold(told.batch, told.entries, told.replaces, oldest_milliseconds(self._settings))
         metrics.TOLD.labels(hold.value).inc()
         log.debug("told of a batch: %s", hold.value, extra={"batch": str(told.batch)})

@@ -12,10 +12,13 @@ Entries = Annotated[list[Entry], msgspec.Meta(min_length=1)]
 
 
 class Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A batch and its entries. `replaces` are failed batches with the same payments."""
+    """A batch and its entries. `replaces` are failed batches with the same payments.
+
+    Without entries, the batch itself has failed, and nothing replaces it.
+    """
 
     batch: UUID
-    entries: Entries
+    entries: list[Entry]
     replaces: list[UUID] = []
 
 
