@@ -53,6 +53,21 @@ def test_a_payment_is_made_and_listed(running: tuple[Up, str]) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("option", "fact"),
+    [
+        ("--idempotency-key=", "An idempotency key must be 1 to 255 printable ASCII characters"),
+        ("--idempotency-key=märz", "An idempotency key must be 1 to 255 printable ASCII characters"),
+        ("--reference=M\udce4rz", "The text is not UTF-8."),
+    ],
+)
+def test_a_payment_with_an_impossible_text_is_not_sent(option: str, fact: str) -> None:
+    """An empty key among them: a script with an empty variable would pay again with each attempt."""
+    done = polka(*PAYMENT, option, "--url=http://127.0.0.1:1", "--key=polka_none")
+    assert done.returncode == 2
+    assert fact in " ".join(done.stderr.split())
+
+
 def test_a_payment_across_currencies_says_what_the_receiver_gets(running: tuple[Up, str]) -> None:
     _, data = running
     done = polka("pay", "bank1/ACC1", "bank2/ACC1", "12.50 EUR", "--receiver-currency=JPY", data)

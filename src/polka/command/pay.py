@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from polka.client import Client, OutcomeUnknownError, Party, Payment, Transaction
 from polka.command import errors
-from polka.command.arguments import amount_of, party_of
+from polka.command.arguments import amount_of, key_of, party_of, text_of
 from polka.command.asking import asking
 from polka.command.help import command, option
 from polka.command.on_polka import on_polka
@@ -33,10 +33,11 @@ INTERRUPTED = 130
 @click.argument("sender", type=party_of, metavar="SENDER")
 @click.argument("receiver", type=party_of, metavar="RECEIVER")
 @click.argument("amount", nargs=-1, required=True, metavar="AMOUNT CURRENCY")
-@option("--reference", metavar="TEXT", help="Free text, which both banks see.")
+@option("--reference", type=text_of, metavar="TEXT", help="Free text, which both banks see.")
 @option("--receiver-currency", metavar="CODE", help="The currency that the receiver gets, if it is another one.")
 @option(
     "--idempotency-key",
+    type=key_of,
     metavar="KEY",
     show_default="a new one",
     help="The key of an earlier attempt. The same payment with the same key is made once.",
@@ -60,7 +61,7 @@ def run_pay(
     """
     number, currency = amount_of(amount)
     payment = Payment(sender, receiver, number, currency, reference, receiver_currency or UNSET)
-    key = idempotency_key or str(uuid.uuid4())
+    key = str(uuid.uuid4()) if idempotency_key is None else idempotency_key
     say(f"Idempotency key: {escape(printable(key))}")
     with asking(polka) as client:
         show_paid(paid(client, payment, key))
