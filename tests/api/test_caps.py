@@ -232,8 +232,8 @@ def test_a_repeated_refusal_takes_no_room_under_the_cap(services: Services) -> N
     """No tombstone helps here within hours. The second api does not remember the refusal, and reserves first."""
     services.cache(POLKA_RESERVATION_SECONDS="9999", POLKA_PENDING_SECONDS="9999")
     apis = [services.api().ready() for _ in range(2)]
-    bank = {"url": f"{apis[0].url}/banks/bank1"}
-    assert client.patch(**bank, json={"caps": {"USD": CAP}}).status_code == 200
+    bank = f"{apis[0].url}/banks/bank1"
+    assert client.patch(bank, json={"caps": {"USD": CAP}}).status_code == 200
 
     def pays(api: Service, amount: int, key: str) -> int:
         headers = {"Idempotency-Key": key}
@@ -241,7 +241,7 @@ def test_a_repeated_refusal_takes_no_room_under_the_cap(services: Services) -> N
         return answer.status_code
 
     assert pays(apis[0], CAP + 1, "over") == 409
-    assert client.patch(**bank, json={"caps": {"USD": CAP + 1}}).status_code == 200
+    assert client.patch(bank, json={"caps": {"USD": CAP + 1}}).status_code == 200
     assert [pays(apis[1], CAP + 1, "over") for _ in range(3)] == [409] * 3
     wait_for("its room is free again", lambda: pending_of(apis[0], "bank1") == 0)
     assert pays(apis[0], CAP + 1, "another") == 201
