@@ -103,8 +103,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 99), entries=entries())
     def tell_again(self, number: int, entries: list[Entry]) -> None:
+        """Also of a batch that another one has replaced: this message was overtaken."""
         batch = self.pick(number)
-        if batch is None or self.plain.batches[batch][0] == "gone":
+        if batch is None or self.plain.batches[batch][0] == "refused":
             return
         assert self.ledger.hold(batch, entries, [], NOW) is Hold.KNOWN
 
@@ -141,15 +142,15 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert over.cap == self.caps[over.bank, over.currency]
                 assert over.balance == self.plain.sum("posted", over.bank, over.currency)
                 assert over.cap + over.balance + over.pending == free[over.bank, over.currency]
-        self.plain.batches[batch] = ("pending", accepted) if accepted else ("gone", [])
+        self.plain.batches[batch] = ("pending", accepted) if accepted else ("refused", [])
         self.answers[batch] = set(refused)
 
     @rule(number=st.integers(0, 99), units=st.lists(entries(), min_size=1, max_size=4))
     def reserve_again(self, number: int, units: list[list[Entry]]) -> None:
         """The same id gives the same answer as long as it is pending, and none once it is not."""
         batch = self.pick(number)
-        state = self.plain.batches[batch][0] if batch else "gone"
-        if batch is None or state == "gone":
+        state = self.plain.batches[batch][0] if batch else "refused"
+        if batch is None or state == "refused":
             return
         again = self.ledger.reserve(batch, units, [], NOW)
         if state == "pending" and batch in self.answers:

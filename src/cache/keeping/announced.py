@@ -33,7 +33,7 @@ class Announced:
     def hold(self, told: Told) -> bool:
         """Hold an announced batch as pending, or forget a failed one. Returns whether the batch is pending now."""
         if not told.entries:
-            self._ledger.drop(told.batch)
+            self._ledger.finish(told.batch, 0)
             return False
         hold = self._ledger.hold(told.batch, told.entries, told.replaces, oldest_milliseconds(self._settings))
         metrics.TOLD.labels(hold.value).inc()

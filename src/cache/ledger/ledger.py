@@ -58,11 +58,13 @@ class Ledger:
     def hold(self, batch: UUID, entries: Sequence[Entry], replaces: Iterable[UUID], oldest_milliseconds: int) -> Hold:
         """Hold a batch as pending, in place of the batches that it replaces.
 
+        The replaced batches have failed. An overtaken message about one of them is not held any more.
+
         A batch made before `oldest_milliseconds` (of the Unix epoch) is late. Such a batch may have been posted so long
         ago that its id is forgotten.
         """
         for failed in replaces:
-            self.drop(failed)
+            self.finish(failed, 0)
         if batch in self._done or batch in self.pending:
             return Hold.KNOWN
         if made_at_milliseconds(batch) < oldest_milliseconds:
@@ -82,7 +84,7 @@ class Ledger:
         None if the batch is void or posted, or so old that its id may be forgotten.
         """
         for failed in replaces:
-            self.drop(failed)
+            self.finish(failed, 0)
         if batch in self._reserved:
             return self._reserved[batch]
         if batch in self._done or batch in self.pending or made_at_milliseconds(batch) < oldest_milliseconds:
