@@ -63,9 +63,9 @@ async def measure(quick: bool, say: Say) -> Findings:
         f"{SILENT:,} connections to the same port open, from {len(SOURCES)} addresses. Half of them send nothing, half "
         "a byte a second, and each that is cut off is opened again. Then the payments go on for "
         f"{sink_seconds} s beside as many connections to another process, which accepts them, reads nothing, and "
-        f"closes each after {HEAD_SECONDS} s. The rate that is lost there goes to the silent clients themselves, on a "
-        f"machine of few cores. Without any of these, payments go on for {seconds // 2} s before and {seconds // 2} s "
-        f"after, because the rate falls as the tables grow. {rounds} rounds."
+        f"closes each after {HEAD_SECONDS:g} s. The rate that is lost there goes to the silent clients themselves, on "
+        f"a machine of few cores. Without any of these, payments go on for {seconds // 2} s before and {seconds // 2} "
+        f"s after, because the rate falls as the tables grow. {rounds} rounds."
     )
     return Findings(conditions, figures, [proof])
 

@@ -1,4 +1,4 @@
-"""`python -m bench.sink HOST`: a listener without work: accepts, reads no byte, and closes after twenty seconds.
+"""`python -m bench.sink HOST`: a listener without work: accepts, reads no byte, and closes as late as an api.
 
 It prints its port, and costs about as little as a listener can. Good clients of another process lose only the storm's
 own processor time on a shared machine.
@@ -11,8 +11,10 @@ import sys
 import time
 from collections import deque
 
+from polka.edge.bounds import Bounds
+
 BACKLOG = 4096
-HEAD_SECONDS = 20
+HEAD_SECONDS = Bounds().head_timeout_seconds
 """As long as an api waits for a head."""
 LOOK_SECONDS = 1
 

@@ -113,7 +113,7 @@ async def app() -> AsyncIterator[Service]:
 def on_failure(_: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:
     """The caller cannot know whether the work was done."""
     if database.is_not_text(error):
-        return Response({"detail": "A value contains a NUL character, which is not allowed."}, status_code=400)
+        return Response({"detail": database.NUL}, status_code=400)
     if isinstance(error, database.ERRORS) and database.is_passing(error):
         log.warning("the database does not answer: %r", error)
     else:

@@ -217,6 +217,19 @@ async def test_while_the_cache_is_away_a_payment_waits_until_its_deadline(
     assert sorted(row["amount"] for row in await stored(connection)) == [1, 3]
 
 
+async def test_a_failed_batch_is_named_until_the_cache_has_answered(start: Start, cache: Cache) -> None:
+    """The report at once may be lost, and so may the next request for room."""
+    first, second = await start(), await start()
+    accepted(await first.post(pay(1), key(1), 5))
+    assert accepted(await second.post(pay(1), key(1), 5)).replayed
+    failed = cache.asked[-1]["batch"]
+    cache.is_away = True
+    assert refusal(await second.post(pay(2), key(2), 0.2)) is Refusal.CAP_UNCHECKED
+    cache.is_away = False
+    accepted(await second.post(pay(3), key(3), 5))
+    assert failed in cache.asked[-1]["replaces"]
+
+
 async def test_of_a_batch_whose_caller_left_meanwhile_nothing_is_committed_of_his(
     start: Start, cache: Cache, connection: asyncpg.Connection
 ) -> None:

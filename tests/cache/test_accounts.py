@@ -28,14 +28,17 @@ async def test_a_page_of_accounts_that_memory_cannot_give_is_given_up_with_its_c
     assert cache_client.get(f"{second.url}{path}", headers=patience).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "query", ["a%00/accounts?account=ACC1", "a%00/accounts", "bank1/accounts?after=%00", "bank1/accounts?account=%00"]
-)
-async def test_a_nul_is_the_callers_fault(services: Services, query: str) -> None:
+async def test_a_nul_is_the_callers_fault(services: Services) -> None:
     cache = services.cache().ready()
-    answer = cache_client.get(f"{cache.url}/balance/{query}")
-    assert (answer.status_code, answer.json()["detail"]) == (400, NUL)
-    assert cache_client.get(f"{cache.url}/balance?after=%00").status_code == 400
+    for asked in (
+        "/a%00/accounts?account=ACC1",
+        "/a%00/accounts",
+        "/bank1/accounts?after=%00",
+        "/bank1/accounts?account=%00",
+        "?after=%00",
+    ):
+        answer = cache_client.get(f"{cache.url}/balance{asked}")
+        assert (asked, answer.status_code, answer.json()["detail"]) == (asked, 400, NUL)
 
 
 async def test_an_accounts_answer_never_counts_a_batch_twice_or_leaves_it_out(

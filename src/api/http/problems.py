@@ -168,7 +168,7 @@ def of_database(error: Exception, away: Refused) -> Refused:
     if isinstance(error, database.BusyError):
         return TOO_MANY_READERS
     if database.is_not_text(error):
-        return Refused(Refusal.INVALID, "A value contains a NUL character, which is not allowed.")
+        return Refused(Refusal.INVALID, database.NUL)
     if not database.is_passing(error):
         log_failed_request(log, error)
         return FAILED

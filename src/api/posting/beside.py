@@ -48,18 +48,22 @@ class Beside:
         self._failed: list[UUID] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def fail(self, *failed: UUID) -> None:
-        """Report to the cache that nothing of these batches is recorded.
+    def fail(self, batch: UUID) -> None:
+        """Report to the cache that nothing of this batch is recorded.
 
-        Without a report their reservations would take room under caps until the cache asks the database.
+        Without a report its reservation would take room under caps until the cache asks the database.
         """
-        self._failed += failed
-        for batch in failed:
-            self._cache.tell(failure(batch))
+        self._failed.append(batch)
+        self._cache.tell(failure(batch))
 
     def take_failed(self) -> list[UUID]:
+        """The batches for the next message to name."""
         failed, self._failed = self._failed, []
         return failed
+
+    def put_back(self, failed: Sequence[UUID]) -> None:
+        """Let a later message name these batches, because the cache reserved nothing for this one."""
+        self._failed += failed
 
     def refuse(self, refused: Sequence[tuple[Pending, No]]) -> None:
         """Refuse operations that waited for a commit."""

@@ -32,7 +32,7 @@ class Reserving:
         with traces.part("reserve", wish.id):
             reserved = await self._reserved(wish)
         if reserved is None:
-            self._beside.fail(*failed)
+            self._beside.put_back(failed)
             self._beside.go_again(wish.id, collected)
             return None
         accepted: list[Pending] = []

@@ -15,6 +15,7 @@ import asyncpg
 from polka.service.failure import Failure, NotYetFailure
 from polka.store import hosts
 from polka.store.database_errors import ERRORS as ERRORS
+from polka.store.database_errors import NUL as NUL
 from polka.store.database_errors import BusyError as BusyError
 from polka.store.database_errors import StandbyError as StandbyError
 from polka.store.database_errors import UnreachableError as UnreachableError

@@ -46,6 +46,8 @@ PASSING_CODES = ("25006", "25P03", "28000", "28P01", "3D000")
 database."""
 NOT_TEXT = ("22021", "22P05")
 """SQLSTATEs of text that the database cannot store, for example a NUL."""
+NUL = "A value contains a NUL character, which is not allowed."
+"""The answer to a request with such a text."""
 STALE_POLICY = "PK001"
 """The SQLSTATE of a commit that was decided under another version of the policy than the version in force.
 
