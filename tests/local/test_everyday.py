@@ -7,7 +7,7 @@ import socket
 import stat
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -53,40 +53,14 @@ def test_a_payment_is_made_and_listed(running: tuple[Up, str]) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("option", "fact"),
-    [
-        ("--idempotency-key=", "An idempotency key must be 1 to 255 printable ASCII characters"),
-        ("--idempotency-key=märz", "An idempotency key must be 1 to 255 printable ASCII characters"),
-        ("--reference=M\udce4rz", "The text is not UTF-8."),
-    ],
-)
-def test_a_payment_with_an_impossible_text_is_not_sent(option: str, fact: str) -> None:
-    """An empty key among them: a script with an empty variable would pay again with each attempt."""
-    done = polka(*PAYMENT, option, "--url=http://127.0.0.1:1", "--key=polka_none")
-    assert done.returncode == 2
-    assert fact in " ".join(done.stderr.split())
-
-
 def test_a_payment_across_currencies_says_what_the_receiver_gets(running: tuple[Up, str]) -> None:
     _, data = running
     done = polka("pay", "bank1/ACC1", "bank2/ACC1", "12.50 EUR", "--receiver-currency=JPY", data)
     assert re.search(r"^The receiver gets [\d,]+ JPY, at [\d.]+ of \d{4}-\d\d-\d\d\.$", done.stdout, re.M), done
 
 
-@pytest.mark.parametrize(
-    ("words", "reason"),
-    [
-        (["bank1/ACC1", "bank2/ACC1", "12.505", "USD"], "12.505 USD: an amount in USD has 2 decimal places."),
-        (["bank1/ACC1", "bank2/ACC1", "12.50"], "'12.50' is no amount such as 12.50 USD."),
-        (["bank1/ACC1", "bank2/ACC1", "0", "USD"], "0 USD: an amount is more than 0"),
-        (["bank1", "bank2/ACC1", "1", "USD"], "'bank1' is no account such as bank1/ACC1."),
-        (["bank1/ACC1", "bank2/A-1", "1", "USD"], "'bank2/A-1' is no account such as bank1/ACC1."),
-        (["bank1/ACC1", "nobody/ACC1", "1", "USD"], "nobody"),
-    ],
-)
-def test_a_payment_that_cannot_be_is_one_clear_line(words: Sequence[str], reason: str, running: tuple[Up, str]) -> None:
-    assert reason in one_line(polka("pay", *words, running[1]))
+def test_a_payment_to_an_unknown_bank_is_one_clear_line(running: tuple[Up, str]) -> None:
+    assert "nobody" in one_line(polka("pay", "bank1/ACC1", "nobody/ACC1", "1", "USD", running[1]))
 
 
 def test_status_banks_and_windows_show_amounts_as_people_write_them(running: tuple[Up, str]) -> None:

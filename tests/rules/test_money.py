@@ -43,21 +43,29 @@ def test_a_shorter_form_is_the_same_amount(text: str, amount: int) -> None:
     assert read(text) == (amount, "USD")
 
 
-NO_AMOUNT = "is no amount such as 12.50 USD."
+NO_AMOUNT = "is not an amount such as 12.50 USD."
+MAX = "at most 10,000,000,000,000.00 USD."
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("12.505 USD", "12.505 USD: an amount in USD has 2 decimal places."),
-        ("12.500 USD", "an amount in USD has 2 decimal places."),
-        ("1250.0 JPY", "1250.0 JPY: an amount in JPY has no decimal places."),
-        ("0 USD", "0 USD: an amount is more than 0, and 10,000,000,000,000.00 USD at most."),
-        ("10000000000000.01 USD", "10,000,000,000,000.00 USD at most."),
-        ("12.50 XAU", "ISO 4217 has no currency XAU with minor units."),
-        *((text, NO_AMOUNT) for text in ("12,50 USD", "1,2500 USD", "12.50", "USD", "", "-5 USD", "+5 USD", "1e3 USD")),
-        *((text, NO_AMOUNT) for text in ("12.50 usd", "1_000 USD", "١٢ USD", "12. USD", ".5 USD", "9" * 5000 + " USD")),
-        *((text, NO_AMOUNT) for text in ("$12.50", "USD 12.50", "12.50 USDX", "12.50 USD\n")),
+        ("12.505 USD", "12.505 USD: USD has at most 2 decimal places."),
+        ("12.500 USD", "12.500 USD: USD has at most 2 decimal places."),
+        ("1250.0 JPY", "1250.0 JPY: JPY has no decimal places."),
+        *((text, f"{text}: an amount must be positive, and {MAX}") for text in ("0 USD", "-5 USD", "-0.01 USD")),
+        ("10000000000000.01 USD", MAX),
+        ("12.50 XAU", "Polka has no currency 'XAU'. `polka currencies` lists all currencies."),
+        *((text, NO_AMOUNT) for text in ("1,2500 USD", "12.50", "USD", "", "+5 USD", "1e3 USD", "12,5 JPY", "1,2 XYZ")),
+        *((text, NO_AMOUNT) for text in ("1_000 USD", "١٢ USD", "12. USD", ".5 USD", "9" * 5000 + " USD")),
+        *((text, NO_AMOUNT) for text in ("$12.50", "12.50 USDX", "- 5 USD", "1 2 USD")),
+        ("12,50 USD", "'12,50 USD' is not an amount. Did you mean 12.50 USD?"),
+        ("1.250,00 EUR", "Did you mean 1,250.00 EUR?"),
+        ("-12,50 USD", "Did you mean -12.50 USD?"),
+        ("12.50 usd", "Did you mean 12.50 USD?"),
+        ("USD 12.50", "Did you mean 12.50 USD?"),
+        ("eur 1.250,5", "Did you mean 1,250.5 EUR?"),
+        ("12.50 USD\n", "Did you mean 12.50 USD?"),
     ],
 )
 def test_any_other_text_is_rejected_with_the_reason(text: str, reason: str) -> None:

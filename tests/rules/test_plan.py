@@ -85,7 +85,7 @@ def test_each_currency_and_payments_across_them_have_their_shares(across: float)
 
 @pytest.mark.parametrize("text", ["", "USD,", "usd", "USD,USD", "XXX", "USD;EUR"])
 def test_currencies_that_are_none(text: str) -> None:
-    with pytest.raises(ValueError, match=r"ISO 4217 has no currency|names USD twice"):
+    with pytest.raises(ValueError, match=r"Polka has no currency|names USD twice"):
         read_currencies(text)
 
 

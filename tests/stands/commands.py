@@ -10,7 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from click.testing import CliRunner, Result
+
 from nursery import Child, nursery_of
+from polka.command.main import main
 from polka.local.demo import free_layout
 from services import CACHE_TOKEN, bearer, wait_for
 from waiting import WAIT_SECONDS
@@ -32,6 +35,24 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> subprocess.Complete
         finally:
             process.kill()
         return subprocess.CompletedProcess(words, code, output.read_text(), errors.read_text())
+
+
+def in_process(*words: str, **environ: str | None) -> Result:
+    """The end of a command in this process: for commands that ask nobody, or a stand-in."""
+    unset = dict.fromkeys((name for name in os.environ if name.startswith("POLKA_")), None)
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        return CliRunner(env={**unset, **environ}).invoke(main, words, prog_name="polka")
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+def mistake(*words: str, **environ: str | None) -> str:
+    """The message about a mistake in these words: one line."""
+    done = in_process(*words, **environ)
+    assert (done.exit_code, type(done.exception)) == (2, SystemExit), done
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    return line.removeprefix("Error: ")
 
 
 def environment(**chosen: str | None) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""Arguments of commands: banks, accounts, amounts and texts as people write them."""
+"""Arguments of commands: banks, accounts and amounts as people write them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -12,14 +12,14 @@ from polka.rules.transactions import is_account_id, is_bank_name
 
 def bank_of(text: str) -> str:
     if not is_bank_name(text):
-        raise click.BadParameter(f"{text!r} is no name of a bank, such as bank1.")
+        raise click.BadParameter(f"{text!r} is not the name of a bank, such as bank1.")
     return text
 
 
 def party_of(text: str) -> Party:
     bank, _, account = text.rpartition("/")
     if not (is_bank_name(bank) and is_account_id(account)):
-        raise click.BadParameter(f"{text!r} is no account such as bank1/ACC1.")
+        raise click.BadParameter(f"{text!r} is not an account such as bank1/ACC1.")
     return Party(bank, account)
 
 
@@ -31,24 +31,19 @@ def key_of(text: str) -> str:
         raise click.BadParameter(str(error)) from None
 
 
-def text_of(text: str) -> str:
-    """Free text. Python reads other bytes than UTF-8 as characters that no text can have."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise click.BadParameter("The text is not UTF-8.") from None
-    return text
+def amount_argument(least: int = 1) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """An amount in one or two words. The command gets `amount`: the minor units and the currency."""
 
+    def read(ctx: click.Context, param: click.Parameter, words: Sequence[str]) -> tuple[int, str]:
+        try:
+            return money.read(" ".join(words), least)
+        except ValueError as error:
+            raise click.UsageError(str(error), ctx) from None
 
-def amount_of(words: Sequence[str], least: int = 1) -> tuple[int, str]:
-    """The minor units and the currency of an amount in one or two words."""
-    try:
-        return money.read(" ".join(words), least)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
+    return click.argument("amount", nargs=-1, required=True, metavar="AMOUNT CURRENCY", callback=read)
 
 
 def currency_of(text: str) -> str:
     if not money.is_currency(text):
-        raise click.BadParameter(f"ISO 4217 has no currency {text} with minor units.")
+        raise click.BadParameter(money.unknown(text))
     return text

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import click
 
 from polka.client import ProblemError
-from polka.command.arguments import amount_of, bank_of, currency_of
+from polka.command.arguments import amount_argument, bank_of, currency_of
 from polka.command.asking import asking
 from polka.command.help import Command, GroupWithDefault
 from polka.command.listing import first, limit_option, say_more
@@ -50,7 +50,7 @@ def run_banks_list(limit: int, polka: Presence) -> None:
 
 
 @banks_group.command("open", cls=Command, examples=["polka banks open bank4", "polka banks open alpine harbor meadow"])
-@click.argument("names", nargs=-1, required=True, type=bank_of, metavar="BANKS")
+@click.argument("names", nargs=-1, required=True, type=bank_of, metavar="BANK...")
 @on_polka
 def run_banks_open(names: Sequence[str], polka: Presence) -> None:
     """Open banks.
@@ -73,15 +73,15 @@ def run_banks_open(names: Sequence[str], polka: Presence) -> None:
     "cap", cls=Command, examples=["polka banks cap bank1 1000.00 USD", "polka banks cap bank1 100,000 JPY"]
 )
 @click.argument("bank", type=bank_of, metavar="BANK")
-@click.argument("amount", nargs=-1, required=True, metavar="AMOUNT CURRENCY")
+@amount_argument(least=0)
 @on_polka
-def run_banks_cap(bank: str, amount: Sequence[str], polka: Presence) -> None:
+def run_banks_cap(bank: str, amount: tuple[int, str], polka: Presence) -> None:
     """Set the most that a bank may owe in a currency.
 
     Polka rejects payments from the bank beyond this net debit cap. With a cap
     of 0 the bank may owe nothing.
     """
-    cap, currency = amount_of(amount, least=0)
+    cap, currency = amount
     with asking(polka) as client:
         client.change_terms(bank, TermsPatch(caps={currency: cap}))
     say(f"{bank} may owe {written(cap, currency)} at most.")

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import click
 
 from polka.command.asking import asking
-from polka.command.help import Command, command
+from polka.command.help import Command, Group, command
 from polka.command.listing import first, limit_option, say_more
 from polka.command.on_polka import on_polka
+from polka.command.options import Whole
 from polka.command.show import show_netting, show_window, time_of
 from polka.command.terminal import counts, say, show_table
 from polka.local.presence import Presence
@@ -15,7 +16,7 @@ from polka.rules.money import figure
 from polka.rules.windows import Report
 
 
-@click.group("clearing")
+@click.group("clearing", cls=Group)
 def clearing_group() -> None:
     """Close, settle, list and show clearing windows."""
 
@@ -24,7 +25,7 @@ def clearing_command(name: str) -> Callable[[Callable[..., None]], click.Command
     """A command about one window."""
 
     def decorate(work: Callable[..., None]) -> click.Command:
-        of_window = click.argument("window", type=click.IntRange(1, 2**63 - 1))(work)
+        of_window = click.argument("window", type=Whole(1))(work)
         made = command(name, f"polka clearing {name} 1")(on_polka(of_window))
         clearing_group.add_command(made)
         return made

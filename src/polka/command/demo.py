@@ -10,7 +10,7 @@ import click
 
 from polka import __version__
 from polka.command.help import command, option
-from polka.command.options import database_option
+from polka.command.options import Whole, database_option
 
 RATE_MAX, WATCHED_RATE = 1_000_000, 500.0
 BEGINNING = f"""\
@@ -37,7 +37,7 @@ def rate_of(text: str) -> float:
 
 
 @command("demo", "polka demo", "polka demo --transactions 2000 --verbose", "polka demo --watch --rate 2000")
-@option("--transactions", type=click.IntRange(1), metavar="N", show_default="20000", help="How many payments to send.")
+@option("--transactions", type=Whole(1), metavar="N", show_default="20000", help="How many payments to send.")
 @option("--watch", is_flag=True, help="Pay until Ctrl-C, for the console. Clear every half minute.")
 @option(
     "--rate",
@@ -46,8 +46,8 @@ def rate_of(text: str) -> float:
     show_default="as many as possible, or 500 with --watch",
     help="Payments a second.",
 )
-@option("--apis", default=2, show_default=True, type=click.IntRange(1, 64), metavar="N", help="Api processes.")
-@option("--max-workers", default=100, show_default=True, type=click.IntRange(1), metavar="N", help="Clients at once.")
+@option("--apis", default=2, show_default=True, type=Whole(1, 64), metavar="N", help="Api processes.")
+@option("--max-workers", default=100, show_default=True, type=Whole(1), metavar="N", help="Clients at once.")
 @option("--verbose", is_flag=True, help="List every check of the audit.")
 @database_option
 def run_demo(

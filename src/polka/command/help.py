@@ -1,5 +1,7 @@
-"""Help texts of commands: options in groups, and examples."""
+"""Commands and their help texts: options in groups, examples, and a suggestion for a mistyped command."""
 
+import difflib
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,6 +9,7 @@ import click
 
 OPTIONS = "Options"
 """The group of options without another group."""
+NEGATIVE = re.compile(r"-[\d.,]")
 
 
 class Option(click.Option):
@@ -24,6 +27,17 @@ class Command(click.Command):
         super().__init__(*names, **others)
         self.examples = examples
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read a negative number as an argument, not as an option. The argument then rejects the number."""
+        words = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if not NEGATIVE.match(error.option_name):
+                raise
+            ctx.ignore_unknown_options = True
+            return super().parse_args(ctx, words)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
@@ -40,7 +54,20 @@ class Command(click.Command):
                     formatter.write(f"{'':{formatter.current_indent}}{example}\n")
 
 
-class GroupWithDefault(click.Group):
+class Group(click.Group):
+    """Commands under one name. For an unknown command it suggests a similar one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            similar = difflib.get_close_matches(name, self.list_commands(ctx), 1)
+            ctx.fail(f"No such command {name!r}." + "".join(f" Did you mean {one!r}?" for one in similar))
+        return super().resolve_command(ctx, args)
+
+
+class GroupWithDefault(Group):
     """Commands under one name. Without a command, or with options alone, the name runs the command `default`."""
 
     def __init__(self, *names: Any, default: str, **others: Any) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import click
 
-from polka.command.help import Command, option
+from polka.command.help import Command, Group, option
 from polka.command.on_database import on_database, with_database
 from polka.command.running import run
 from polka.command.terminal import say, show_record
@@ -19,9 +19,17 @@ from polka.store.api_keys import NotMade
 
 WHO = "What the key may do"
 """A group of options."""
+EXAMPLE_TIME = "2027-01-31T12:00:00Z"
 
 
-@click.group("keys")
+def time_of(text: str) -> datetime:
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S%z")
+    except ValueError:
+        raise click.BadParameter(f"must be a time with its zone, as {EXAMPLE_TIME}.") from None
+
+
+@click.group("keys", cls=Group)
 def keys_group() -> None:
     """Make, list and revoke API keys."""
 
@@ -50,9 +58,9 @@ def keys_group() -> None:
 )
 @option(
     "--expires-at",
-    type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]),
+    type=time_of,
     metavar="TIME",
-    help="The end of the key, as 2027-01-31T12:00:00Z.",
+    help=f"The end of the key, as {EXAMPLE_TIME}.",
 )
 @option(
     "--key",
@@ -129,7 +137,7 @@ def run_keys_revoke(id: str, database_url: str) -> None:
     try:
         wanted = UUID(id)
     except ValueError:
-        raise Failure("A key's id is as `polka keys list` shows it.") from None
+        raise Failure("This is not the id of a key: `polka keys list` shows the ids.") from None
     revoked = run(with_database(database_url, lambda connection: api_keys.revoke(connection, wanted)))
     if revoked is None:
         raise Failure(f"There is no key with the id {wanted}.")

@@ -5,12 +5,11 @@ from functools import partial
 from itertools import islice
 from typing import TypeVar
 
-import click
-
 from polka.client import Transaction
 from polka.command.asking import asking
 from polka.command.help import command, option
 from polka.command.on_polka import on_polka
+from polka.command.options import Whole
 from polka.command.terminal import say, show_table
 from polka.local.presence import Presence
 from polka.rules.money import figure
@@ -18,9 +17,7 @@ from polka.rules.pages import PAGE_MAX
 
 T = TypeVar("T")
 
-limit_option = option(
-    "--limit", default=20, show_default=True, type=click.IntRange(1), metavar="N", help="How many to show."
-)
+limit_option = option("--limit", default=20, show_default=True, type=Whole(1), metavar="N", help="How many to show.")
 
 
 @command("payments", "polka payments", "polka payments --bank bank1 --limit 100", "polka payments --ids")

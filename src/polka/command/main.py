@@ -1,5 +1,6 @@
 """The command `polka`. Each subcommand has a module of its own, imported on demand."""
 
+import errno
 import signal
 import sys
 from importlib import import_module
@@ -9,7 +10,8 @@ import click
 
 from polka import __version__
 from polka.command import errors
-from polka.command.encoding import write_in_any_encoding
+from polka.command.encoding import check_encoding, drop_output, write_in_any_encoding
+from polka.command.help import Group
 from polka.service.failure import Failure
 
 
@@ -31,6 +33,7 @@ SECTIONS = {
         "pay": Place("pay.run_pay", "Make one payment."),
         "payments": Place("listing.run_payments", "List payments, the newest first."),
         "banks": Place("banks.banks_group", "List banks with their balances, open banks, set caps."),
+        "currencies": Place("currencies.run_currencies", "List the currencies for payments."),
     },
     "Operate": {
         "clearing": Place("clearing.clearing_group", "Close, settle, list and show clearing windows."),
@@ -49,10 +52,12 @@ SECTIONS = {
         "wait": Place("schema.run_wait", "Wait until a database answers and has the schema."),
     },
 }
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""The errors of full and broken disks."""
 COMMANDS = {name: place for section in SECTIONS.values() for name, place in section.items()}
 
 
-class Commands(click.Group):
+class Commands(Group):
     """Imports a subcommand on demand. Shows a Failure as a line, and nothing else."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -68,11 +73,22 @@ class Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, section in SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl([(f"{name:8}", place.help) for name, place in section.items()])
+                formatter.write_dl([(f"{name:10}", place.help) for name, place in section.items()])
 
     def main(self, *args: Any, **options: Any) -> Any:
         write_in_any_encoding()
-        return super().main(*args, **options)
+        try:
+            return super().main(*args, **options)
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+            errors.say(f"Error: Cannot write {error.filename or 'the output'}: {error.strerror}.")
+            drop_output()
+            sys.exit(1)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        check_encoding(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -3,14 +3,34 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from polka.command.help import option
 from polka.rules import duration
+from polka.rules.ranges import Range
 
 DATABASE, POLKA = "Which database", "Which Polka"
 """Groups of options."""
+
+
+class Whole(click.IntRange):
+    """A whole number. Errors and help texts name its range in words."""
+
+    def __init__(self, least: int, most: int = 1_000_000_000) -> None:
+        super().__init__(least, most)
+        self.range = Range(least, most)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"must be a whole number, {self.range}.", param, ctx)
+
+    def _describe_range(self) -> str:
+        return str(self.range)
+
 
 database_option = option(
     "--database-url",

@@ -3,7 +3,6 @@
 import shlex
 import sys
 import uuid
-from collections.abc import Sequence
 
 import click
 from msgspec import UNSET
@@ -11,7 +10,7 @@ from rich.markup import escape
 
 from polka.client import Client, OutcomeUnknownError, Party, Payment, Transaction
 from polka.command import errors
-from polka.command.arguments import amount_of, key_of, party_of, text_of
+from polka.command.arguments import amount_argument, currency_of, key_of, party_of
 from polka.command.asking import asking
 from polka.command.help import command, option
 from polka.command.on_polka import on_polka
@@ -32,9 +31,14 @@ INTERRUPTED = 130
 )
 @click.argument("sender", type=party_of, metavar="SENDER")
 @click.argument("receiver", type=party_of, metavar="RECEIVER")
-@click.argument("amount", nargs=-1, required=True, metavar="AMOUNT CURRENCY")
-@option("--reference", type=text_of, metavar="TEXT", help="Free text, which both banks see.")
-@option("--receiver-currency", metavar="CODE", help="The currency that the receiver gets, if it is another one.")
+@amount_argument()
+@option("--reference", metavar="TEXT", help="Free text, which both banks see.")
+@option(
+    "--receiver-currency",
+    type=currency_of,
+    metavar="CODE",
+    help="The currency that the receiver gets, if it is another one.",
+)
 @option(
     "--idempotency-key",
     type=key_of,
@@ -46,7 +50,7 @@ INTERRUPTED = 130
 def run_pay(
     sender: Party,
     receiver: Party,
-    amount: Sequence[str],
+    amount: tuple[int, str],
     reference: str | None,
     receiver_currency: str | None,
     idempotency_key: str | None,
@@ -59,8 +63,7 @@ def run_pay(
     sends the payment again with this key. Exit codes: 0 paid, 1 rejected,
     75 the outcome is still unknown.
     """
-    number, currency = amount_of(amount)
-    payment = Payment(sender, receiver, number, currency, reference, receiver_currency or UNSET)
+    payment = Payment(sender, receiver, *amount, reference, receiver_currency or UNSET)
     key = str(uuid.uuid4()) if idempotency_key is None else idempotency_key
     say(f"Idempotency key: {escape(printable(key))}")
     with asking(polka) as client:

@@ -1,10 +1,8 @@
 """`polka migrate`, `polka wait` and `polka seed`: steps on a database before Polka starts."""
 
-import click
-
 from polka.command.help import command, option
 from polka.command.on_database import on_database
-from polka.command.options import lossy_option, timeout_option
+from polka.command.options import Whole, lossy_option, timeout_option
 from polka.command.running import run
 from polka.command.terminal import say
 from polka.store import database, migrate, seed
@@ -39,12 +37,12 @@ def run_wait(timeout: float, database_url: str, allow_lossy_database: bool) -> N
 
 
 @command("seed", "polka seed --banks 20 --accounts 1000")
-@option("--banks", default=20, show_default=True, type=click.IntRange(1), metavar="N", help="Banks: bank1, bank2 …")
+@option("--banks", default=20, show_default=True, type=Whole(1), metavar="N", help="Banks: bank1, bank2 …")
 @option(
     "--accounts",
     default=1000,
     show_default=True,
-    type=click.IntRange(0),
+    type=Whole(0),
     metavar="N",
     help="Accounts in all, spread over the banks.",
 )

@@ -5,10 +5,8 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 
-import click
-
 from polka.command.help import command, option
-from polka.command.options import no_auth_option
+from polka.command.options import Whole, no_auth_option
 from polka.edge import server
 from polka.service import logs
 from polka.service.failure import Failure
@@ -29,7 +27,7 @@ host_option = option("--host", default="127.0.0.1", show_default=True, help="The
 
 
 def port_option(default: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    number = click.IntRange(1, 65535)
+    number = Whole(1, 65535)
     return option("--port", default=default, show_default=True, type=number, metavar="PORT", help="The port.")
 
 

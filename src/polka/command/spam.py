@@ -9,6 +9,7 @@ import click
 
 from polka.command.help import command, option
 from polka.command.on_polka import address_options, polka_of
+from polka.command.options import Whole
 from polka.command.terminal import say
 from polka.edge import server
 from polka.local import environment, spam
@@ -54,7 +55,7 @@ def reader(of: Option) -> Callable[[Any], int | float | str]:
     "--max-workers",
     default=50,
     show_default=True,
-    type=click.IntRange(1),
+    type=Whole(1),
     metavar="INTEGER",
     group=spam_options.SPEED,
     help="Clients at once.",
@@ -63,7 +64,7 @@ def reader(of: Option) -> Callable[[Any], int | float | str]:
     "--processes",
     default=1,
     show_default=True,
-    type=click.IntRange(1, 64),
+    type=Whole(1, 64),
     metavar="INTEGER",
     group=spam_options.SPEED,
     help="Processes that share the clients.",
@@ -74,7 +75,7 @@ def reader(of: Option) -> Callable[[Any], int | float | str]:
     "--web-port",
     default=8089,
     show_default=True,
-    type=click.IntRange(1, 65535),
+    type=Whole(1, 65535),
     metavar="PORT",
     group=PAGE,
     help="The port of the page.",

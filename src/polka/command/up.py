@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from polka.command.help import command, option
 from polka.command.on_database import with_database
-from polka.command.options import DATABASE, data_option, database_option, lossy_option, no_auth_option
+from polka.command.options import DATABASE, Whole, data_option, database_option, lossy_option, no_auth_option
 from polka.command.running import run
 from polka.command.show import show
 from polka.command.terminal import say
@@ -28,12 +28,12 @@ def address_of(text: str) -> str:
 
 
 @command("up", "polka up", "polka up --port 9000 --apis 4", "polka up --data ~/polka-tour")
-@option("--apis", default=2, show_default=True, type=click.IntRange(1, 64), metavar="N", help="Api processes.")
+@option("--apis", default=2, show_default=True, type=Whole(1, 64), metavar="N", help="Api processes.")
 @option(
     "--port",
     default=8000,
     show_default=True,
-    type=click.IntRange(1, 65535),
+    type=Whole(1, 65535),
     metavar="PORT",
     help="The port for clients and the console.",
 )
@@ -49,7 +49,7 @@ def address_of(text: str) -> str:
 )
 @option(
     "--cache-port",
-    type=click.IntRange(1, 65535),
+    type=Whole(1, 65535),
     metavar="PORT",
     show_default="8100, or any free one",
     help="The port of the cache.",

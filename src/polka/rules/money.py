@@ -37,7 +37,16 @@ def is_currency(code: str) -> bool:
     return code in EXPONENTS
 
 
-WRITTEN = re.compile(r"(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d+))? *([A-Z]{3})", re.ASCII)
+def unknown(code: str) -> str:
+    """The message about a text that is not the code of a currency."""
+    advice = (
+        f"Did you mean {code.upper()}?" if is_currency(code.upper()) else "`polka currencies` lists all currencies."
+    )
+    return f"Polka has no currency {code!r}. {advice}"
+
+
+WRITTEN = re.compile(r"(-?)(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d+))? *([A-Z]{3})", re.ASCII)
+SWAPPED = str.maketrans(",.", ".,")
 DIGITS_MAX = 30
 """The longest accepted text of an amount."""
 
@@ -67,15 +76,26 @@ def read(text: str, least: int = 1) -> tuple[int, str]:
     """
     found = WRITTEN.fullmatch(text) if len(text) <= DIGITS_MAX else None
     if found is None:
-        raise ValueError(f"{text[:DIGITS_MAX]!r} is no amount such as 12.50 USD.")
-    whole, decimals, currency = found[1].replace(",", ""), found[2] or "", found[3]
+        raise ValueError(f"{text[:DIGITS_MAX]!r} is not an amount{meant(text)}")
+    sign, whole, decimals, currency = found[1], found[2].replace(",", ""), found[3] or "", found[4]
     if not is_currency(currency):
-        raise ValueError(f"ISO 4217 has no currency {currency} with minor units.")
+        raise ValueError(unknown(currency))
     exponent = EXPONENTS[currency]
     if len(decimals) > exponent:
-        raise ValueError(f"{text}: an amount in {currency} has {exponent or 'no'} decimal places.")
-    amount = int(whole + decimals.ljust(exponent, "0"))
+        raise ValueError(f"{text}: {currency} has {f'at most {exponent}' if exponent else 'no'} decimal places.")
+    amount = int(sign + whole + decimals.ljust(exponent, "0"))
     if not least <= amount <= AMOUNT_MAX:
-        bound = "more than 0" if least else "0 or more"
-        raise ValueError(f"{text}: an amount is {bound}, and {written(AMOUNT_MAX, currency)} at most.")
+        bound = "positive" if least else "0 or more"
+        raise ValueError(f"{text}: an amount must be {bound}, and at most {written(AMOUNT_MAX, currency)}.")
     return amount, currency
+
+
+def meant(text: str) -> str:
+    """The end of a message: the amount that the text may mean, with a point for a comma or the currency last."""
+    if len(text) <= DIGITS_MAX:
+        for words in (text.upper().split(), text.upper().translate(SWAPPED).split()):
+            for guess in (" ".join(words), " ".join(reversed(words))):
+                found = WRITTEN.fullmatch(guess)
+                if found and len(found[3] or "") <= EXPONENTS.get(found[4], -1):
+                    return f". Did you mean {guess}?"
+    return " such as 12.50 USD."

@@ -3,7 +3,6 @@
 All of them reject a value with the same words.
 """
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,6 +12,7 @@ from msgspec import Struct
 from polka.rules import duration, money
 from polka.rules.headers import is_idempotency_key
 from polka.rules.money import is_currency
+from polka.rules.ranges import Range
 
 POST = "post"
 OTHERS = ("patch", "get", "delete")
@@ -24,23 +24,6 @@ RUN_NAME_LENGTH_MAX = 100
 
 BANKS, SPEED, FAULTS, OUTPUT = "Banks and terms", "Speed", "Faults", "Output"
 """Groups of options beside payments."""
-
-
-class Range(Struct, frozen=True):
-    """Numbers from `least` to `most`, without `least` if `is_open`."""
-
-    least: float
-    most: float = math.inf
-    is_open: bool = False
-
-    def __contains__(self, number: float) -> bool:
-        is_enough = number > self.least if self.is_open else number >= self.least
-        return is_enough and number <= self.most and number < math.inf
-
-    def __str__(self) -> str:
-        if self.is_open:
-            return f"more than {self.least}, and finite"
-        return f"{self.least} or more" if self.most == math.inf else f"{self.least} to {self.most}"
 
 
 class Option(Struct, frozen=True):
@@ -89,9 +72,16 @@ class Option(Struct, frozen=True):
         Raises:
             ValueError: the value is invalid.
         """
-        value = number(text, type(self.default)) if isinstance(self.default, int | float) else text
+        value = self.number(text, type(self.default)) if isinstance(self.default, int | float) else text
         self.check(value)
         return value
+
+    def number(self, text: str, kind: type[int | float]) -> int | float:
+        try:
+            return kind(text)
+        except ValueError:
+            bounds = f", {self.range}" if self.range else ""
+            raise ValueError(f"must be a {'whole ' if kind is int else ''}number{bounds}.") from None
 
     def check(self, value: Any) -> None:
         """Check the value.
@@ -130,13 +120,6 @@ def check(values: Mapping[str, Any]) -> None:
         raise ValueError("--across: needs two --currencies or more.")
 
 
-def number(text: str, kind: type[int | float]) -> int | float:
-    try:
-        return kind(text)
-    except ValueError:
-        raise ValueError(f"must be a {'whole ' if kind is int else ''}number.") from None
-
-
 def read_shares(text: str) -> dict[str, int]:
     """The shares of a mix by operation, as `post=90,get=10`, of any sum.
 
@@ -163,7 +146,7 @@ def read_currencies(text: str) -> list[str]:
     currencies = text.split(",")
     for currency in currencies:
         if not is_currency(currency):
-            raise ValueError(f"ISO 4217 has no currency {currency!r} with minor units.")
+            raise ValueError(money.unknown(currency))
         if currencies.count(currency) > 1:
             raise ValueError(f"names {currency} twice.")
     return currencies
