@@ -60,10 +60,6 @@ def test_a_database_that_does_not_answer(name: str) -> None:
     assert one_line(polka(name, *port, POLKA_DATABASE_URL=url)).startswith("The database does not answer:")
 
 
-def test_a_url_that_is_none() -> None:
-    assert one_line(polka("audit", POLKA_DATABASE_URL="mysql://x")).startswith("The database does not answer:")
-
-
 def test_a_database_without_the_schema(empty_database_url: str) -> None:
     said = one_line(polka("api", f"--port={free_port()}", POLKA_DATABASE_URL=empty_database_url))
     assert said == f"The database has schema revision none, this Polka needs {REVISION}: run `polka migrate`."
@@ -91,7 +87,7 @@ def test_a_port_in_use(name: str, tmp_path: Path, database_url: str) -> None:
         port = taken.getsockname()[1]
         data = [f"--data={tmp_path}", f"--cache-port={free_port()}"] if name == "up" else []
         said = one_line(polka(name, f"--port={port}", *data, POLKA_DATABASE_URL=database_url))
-    assert said == f"Cannot listen on 127.0.0.1:{port}: Address already in use."
+    assert said == f"Cannot listen on 127.0.0.1:{port}: Address already in use. Choose another port with --port."
 
 
 def test_a_database_that_could_lose_a_commit_is_refused(database_url: str) -> None:
@@ -161,7 +157,7 @@ def test_what_waits_gives_up_in_time_and_at_once_where_waiting_helps_nothing(emp
     for name in ("wait", "migrate"):
         said = one_line(polka(name, "--timeout=600ms", POLKA_DATABASE_URL=away))
         assert said.startswith("The database does not answer:")
-        assert one_line(polka(name, POLKA_DATABASE_URL="mysql://x")).startswith("The database does not answer:")
+        assert one_line(polka(name, POLKA_DATABASE_URL="mysql://x")).startswith("The database URL is not valid:")
         assert one_line(polka(name, "--timeout=5")).endswith("'5' is no duration such as 30s, 5m or 1m30s.")
     said = one_line(polka("wait", "--timeout=0s", POLKA_DATABASE_URL=empty_database_url))
     assert said == f"The database has schema revision none, this Polka needs {REVISION}: run `polka migrate`."
@@ -422,7 +418,7 @@ def is_dead(pid: int) -> bool:
 def test_a_second_up_in_the_same_folder_or_on_the_same_port(tmp_path: Path) -> None:
     with up(tmp_path) as running:
         said = one_line(polka("up", f"--port={free_port()}", f"--cache-port={free_port()}", f"--data={tmp_path}"))
-        assert said == f"Another Polka uses {tmp_path}."
+        assert said == f"Another Polka uses {tmp_path}: stop it, or choose another folder with --data."
         said = one_line(polka("up", f"--port={running.port}", f"--cache-port={free_port()}", "--data=/tmp/other"))
         assert said.startswith(f"Cannot listen on 127.0.0.1:{running.port}")
 

@@ -227,6 +227,7 @@ def test_a_folder_that_postgres_user_may_not_enter_is_one_clear_line(folder: Pat
     folder.parent.chmod(0o700)
     said = one_line(polka("up", f"--data={folder}", f"--port={free_port()}"))
     assert re.fullmatch(r"Postgres runs as the user \w+, who may not enter \S+: choose another folder .*", said), said
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("words", [["seed"], ["audit"], ["keys", "list"], ["wait", "--timeout=0s"], ["migrate"]])

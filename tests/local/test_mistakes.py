@@ -1,13 +1,21 @@
 """What users mistype: each mistake is one clear line, which says what to write. No command starts a process."""
 
 import io
+import os
 import signal
+import socket
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from commands import mistake
 from polka.command.main import main
+from polka.local import kept_keys, postgres, private
+from polka.local.demo import free_port
+from polka.local.up import locked
+from polka.service.failure import Failure
 
 PAY = ["pay", "a/A", "b/B"]
 WHOLE = "must be a whole number, "
@@ -120,7 +128,8 @@ def test_words_that_are_not_utf_8_are_rejected_by_their_number(words: list[str],
 
 @pytest.mark.parametrize("name", ["POLKA_KEY", "POLKA_URL", "POLKA_DATA"])
 def test_a_variable_that_is_not_utf_8_is_rejected_by_its_name(name: str) -> None:
-    assert mistake("status", **{name: OTHER}) == f"The variable {name} is not UTF-8 text."
+    environ: dict[str, Any] = {name: OTHER}
+    assert mistake("status", **environ) == f"The variable {name} is not UTF-8 text."
 
 
 @pytest.mark.parametrize("is_buffered", [True, False])
@@ -136,3 +145,120 @@ def test_output_that_cannot_be_written_is_one_clear_line(
     signal.signal(signal.SIGTERM, handler)
     assert end.value.code == 1
     assert capsys.readouterr().err == "Error: Cannot write the output: No space left on device.\n"
+
+
+URL_ADVICE = "--database-url or POLKA_DATABASE_URL must be as postgresql://polka@127.0.0.1:5432/polka."
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("foo", 'scheme is expected to be either "postgresql" or "postgres"'),
+        ("mysql://x", 'scheme is expected to be either "postgresql" or "postgres"'),
+        ("postgresql://x:a?b@y/z", "in a user, password or name, `: / ? # @ %` are written as %3A %2F %3F %23 %40 %25"),
+    ],
+)
+@pytest.mark.parametrize("command", ["audit", "seed", "migrate", "wait"])
+def test_a_url_that_is_none_is_answered_with_its_option_and_an_example(command: str, url: str, reason: str) -> None:
+    said = mistake(command, f"--database-url={url}", code=1)
+    assert said == f"The database URL is not valid: {reason}. {URL_ADVICE}"
+
+
+def test_an_address_without_a_server_is_shown_as_people_write_it() -> None:
+    port = free_port()
+    said = mistake("audit", f"--database-url=postgresql://x@127.0.0.1:{port}/x", code=1)
+    assert said == f"The database does not answer: no server listens on 127.0.0.1:{port}"
+
+
+def test_an_address_of_the_cache_that_is_none_is_answered_with_its_option() -> None:
+    said = mistake("audit", "--cache-url=foo", "--database-url=postgresql://x")
+    assert said == (
+        "Invalid value for '--cache-url' (env var: 'POLKA_CACHE_URL'): "
+        "must be an address as http://127.0.0.1:8000 or https://polka.example.com."
+    )
+
+
+@pytest.mark.parametrize("command", [["up"], ["status"], ["audit"], ["keys", "list"], ["console"]])
+def test_a_file_is_no_folder(command: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    reason = f"{file} is a file, not a folder: --data and POLKA_DATA name the folder of a `polka up`."
+    assert mistake(*command, f"--data={file}", code=1) == reason
+    assert mistake(*command, code=1, POLKA_DATA=str(file)) == reason
+
+
+def test_a_port_in_use_is_named_with_its_option(tmp_path: Path) -> None:
+    data, port = f"--data={tmp_path}/new", free_port() + 1
+    with socket.create_server(("127.0.0.1", port)):
+        in_use = f"Cannot listen on 127.0.0.1:{port}: Address already in use."
+        assert mistake("up", data, f"--port={port}", code=1) == f"{in_use} Choose another port with --port."
+        said = mistake("up", data, f"--port={port - 1}", code=1)
+        assert said == f"{in_use} The ports of metrics follow the port of clients: choose another with --port."
+        said = mistake("up", data, f"--port={free_port()}", f"--cache-port={port}", code=1)
+        assert said == f"{in_use} Choose another port with --cache-port."
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("option", "words"), [("--metrics-port", []), ("--web-port", ["--web"])])
+def test_a_port_of_the_spammer_in_use_is_named_with_its_option(option: str, words: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = mistake("spam", *words, f"{option}={port}", code=1)
+    assert said == f"Cannot listen on 127.0.0.1:{port}: Address already in use. Choose another port with {option}."
+
+
+def test_a_folder_in_use_is_named_with_the_option(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        said = mistake("up", f"--data={tmp_path}", f"--port={free_port()}", code=1)
+        assert said == f"Another Polka uses {tmp_path}: stop it, or choose another folder with --data."
+        assert (tmp_path / postgres.LOCK).exists()
+
+
+def fail_to_start(folder: Path) -> None:
+    """Over a database that does not answer."""
+    database = f"--database-url=postgresql://x@127.0.0.1:{free_port()}/x"
+    said = mistake("up", f"--data={folder}", f"--port={free_port()}", database, code=1)
+    assert said.startswith("The database does not answer: ")
+
+
+def test_a_start_that_fails_at_once_leaves_nothing_behind(tmp_path: Path) -> None:
+    fail_to_start(tmp_path / "new" / "folder")
+    assert list(tmp_path.iterdir()) == []
+    fail_to_start(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_start_that_fails_at_once_leaves_all_that_was_there(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text("of a program of the user")
+    fail_to_start(tmp_path)
+    assert (tmp_path / "lock").read_text() == "of a program of the user"
+
+
+@pytest.mark.parametrize("kept", ["postgres/PG_VERSION", "postgres.log", kept_keys.OPERATOR])
+def test_a_start_that_fails_later_leaves_the_database_its_log_and_the_key(kept: str, tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+
+    def start() -> None:
+        with locked(folder):
+            (folder / kept).parent.mkdir(exist_ok=True)
+            (folder / kept).touch()
+            raise Failure("later")
+
+    with pytest.raises(Failure, match="later"):
+        start()
+    assert {path.name for path in folder.iterdir()} == {kept.partition("/")[0], postgres.LOCK}
+
+
+def test_sockets_of_a_failed_start_elsewhere_are_removed_too(tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 100)
+    made: list[Path] = []
+
+    def start() -> None:
+        with locked(folder):
+            made.append(private.make_socket_folder(folder))
+            assert os.path.islink(folder / private.SOCKETS)
+            raise Failure("early")
+
+    with pytest.raises(Failure, match="early"):
+        start()
+    assert [path.exists() for path in (*made, folder)] == [False, False]

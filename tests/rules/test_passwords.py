@@ -1,6 +1,7 @@
 """A password in a database's URL is shown by nobody, whatever form the URL has."""
 
 import asyncio
+import re
 
 import pytest
 from hypothesis import given
@@ -43,7 +44,7 @@ def test_no_part_of_it_is_shown_as_the_address(url: str) -> None:
 def test_no_part_of_it_is_in_what_a_command_says(url: str) -> None:
     with pytest.raises(Failure) as failure:
         asyncio.run(database.reach(url))
-    assert str(failure.value).startswith("The database does not answer: ")
+    assert re.match("The database (does not answer|URL is not valid): ", str(failure.value))
     assert PASSWORD not in str(failure.value)
 
 

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -120,10 +119,6 @@ def test_a_run_shows_the_requests_of_all_its_processes_as_metrics(polka: Running
         wait_for("some hundred payments are counted", lambda: accepted() > 200)
         assert 200 < accepted() <= stored(polka) - before
         assert value(f"http://127.0.0.1:{port}", "polka_spam_users") == 10
-    with socket.create_server(("127.0.0.1", port)):
-        taken = spam(polka.url, f"--metrics-port={port}")
-    assert taken.returncode == 1
-    assert taken.stderr == f"Error: Cannot listen on 127.0.0.1:{port}: Address already in use.\n"
 
 
 def test_a_rate_is_kept(polka: Running) -> None:
@@ -398,7 +393,7 @@ def test_a_run_without_end_that_did_not_go_well_has_failed(polka: Running, tmp_p
 def test_a_rate_that_cannot_be_kept(rate: str) -> None:
     done = spam("http://127.0.0.1:1", f"--rate={rate}")
     assert done.returncode == 2
-    assert "Invalid value for '--rate': must be 0 to 1000000." in done.stderr
+    assert "Invalid value for '--rate': must be 0 to 1,000,000." in done.stderr
 
 
 def test_a_run_that_loses_a_worker_process_or_all_of_them_ends_and_has_failed(polka: Running, tmp_path: Path) -> None:

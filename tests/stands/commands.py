@@ -47,10 +47,10 @@ def in_process(*words: str, **environ: str | None) -> Result:
         signal.signal(signal.SIGTERM, handler)
 
 
-def mistake(*words: str, **environ: str | None) -> str:
+def mistake(*words: str, code: int = 2, **environ: str | None) -> str:
     """The message about a mistake in these words: one line."""
     done = in_process(*words, **environ)
-    assert (done.exit_code, type(done.exception)) == (2, SystemExit), done
+    assert (done.exit_code, type(done.exception)) == (code, SystemExit), done
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
     return line.removeprefix("Error: ")
 

@@ -6,6 +6,7 @@ import click
 
 from polka.client import Party
 from polka.client.calls import checked_key
+from polka.client.connection import checked_address
 from polka.rules import money
 from polka.rules.transactions import is_account_id, is_bank_name
 
@@ -41,6 +42,13 @@ def amount_argument(least: int = 1) -> Callable[[Callable[..., None]], Callable[
             raise click.UsageError(str(error), ctx) from None
 
     return click.argument("amount", nargs=-1, required=True, metavar="AMOUNT CURRENCY", callback=read)
+
+
+def address_of(text: str) -> str:
+    try:
+        return checked_address(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error).removeprefix("url: ")) from None
 
 
 def currency_of(text: str) -> str:

@@ -3,6 +3,7 @@
 import sys
 
 from polka.audit import snapshot
+from polka.command.arguments import address_of
 from polka.command.help import command, option
 from polka.command.on_database import on_database
 from polka.command.running import run
@@ -14,6 +15,7 @@ from polka.command.show import show_audit
     "--cache-url",
     envvar="POLKA_CACHE_URL",
     show_envvar=True,
+    type=address_of,
     metavar="URL",
     help="Compare the answers of this cache, too.",
 )

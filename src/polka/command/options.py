@@ -1,6 +1,5 @@
 """Options that several commands have."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import click
 
 from polka.command.help import option
+from polka.local import private
 from polka.rules import duration
 from polka.rules.ranges import Range
 
@@ -57,10 +57,9 @@ no_auth_option = option(
 
 
 def folder_of(text: str) -> Path:
-    """A path from the root, whatever folder we are in, and with `~` for the user's home."""
     if not text:
         raise click.BadParameter("The folder has no name.")
-    return Path(os.path.realpath(os.path.expanduser(text)))
+    return private.whole_path(text)
 
 
 def data_option(help: str, group: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -109,7 +109,9 @@ def run_spam(
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     if options["metrics_port"] and not worker_of:
-        server.listen(options["metrics_host"], options["metrics_port"]).close()
+        check_port(options["metrics_host"], options["metrics_port"], "--metrics-port")
+    if web and not worker_of:
+        check_port(web_host, web_port, "--web-port")
     given = [word for one in spam_options.OPTIONS for word in one.words(options[one.field])]
     if worker_of:
         words = spam.worker_command(worker_of)
@@ -123,3 +125,8 @@ def run_spam(
             say(f"Locust's page: http://{web_host}:{web_port}")
     os.chdir("/")  # where no locust.conf of somebody else's lies
     os.execve(words[0], words, environment.of_spammer(key))  # noqa: S606  # Locust takes over, with its signals
+
+
+def check_port(host: str, port: int, option: str) -> None:
+    with server.advising(f"Choose another port with {option}."):
+        server.listen(host, port).close()

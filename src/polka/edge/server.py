@@ -2,6 +2,7 @@
 client notices. Metrics and health have a port of their own."""
 
 import asyncio
+import errno
 import gc
 import importlib
 import math
@@ -63,6 +64,10 @@ class Service:
     obstacle: Obstacle
     take: Take | None = None
     """Answers plain requests without the app."""
+
+
+class PortFailure(Failure):
+    """The port is in use, or reserved for root."""
 
 
 App = Callable[[], AbstractAsyncContextManager[Service]]
@@ -263,12 +268,26 @@ def listen_for_all(host: str, port: int, shared: bool = False) -> Sockets:
         raise Failure(f"{variable} is {port}, which is the port of the service itself.")
     if beside > PORT_MAX:
         raise Failure(f"{variable} is not set, and there is no port after {port}.")
-    clients = listen(host, port, shared)
+    with advising("Choose another port with --port."):
+        clients = listen(host, port, shared)
     try:
         return Sockets([clients], listen(host, beside))
     except Failure as failure:
         clients.close()
         raise Failure(f"{failure} It is the port of metrics and health: {variable} names another.") from None
+
+
+@contextmanager
+def advising(advice: str) -> Iterator[None]:
+    """Add advice to the failure of a port in the block.
+
+    Raises:
+        PortFailure: a port cannot be used. The message ends with the advice.
+    """
+    try:
+        yield
+    except PortFailure as failure:
+        raise PortFailure(f"{failure} {advice}") from None
 
 
 def listen(host: str, port: int, shared: bool = False) -> socket.socket:
@@ -315,7 +334,8 @@ def bind(host: str, port: int, *options: int) -> socket.socket:
         bound.bind((host, port))
     except OSError as error:
         bound.close()
-        raise Failure(f"Cannot listen on {host}:{port}: {error.strerror or error}.") from error
+        kind = PortFailure if error.errno in (errno.EADDRINUSE, errno.EACCES) else Failure
+        raise kind(f"Cannot listen on {host}:{port}: {error.strerror or error}.") from error
     return bound
 
 

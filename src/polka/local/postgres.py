@@ -31,6 +31,8 @@ OPTIONS = {
 ROOT_FOLDER = Path("/var/lib/polka")
 """The place of Polka's data for root. Postgres runs as another user, who may not enter a home folder."""
 SOCKET = ".s.PGSQL.5432"
+LOCK, DATA, ACCESS_FILE, USERS_FILE = "lock", "postgres", "pg_hba.conf", "pg_ident.conf"
+"""Names in the folder of `polka up`. The first is of the file that a running `polka up` locks."""
 ACCESS = "local all postgres peer map=polka\n"
 """The pg_hba.conf: Postgres asks the kernel for the connecting user. Only our user, and root, may be the role
 `postgres`."""
@@ -49,7 +51,7 @@ class Programs:
 def data_folder() -> Path:
     """The data folder of `polka up`, unless an option names another folder."""
     if named := os.environ.get("POLKA_DATA"):
-        return Path(os.path.realpath(os.path.expanduser(named)))
+        return private.whole_path(named)
     if os.geteuid() == 0:
         return ROOT_FOLDER
     chosen = os.environ.get("XDG_DATA_HOME", "")
@@ -57,7 +59,7 @@ def data_folder() -> Path:
         base = Path(chosen) if os.path.isabs(chosen) else Path.home() / ".local" / "share"
     except RuntimeError:
         raise Failure("This user has no home folder: choose a folder with --data.") from None
-    return Path(os.path.realpath(base / "polka"))
+    return private.whole_path(str(base / "polka"))
 
 
 def locate() -> Programs:
@@ -135,9 +137,9 @@ class Server(Process):
     def __init__(self, programs: Programs, folder: Path) -> None:
         self.programs = programs
         self.folder = folder
-        self.data = folder / "postgres"
+        self.data = folder / DATA
         self.log = folder / "postgres.log"
-        self.access, self.users = folder / "pg_hba.conf", folder / "pg_ident.conf"
+        self.access, self.users = folder / ACCESS_FILE, folder / USERS_FILE
         self.socket_folder = private.make_socket_folder(folder, programs.user)
         self.url = own_url(folder)
         options = OPTIONS | {
@@ -239,6 +241,16 @@ def check_entrance(folder: Path, user: str) -> None:
                 f"Postgres runs as the user {user}, who may not enter {step}: choose another folder with --data, "
                 f"or none for {ROOT_FOLDER}."
             )
+
+
+def discard(folder: Path) -> None:
+    """Empty the folder of a `polka up` that has failed early. A database, a log and a key stay where they are."""
+    data = folder / DATA
+    is_empty = not data.exists() or not any(data.iterdir())
+    if is_empty and {path.name for path in folder.iterdir()} <= {LOCK, DATA, ACCESS_FILE, USERS_FILE, private.SOCKETS}:
+        shutil.rmtree(private.socket_folder(folder), ignore_errors=True)  # perhaps elsewhere, behind a link
+        for path in folder.iterdir():
+            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def own_url(folder: Path) -> str:

@@ -1,11 +1,14 @@
 """Folders and files of Polka that no other user may read, replace, or create first."""
 
+import contextlib
 import os
 import pwd
 import re
 import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +18,18 @@ SOCKETS = "sockets"
 PLAIN = re.compile(r"[\w./-]{1,80}", re.ASCII)
 """A path that fits with its sockets into the kernel's 107 bytes, and needs no quoting."""
 OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def whole_path(text: str) -> Path:
+    """The path of a folder from the root, whatever folder we are in, and with `~` for the user's home.
+
+    Raises:
+        Failure: the path leads to a file.
+    """
+    path = Path(os.path.realpath(os.path.expanduser(text)))
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise Failure(f"{path} is a file, not a folder: --data and POLKA_DATA name the folder of a `polka up`.")
+    return path
 
 
 def own_folder(folder: Path, mode: int = 0o700) -> None:
@@ -28,6 +43,20 @@ def own_folder(folder: Path, mode: int = 0o700) -> None:
     except OSError as error:
         raise Failure(f"Cannot make the folder {folder}: {error.strerror or error}.") from None
     check_owned(folder)
+
+
+@contextmanager
+def made_folder(folder: Path, mode: int) -> Iterator[None]:
+    """The same for a block. If the block fails, the folders that were made are removed, unless something is in them."""
+    made = [step for step in (folder, *folder.parents) if not os.path.exists(step)]
+    try:
+        own_folder(folder, mode)
+        yield
+    except BaseException:
+        for step in made:
+            with contextlib.suppress(OSError):
+                step.rmdir()
+        raise
 
 
 def check_owned(folder: Path) -> None:

@@ -163,14 +163,18 @@ class Held:
         check_host(layout)
         with ExitStack() as stack:
             apis = []
-            if PORTS_ARE_SHARED:
-                # A shared port would quietly be shared with another Polka.
-                server.listen(layout.host, layout.port).close()
-                stack.enter_context(server.reserve(layout.host, layout.port))
-            else:
-                apis = [stack.enter_context(server.hold(layout.host, port)) for port in layout.api_ports]
-            metrics = [stack.enter_context(server.hold(HOST, port)) for port in layout.metrics_ports]
-            yield cls(stack.enter_context(hold_for_cache(layout.cache_port)), apis, metrics)
+            with server.advising("Choose another port with --port."):
+                if PORTS_ARE_SHARED:
+                    # A shared port would quietly be shared with another Polka.
+                    server.listen(layout.host, layout.port).close()
+                    stack.enter_context(server.reserve(layout.host, layout.port))
+                else:
+                    apis = [stack.enter_context(server.hold(layout.host, port)) for port in layout.api_ports]
+            with server.advising("The ports of metrics follow the port of clients: choose another with --port."):
+                metrics = [stack.enter_context(server.hold(HOST, port)) for port in layout.metrics_ports]
+            with server.advising("Choose another port with --cache-port."):
+                cache = stack.enter_context(hold_for_cache(layout.cache_port))
+            yield cls(cache, apis, metrics)
 
 
 def check_ports(layout: Layout) -> None:
@@ -214,19 +218,25 @@ def url_of(bound: socket.socket) -> str:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock the folder.
+    """Make and lock the folder. If the block fails early, nothing that was made stays.
 
     Raises:
         Failure: another Polka uses the folder, or another user might.
     """
+    is_new = not os.path.isdir(folder) or not os.listdir(folder)
     # Root's Postgres runs as another user, who must pass through the folder.
-    private.own_folder(folder, 0o711 if os.geteuid() == 0 else 0o700)
-    with private.appended(folder / "lock") as lock:
+    mode = 0o711 if os.geteuid() == 0 else 0o700
+    with private.made_folder(folder, mode), private.appended(folder / postgres.LOCK) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Failure(f"Another Polka uses {folder}.") from None
-        yield
+            raise Failure(f"Another Polka uses {folder}: stop it, or choose another folder with --data.") from None
+        try:
+            yield
+        except BaseException:
+            if is_new:
+                postgres.discard(folder)
+            raise
 
 
 @contextmanager

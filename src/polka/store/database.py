@@ -47,7 +47,9 @@ SESSION = {
     "lock_timeout": "4s",
 }
 RETRY_SECONDS = 0.5
-ERRNO, NO_SOCKET = re.compile(r"^\[Errno -?\d+\] "), "No such file or directory"
+ERRNO, NO_SOCKET = re.compile(r"\[Errno -?\d+\] "), "No such file or directory"
+REFUSED = re.compile(r"Connect call failed \('([^']+)', (\d+)[^)]*\)")
+URL_ADVICE = "--database-url or POLKA_DATABASE_URL must be as postgresql://polka@127.0.0.1:5432/polka."
 WAITING_MAX = 1024
 """The number of calls that may wait for a connection of a pool."""
 
@@ -169,16 +171,16 @@ async def reach(url: str) -> Connection:
 
 
 def no_answer(error: Exception) -> Failure:
+    if isinstance(error, ValueError):
+        return Failure(f"The database URL is not valid: {unusable_url(error)}. {URL_ADVICE}")
     if isinstance(error, StandbyError):
         return NotYetFailure(str(error))
-    reason = unusable_url(error) if isinstance(error, ValueError) else fact(error)
-    kind = Failure if isinstance(error, ValueError) else NotYetFailure  # an invalid URL stays invalid
-    return kind(f"The database does not answer: {reason.splitlines()[0]}")
+    return NotYetFailure(f"The database does not answer: {fact(error).splitlines()[0]}")
 
 
 def fact(error: Exception) -> str:
     """The fact in an error, without the system's number."""
-    said = ERRNO.sub("", str(error))
+    said = REFUSED.sub(r"no server listens on \1:\2", ERRNO.sub("", str(error)))
     return "no server is there" if said == NO_SOCKET else said or type(error).__name__
 
 
@@ -186,8 +188,8 @@ def unusable_url(error: ValueError) -> str:
     """The reason why the URL is invalid. The message quotes no part of the URL, because any part may belong to a
     password."""
     if isinstance(error, asyncpg.ClientConfigurationError):
-        return re.split(r",? got |: ['\"]", str(error))[0]
-    return "the URL is not valid: in a user, password or name, `: / ? # @ %` are written as %3A %2F %3F %23 %40 %25"
+        return re.split(r",? got |: ['\"]", str(error).removeprefix("invalid DSN: ").splitlines()[0])[0]
+    return "in a user, password or name, `: / ? # @ %` are written as %3A %2F %3F %23 %40 %25"
 
 
 @asynccontextmanager
