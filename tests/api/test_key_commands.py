@@ -23,7 +23,7 @@ def test_keys_are_made_listed_and_revoked_from_the_command_line(polka: Running) 
     banks = send("GET", f"{polka.url}/banks", bearer(key)).json()["banks"]
     assert [bank["name"] for bank in banks] == ["bank7"]
     until = command("keys", "create", "--name=until", "--expires-at=2099-01-31T12:00:00Z", **database)
-    assert "until 2099-01-31 12:00. Shown this once" in until.stderr
+    assert "until 2099-01-31 12:00 UTC. Shown this once" in until.stderr
     listed = command("keys", "list", **database).stdout
     ((line, below),) = re.findall(r"^(.*  from a terminal  .*)\n(  .*)$", listed, re.MULTILINE)
     assert line.endswith("bank bank7")
@@ -70,7 +70,8 @@ def test_a_key_of_another_form_is_refused_and_not_printed(key: str) -> None:
 
 def test_what_the_command_line_says_of_keys_that_cannot_be(polka: Running) -> None:
     database = {"POLKA_DATABASE_URL": polka.database_url}
-    assert one_line(command("keys", "create", "--name=x", "--bank=nobody", **database)) == "There is no bank nobody."
+    said = one_line(command("keys", "create", "--name=x", "--bank=nobody", **database))
+    assert said == "There is no bank nobody. `polka banks` lists the banks, and `polka banks open` opens others."
     assert "operate" in one_line(command("keys", "create", "--name=x", "--bank=bank1", "--scope=operate", **database))
     assert "name" in one_line(command("keys", "create", "--name=", **database))
     assert "scope" in one_line(command("keys", "create", "--name=x", "--scope=all", **database))

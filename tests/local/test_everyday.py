@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import Up, one_line, polka, started, up
+from commands import Up, in_process, mistake, one_line, polka, started, up
 from polka.local import presence
 from services import client, wait_for
 from waiting import WAIT_SECONDS
@@ -47,7 +47,7 @@ def test_a_payment_is_made_and_listed(running: tuple[Up, str]) -> None:
     assert again.stdout == done.stdout
     done = polka("payments", "--ids", "--bank=bank1", data)
     lines = [line.split() for line in done.stdout.splitlines()]
-    assert lines[0] == ["made", "from", "to", "amount", "currency", "state", "id"]
+    assert lines[0] == ["made", "(UTC)", "from", "to", "amount", "currency", "state", "id"]
     assert [line[2:] for line in lines[1:] if said[2] in line] == [
         ["bank1/ACC1", "bank2/ACC1", "12.50", "USD", "accepted", said[2]]
     ]
@@ -55,12 +55,57 @@ def test_a_payment_is_made_and_listed(running: tuple[Up, str]) -> None:
 
 def test_a_payment_across_currencies_says_what_the_receiver_gets(running: tuple[Up, str]) -> None:
     _, data = running
-    done = polka("pay", "bank1/ACC1", "bank2/ACC1", "12.50 EUR", "--receiver-currency=JPY", data)
-    assert re.search(r"^The receiver gets [\d,]+ JPY, at [\d.]+ of \d{4}-\d\d-\d\d\.$", done.stdout, re.M), done
+    done = polka("pay", "bank1/CROSSES", "bank2/ACC1", "12.50 EUR", "--receiver-currency=JPY", data)
+    said = re.search(r"^The receiver gets ([\d,]+ JPY), at [\d.]+ of \d{4}-\d\d-\d\d\.$", done.stdout, re.M)
+    assert said, done
+    assert polka("pay", "bank1/CROSSES", "bank2/ACC1", "1 EUR", data).returncode == 0
+    heading, *rows = [re.split(" {2,}", line) for line in in_process("payments", data, "--limit=2").stdout.splitlines()]
+    assert heading == ["made (UTC)", "from", "to", "amount", "currency", "receiver gets", "state"]
+    assert [row[3:] for row in rows[:2]] == [["1.00", "EUR", "accepted"], ["12.50", "EUR", said[1], "accepted"]]
 
 
 def test_a_payment_to_an_unknown_bank_is_one_clear_line(running: tuple[Up, str]) -> None:
     assert "nobody" in one_line(polka("pay", "bank1/ACC1", "nobody/ACC1", "1", "USD", running[1]))
+
+
+FIRST = "The idempotency key kept keeps this first answer."
+ADVICE = "To try again, leave out --idempotency-key or change the key."
+
+
+def test_a_rejection_under_a_key_of_the_user_says_that_the_key_keeps_it(running: tuple[Up, str]) -> None:
+    _, data = running
+    for words in (["open", "held", "free"], ["cap", "held", "1 USD"]):
+        assert in_process("banks", *words, data).exit_code == 0
+    pay = ["pay", "held/A", "free/B", "2 USD", data]
+    reason = "held may owe 1.00 USD at most: its balance is 0.00, and 0.00 is pending."
+    assert mistake(*pay, code=1) == reason
+    assert mistake(*pay, "--idempotency-key=kept", code=1) == f"{reason}\n{FIRST} {ADVICE}"
+    assert in_process("banks", "uncap", "held", "USD", data).exit_code == 0
+    assert mistake(*pay, "--idempotency-key=kept", code=1) == f"{reason}\n{FIRST} {ADVICE}"
+    other = [*pay[:3], "3 USD", data]
+    said = mistake(*other, "--idempotency-key=kept", code=1)
+    assert said == f"The idempotency key kept belongs to another payment. {ADVICE}"
+    assert in_process(*pay).exit_code == 0
+
+
+def test_a_rejection_that_no_key_keeps_is_not_called_final(running: tuple[Up, str]) -> None:
+    _, data = running
+    key = "--idempotency-key=not kept"
+    assert (
+        mistake("pay", "bank1/A", "bank1/A", "1 USD", key, data, code=1) == "receiver: it is the sender's own account."
+    )
+    assert in_process("pay", "bank1/A", "bank1/B", "1 USD", key, data).exit_code == 0
+
+
+def test_payments_of_an_unknown_bank_are_an_error(running: tuple[Up, str]) -> None:
+    _, data = running
+    assert in_process("banks", "open", "silent", data).exit_code == 0
+    none = "There are no such payments."
+    assert in_process("payments", "--bank=silent", data).stdout.splitlines()[-1] == none
+    said = mistake("payments", "--bank=nobank", data, code=1)
+    assert said == "There is no bank nobank. `polka banks` lists the banks, and `polka banks open` opens others."
+    key = polka("keys", "create", "--name=silent", "--bank=silent", data).stdout.strip()
+    assert in_process("payments", "--bank=nobank", f"--key={key}", data).stdout.splitlines()[-1] == none
 
 
 def test_status_banks_and_windows_show_amounts_as_people_write_them(running: tuple[Up, str]) -> None:
@@ -74,7 +119,9 @@ def test_status_banks_and_windows_show_amounts_as_people_write_them(running: tup
     assert "bank2" not in done.stdout
     assert "There are more. --limit shows more of them.\n" in done.stdout
     done = polka("clearing", "list", data)
-    assert re.fullmatch(r"window  state  opened +closed  settled\n +1  open   [\d :-]+\n", done.stdout), done.stdout
+    assert re.fullmatch(
+        r"window  state  opened \(UTC\) +closed \(UTC\)  settled \(UTC\)\n +1  open   [\d :-]+\n", done.stdout
+    ), done.stdout
 
 
 def cells(*words: str) -> list[list[str]]:
@@ -114,7 +161,6 @@ def test_payments_are_the_newest_first_and_those_of_a_bank_or_an_account_alone(r
     assert shown[("--bank=far",)] == [three, two]
     assert shown[("--bank=far", "--account=D")] == [three]
     assert shown[("--account=B", "--limit=2")][:2] == [two, one]
-    assert polka("payments", "--bank=idle too", data).stdout.splitlines()[-1] == "There are no such payments."
 
 
 def test_a_payment_with_a_fee_shows_the_fee(running: tuple[Up, str]) -> None:

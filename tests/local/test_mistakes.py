@@ -47,6 +47,8 @@ WHOLE = "must be a whole number, "
         (["banks", "cap", "a", "-1", "USD"], "-1 USD: an amount must be 0 or more"),
         (["banks", "cap", "a", "1000"], "'1000' is not an amount such as 12.50 USD."),
         (["banks", "uncap", "a", "usd"], "Polka has no currency 'usd'. Did you mean USD?"),
+        (["payments", "--bank=no/slash"], "'no/slash' is not the name of a bank, such as bank1."),
+        (["payments", "--account=A-1"], "'A-1' is not an account such as ACC1."),
         (["spam", "--currencies=USD,eur"], "Polka has no currency 'eur'. Did you mean EUR?"),
         (["spam", "--cap=-5 USD"], "-5 USD: an amount must be 0 or more"),
     ],

@@ -48,11 +48,12 @@ def in_process(*words: str, **environ: str | None) -> Result:
 
 
 def mistake(*words: str, code: int = 2, **environ: str | None) -> str:
-    """The message about a mistake in these words: one line."""
+    """The message about a mistake in these words."""
     done = in_process(*words, **environ)
     assert (done.exit_code, type(done.exception)) == (code, SystemExit), done
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
-    return line.removeprefix("Error: ")
+    usage, _, said = done.stderr.partition("Error: ")
+    assert not usage or usage.startswith("Usage: "), done.stderr
+    return said.removesuffix("\n")
 
 
 def environment(**chosen: str | None) -> dict[str, str]:

@@ -24,6 +24,12 @@ def party_of(text: str) -> Party:
     return Party(bank, account)
 
 
+def account_of(text: str) -> str:
+    if not is_account_id(text):
+        raise click.BadParameter(f"{text!r} is not an account such as ACC1.")
+    return text
+
+
 def key_of(text: str) -> str:
     """An idempotency key. An empty one is an error, because a script with an empty variable would pay again."""
     try:

@@ -9,6 +9,8 @@ from polka.local.presence import Presence
 from polka.service.failure import Failure
 
 UNAUTHORIZED, FORBIDDEN = 401, 403
+BANKS_ADVICE = "`polka banks` lists the banks, and `polka banks open` opens others."
+"""The advice after the name of an unknown bank."""
 
 
 @contextmanager
@@ -36,5 +38,5 @@ def reason(error: ProblemError, polka: Presence) -> str:
     if error.status == UNAUTHORIZED:
         return f"{polka.url} wants {'another' if polka.key else 'a'} key: set POLKA_KEY or pass --key."
     if error.code == "unknown_bank" or error.detail.startswith("There is no bank"):
-        return f"{error.detail} `polka banks` lists the banks, and `polka banks open` opens others."
+        return f"{error.detail} {BANKS_ADVICE}"
     return error.detail

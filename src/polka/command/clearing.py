@@ -9,8 +9,8 @@ from polka.command.help import Command, Group, command
 from polka.command.listing import first, limit_option, say_more
 from polka.command.on_polka import on_polka
 from polka.command.options import Whole
-from polka.command.show import show_netting, show_window, time_of
-from polka.command.terminal import counts, say, show_table
+from polka.command.show import show_netting, show_window
+from polka.command.terminal import counts, say, show_table, time_of
 from polka.local.presence import Presence
 from polka.rules.money import figure
 from polka.rules.windows import Report
@@ -37,14 +37,11 @@ def clearing_command(name: str) -> Callable[[Callable[..., None]], click.Command
 @limit_option
 @on_polka
 def run_clearing_list(limit: int, polka: Presence) -> None:
-    """List clearing windows, the newest first.
-
-    Times are UTC.
-    """
+    """List clearing windows, the newest first."""
     with asking(polka) as client:
         found, is_more = first(client.windows, limit)
     show_table(
-        ("window", "state", "opened", "closed", "settled"),
+        ("window", "state", "opened (UTC)", "closed (UTC)", "settled (UTC)"),
         (
             (str(one.id), one.state, time_of(one.opened_at), time_of(one.closed_at), time_of(one.settled_at))
             for one in found

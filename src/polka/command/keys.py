@@ -7,6 +7,7 @@ from uuid import UUID
 
 import click
 
+from polka.command.asking import BANKS_ADVICE
 from polka.command.help import Command, Group, option
 from polka.command.on_database import on_database, with_database
 from polka.command.running import run
@@ -96,7 +97,7 @@ def run_keys_create(
     stored = key or api_keys.new_key()
     made = run(with_database(database_url, lambda connection: api_keys.create(connection, stored, new)))
     if made is NotMade.UNKNOWN_BANK:
-        raise Failure(f"There is no bank {bank}.")
+        raise Failure(f"There is no bank {bank}. {BANKS_ADVICE}")
     if made is NotMade.EXPIRED:
         raise Failure("--expires-at: must be in the future.")
     if isinstance(made, NotMade):
@@ -113,7 +114,7 @@ def run_keys_create(
 
 
 def described(key: ApiKey) -> str:
-    expires = f", until {key.expires_at:%Y-%m-%d %H:%M}" if key.expires_at else ""
+    expires = f", until {key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else ""
     return f"Key {key.id} for {key.bank or 'operators'}: {', '.join(key.scopes)}{expires}"
 
 
@@ -155,5 +156,5 @@ def show_keys(keys: Iterable[ApiKey]) -> None:
         )
         show_record(
             (key.id, key.name, f"bank {key.bank}" if key.bank else "operators"),
-            (may(key), *(f"{event} {at:%Y-%m-%d %H:%M}" for event, at in times if at)),
+            (may(key), *(f"{event} {at:%Y-%m-%d %H:%M} UTC" for event, at in times if at)),
         )

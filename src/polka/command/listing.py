@@ -5,14 +5,15 @@ from functools import partial
 from itertools import islice
 from typing import TypeVar
 
-from polka.client import Transaction
-from polka.command.asking import asking
+from polka.client import Client, ProblemError, Transaction
+from polka.command.arguments import account_of, bank_of
+from polka.command.asking import FORBIDDEN, asking
 from polka.command.help import command, option
 from polka.command.on_polka import on_polka
 from polka.command.options import Whole
-from polka.command.terminal import say, show_table
+from polka.command.terminal import say, show_table, time_of
 from polka.local.presence import Presence
-from polka.rules.money import figure
+from polka.rules.money import figure, written
 from polka.rules.pages import PAGE_MAX
 
 T = TypeVar("T")
@@ -22,22 +23,35 @@ limit_option = option("--limit", default=20, show_default=True, type=Whole(1), m
 
 @command("payments", "polka payments", "polka payments --bank bank1 --limit 100", "polka payments --ids")
 @limit_option
-@option("--bank", metavar="NAME", help="Payments from or to this bank.")
-@option("--account", metavar="ID", help="Payments from or to this account.")
+@option("--bank", type=bank_of, metavar="NAME", help="Payments from or to this bank.")
+@option("--account", type=account_of, metavar="ID", help="Payments from or to this account.")
 @option("--ids", is_flag=True, help="Show the id of each payment.")
 @on_polka
 def run_payments(limit: int, bank: str | None, account: str | None, ids: bool, polka: Presence) -> None:
-    """List payments, the newest first.
-
-    Times are UTC.
-    """
+    """List payments, the newest first."""
     with asking(polka) as client:
         found, is_more = first(partial(client.payments, bank=bank, account=account), limit)
-    names = ("made", "from", "to", "amount", "currency", "state")
-    show_table((*names, "id") if ids else names, (row_of(made, ids) for made in found))
+        if bank and not found:
+            check_exists(client, bank)
+    crosses = any(made.converted for made in found)
+    names = ("made (UTC)", "from", "to", "amount", "currency", *["receiver gets"] * crosses, "state", *["id"] * ids)
+    show_table(names, (row_of(made, crosses, ids) for made in found))
     if not found:
         say("There are no such payments.")
     say_more(is_more)
+
+
+def check_exists(client: Client, bank: str) -> None:
+    """Check that there is a bank of this name, if the key may see the bank.
+
+    Raises:
+        ProblemError: there is no such bank.
+    """
+    try:
+        client.bank(bank)
+    except ProblemError as error:
+        if error.status != FORBIDDEN:
+            raise
 
 
 def first(listing: Callable[..., Iterator[T]], limit: int) -> tuple[list[T], bool]:
@@ -46,15 +60,17 @@ def first(listing: Callable[..., Iterator[T]], limit: int) -> tuple[list[T], boo
     return found[:limit], len(found) > limit
 
 
-def row_of(made: Transaction, has_id: bool) -> tuple[str, ...]:
+def row_of(made: Transaction, has_converted: bool, has_id: bool) -> tuple[str, ...]:
+    converted = written(made.converted.amount, made.converted.currency) if made.converted else ""
     return (
-        f"{made.created_at:%Y-%m-%d %H:%M:%S}",
+        time_of(made.created_at),
         f"{made.sender.bank}/{made.sender.account}",
         f"{made.receiver.bank}/{made.receiver.account}",
         figure(made.amount, made.currency),
         made.currency,
+        *[converted] * has_converted,
         made.status,
-        *([made.id] if has_id else []),
+        *[made.id] * has_id,
     )
 
 

@@ -8,19 +8,24 @@ import click
 from msgspec import UNSET
 from rich.markup import escape
 
-from polka.client import Client, OutcomeUnknownError, Party, Payment, Transaction
+from polka.client import Client, OutcomeUnknownError, Party, Payment, ProblemError, Transaction
 from polka.command import errors
 from polka.command.arguments import amount_argument, currency_of, key_of, party_of
-from polka.command.asking import asking
+from polka.command.asking import asking, reason
 from polka.command.help import command, option
 from polka.command.on_polka import on_polka
 from polka.command.terminal import printable, say
 from polka.local.presence import Presence
 from polka.rules import money
+from polka.service.failure import Failure
 
 UNKNOWN = 75
 """The exit code if the outcome is unknown: the payment may be made. It is EX_TEMPFAIL of sysexits.h."""
 INTERRUPTED = 130
+FINAL = (409, 422)
+"""The statuses of rejections that are stored under their idempotency key."""
+KEY_REUSED, SAME_ACCOUNT = "key_reused", "same_account"
+"""Codes with these statuses that are not stored: for the key of another payment, and for a payment to its sender."""
 
 
 @command(
@@ -67,7 +72,12 @@ def run_pay(
     key = str(uuid.uuid4()) if idempotency_key is None else idempotency_key
     say(f"Idempotency key: {escape(printable(key))}")
     with asking(polka) as client:
-        show_paid(paid(client, payment, key))
+        try:
+            show_paid(paid(client, payment, key))
+        except ProblemError as error:
+            if idempotency_key is None or error.status not in FINAL or error.code == SAME_ACCOUNT:
+                raise
+            raise Failure(final(error, polka, key)) from None
 
 
 def paid(client: Client, payment: Payment, key: str) -> Transaction:
@@ -82,11 +92,20 @@ def paid(client: Client, payment: Payment, key: str) -> Transaction:
         sys.exit(INTERRUPTED if isinstance(error, KeyboardInterrupt) else UNKNOWN)
 
 
+def final(error: ProblemError, polka: Presence, key: str) -> str:
+    """Why Polka has rejected a payment, for a user with a key of an earlier attempt, and how to try again."""
+    if error.code == KEY_REUSED:
+        said = f"The idempotency key {key} belongs to another payment."
+    else:
+        said = f"{reason(error, polka)}\nThe idempotency key {key} keeps this first answer."
+    return f"{said} To try again, leave out --idempotency-key or change the key."
+
+
 def show_paid(made: Transaction) -> None:
     sender, receiver = (f"{party.bank}/{party.account}" for party in (made.sender, made.receiver))
     say(f"Paid {money.written(made.amount, made.currency)} from {sender} to {receiver}.")
-    if isinstance(made.receiver_amount, int) and isinstance(made.receiver_currency, str):
-        gets = money.written(made.receiver_amount, made.receiver_currency)
+    if made.converted:
+        gets = money.written(made.converted.amount, made.converted.currency)
         say(f"The receiver gets {gets}, at {made.rate} of {made.rate_date}.")
     if isinstance(made.fee, int):
         say(f"The fee is {money.written(made.fee, made.currency)}.")

@@ -2,14 +2,13 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from itertools import zip_longest
 
 from rich.markup import escape
 
 from polka.audit.checks import currency_of
 from polka.audit.snapshot import Audit, Difference
-from polka.command.terminal import say, show_table
+from polka.command.terminal import say, show_table, time_of
 from polka.local.up import Running
 from polka.rules.money import figure
 from polka.rules.netting import Netting
@@ -37,14 +36,10 @@ def from_home(address: str) -> str:
     return f"~{address.removeprefix(home)}" if address.startswith(f"{home}/") else address
 
 
-def time_of(at: datetime | None) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S}" if at else ""
-
-
 def show_window(window: Window) -> None:
     steps = [("opened", window.opened_at), ("closed", window.closed_at), ("settled", window.settled_at)]
     times = ", ".join(f"{step} {time_of(at)}" for step, at in steps if at)
-    scheduled = f", as scheduled for {time_of(window.scheduled_for)}" if window.scheduled_for else ""
+    scheduled = f", as scheduled for {time_of(window.scheduled_for)} UTC" if window.scheduled_for else ""
     say(f"Window {window.id} is {window.state}: {times} UTC{scheduled}")
 
 

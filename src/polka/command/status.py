@@ -7,7 +7,7 @@ from polka.command.asking import FORBIDDEN, asking
 from polka.command.help import command
 from polka.command.on_polka import on_polka
 from polka.command.show import show_window
-from polka.command.terminal import say, show_table
+from polka.command.terminal import say, show_table, time_of
 from polka.local.presence import Presence
 from polka.rules.money import figure
 
@@ -47,4 +47,4 @@ def show_figures(client: Client) -> None:
     run = runs[0]
     verdict = f"[red]found {run.faults:,} faults[/]" if run.faults else "found no fault"
     skipped = f" {len(run.skipped)} checks were skipped." if run.skipped else ""
-    say(f"The audit of {run.ended_at:%Y-%m-%d %H:%M:%S} UTC {verdict}.{skipped}")
+    say(f"The audit of {time_of(run.ended_at)} UTC {verdict}.{skipped}")

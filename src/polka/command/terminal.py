@@ -3,6 +3,7 @@
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from rich.console import Console
 from rich.markup import escape
@@ -69,6 +70,11 @@ def show_record(heading: Iterable[str], facts: Iterable[str]) -> None:
 def printable(text: str) -> str:
     """The text without characters that move the cursor or change the direction of writing."""
     return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def time_of(at: datetime | None) -> str:
+    """A time in UTC. The heading of the table, or the text behind, says UTC."""
+    return f"{at:%Y-%m-%d %H:%M:%S}" if at else ""
 
 
 def counts(*numbers: int) -> list[str]:
