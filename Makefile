@@ -37,7 +37,7 @@ test: install-dev ## Run the tests; TESTS="tests/cache/test_cache.py -k epoch" p
 	$(BIN)/pytest $(or $(TESTS),$(SPREAD) --ignore=tests/hostile)
 	$(if $(TESTS),,$(BIN)/pytest tests/hostile)
 
-coverage: install-dev ## Tell which share of the code some fast tests run; TESTS picks others
+coverage: install-dev ## Show the share of the code that some fast tests run; TESTS picks others
 	$(BIN)/coverage erase
 	$(BIN)/coverage run $(BIN)/pytest --quiet $(or $(TESTS),$(COVERED))
 	$(BIN)/coverage combine --quiet
@@ -90,7 +90,7 @@ screenshots: install-dev ## Take the pictures of the console that the documents 
 wheel: install-dev ## Build the wheel in dist/wheel, and try an installation of it with each Python
 	.ci/wheel
 
-lock: install-dev ## Choose the versions of all dependencies anew
+lock: install-dev ## Choose the versions of all dependencies again
 	$(COMPILE) --upgrade --extra dev -o requirements-dev.txt pyproject.toml
 	$(COMPILE) $(AS_IN_DEV) --extra local --group build -o requirements-run.txt pyproject.toml
 	$(COMPILE) $(AS_IN_DEV) --extra spammer --extra traces -o requirements.txt pyproject.toml

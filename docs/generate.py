@@ -40,7 +40,7 @@ DOCS = Path(__file__).parent
 CONSOLE = DOCS.parent / "src" / "api" / "console" / "static"
 DASHBOARDS = chart_readme.CHART / "dashboards"
 SHARED: tuple[type[msgspec.Struct], ...] = (Bounds, server.Settings, tls.Settings, logs.Settings, traces.Settings)
-WRITTEN_BY = "<!-- Written by docs/generate.py: `make docs` writes it anew. -->"
+WRITTEN_BY = "<!-- Written by docs/generate.py: `make docs` writes this file again. -->"
 
 SETTINGS = """\
 # Settings
@@ -82,7 +82,7 @@ over these metrics, and how to load them.
 - A counter (`…_total`) begins at 0 with its process: ask for its `rate`. A series that has counted nothing yet may be
   missing.
 - A histogram has `…_bucket`, `…_sum` and `…_count`.
-- Gauges of the cache that tell of the database (`polka_database_…`, `polka_windows`, `polka_window_open_seconds`,
+- Gauges of the cache about the database (`polka_database_…`, `polka_windows`, `polka_window_open_seconds`,
   `polka_set_aside_batches`) are asked for every five seconds, those of balances and liquidity are counted as often.
   While the database does not answer they stay as they were.
 - Names of banks are labels of the largest balances and of the nearest caps alone, so that the number of series stays

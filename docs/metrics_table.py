@@ -27,7 +27,7 @@ UNITS = {
     "_minor_units": "minor units of the currency",
     "_ratio": "1 is all of it",
 }
-HEAD = ("Metric", "Type", "Labels", "Unit", "Served by", "What it tells")
+HEAD = ("Metric", "Type", "Labels", "Unit", "Served by", "Meaning")
 
 
 def rows() -> Iterator[tuple[str, ...]]:

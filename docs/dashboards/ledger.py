@@ -238,7 +238,7 @@ def ledger() -> Json:
                 "Starts after a doubt",
                 [(f"sum by (reason) ({series('polka_cache_starts_total')})", "{{reason}}")],
                 "short",
-                "Times, since its process began, that the cache read the ledger anew from the database, by reason. It "
+                "Times, since its process began, that the cache read the ledger again from the database, by reason. It "
                 "does so after any doubt: that is safe, and takes moments. Empty when all is well.",
                 runbooks=["PolkaEpochsContending"],
             ),

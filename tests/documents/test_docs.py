@@ -46,7 +46,7 @@ def section(document: Path, heading: str) -> str:
 
 @pytest.mark.parametrize("document", generate.documents(), ids=named)
 def test_what_is_generated_is_up_to_date(document: Path) -> None:
-    assert document.read_text() == generate.documents()[document], "`make docs` writes it anew"
+    assert document.read_text() == generate.documents()[document], "`make docs` writes it again"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)

@@ -31,7 +31,7 @@ SAID = {
     "PolkaAuditOld": "the audit could not run",
     "PolkaBatchSetAside": "a batch is set aside: its row cannot be posted",
     "PolkaEpochsContending": "Another cache has taken over; this one has written nothing since, and ends.",
-    "PolkaFlushLagging": "starting anew",
+    "PolkaFlushLagging": "starting again",
     "PolkaPendingTooOld": "a batch is not settled yet",
     "PolkaRatesStale": "no exchange rates are fetched",
 }

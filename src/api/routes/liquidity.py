@@ -31,7 +31,7 @@ async def get_liquidity(
     caps: Annotated[
         int,
         QueryParameter(
-            description="The most banks to tell of in each currency, nearest to their caps.", ge=0, le=PAGE_MAX
+            description="The most banks to list in each currency, nearest to their caps.", ge=0, le=PAGE_MAX
         ),
     ] = 10,
 ) -> Response[Exposures]:

@@ -58,7 +58,7 @@ class Keeper:
             try:
                 await self._serve()
             except database.ERRORS as error:
-                database.report(log, "starting anew", error)
+                database.report(log, "starting again", error)
                 metrics.STARTS.labels(type(error).__name__).inc()
                 # Too many payments, or one bad batch, may be the cause: take fewer, until a bad batch is alone.
                 self._payments_max = max(1, self._payments_max // 2)

@@ -311,7 +311,7 @@ CHECKS = {
         ON made.id = transaction AND made.version = idempotency_keys.version
         WHERE transaction IS NOT NULL AND made.id IS NULL
     """,
-    "Whoever has a balance or terms is a bank, or Polka itself": f"""
+    "Every owner of a balance or terms is a bank, or Polka itself": f"""
         SELECT DISTINCT bank AS subject, 1 AS expected, 0 AS found FROM (
             SELECT bank FROM accounts UNION SELECT bank FROM balances UNION SELECT bank FROM bank_terms
         ) holders WHERE NOT EXISTS (SELECT FROM banks WHERE name = bank) AND bank <> '{POLKA}'

@@ -47,7 +47,7 @@ BANKS_OF_ACCOUNTS = """
         SELECT bank FROM holder WHERE bank IS NOT NULL
     )
 """
-BANKS_ARE_KNOWN = "Whoever has a balance or terms is a bank, or Polka itself"
+BANKS_ARE_KNOWN = "Every owner of a balance or terms is a bank, or Polka itself"
 RECORD = """
 INSERT INTO audit_runs
     (began_at, ended_at, flush, payments_new, payments_again, faults, findings, skipped, verified_from)

@@ -20,8 +20,8 @@ DRILL_POLL_SECONDS, DRILL_SILENT_SECONDS = 0.1, 60.0
 STEPS = {
     Step.BEFORE: "Paying …",
     Step.AWAY: "{process} is killed …",
-    Step.AFTER: "All is well again; paying on …",
-    Step.COMPARING: "Comparing with what is stored …",
+    Step.AFTER: "{process} works again. Paying continues …",
+    Step.COMPARING: "Comparing with the stored payments …",
 }
 
 
@@ -31,7 +31,8 @@ STEPS = {
 def run_drill(target: str, polka: Presence) -> None:
     """Kill a process of your `polka up` under load, and count.
 
-    The exit code is 1 if a payment was lost or doubled.
+    The drill opens two banks, drill-1 and drill-2, and pays between them. The
+    banks and their payments stay. The exit code is 1 if a payment was lost or doubled.
     """
     with asking(polka) as client:
         done = drill(client, Target(target))

@@ -24,7 +24,7 @@ TOO_LARGE = Kind(413, "too_large", "The body is too large")
 SLOW = Kind(408, "slow", "The request arrived too slowly")
 URL_TOO_LONG = Kind(414, "url_too_long", "The URL is too long")
 HEADERS_TOO_LARGE = Kind(431, "headers_too_large", "The headers are too large")
-OVERLOADED = Kind(503, "overloaded", "There is more to do than can be done")
+OVERLOADED = Kind(503, "overloaded", "Too many requests are waiting")
 
 
 def document(kind: Kind, detail: str) -> bytes:

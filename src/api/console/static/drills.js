@@ -7,7 +7,7 @@ const NAMES = { cache: "the cache", api: "an api", postgres: "Postgres" };
 const STEPS = {
   before: () => "paying; the kill comes soon",
   away: ({ process }) => `${process} is killed`,
-  after: () => "all is well again; paying on",
+  after: ({ process }) => `${process} works again; paying continues`,
   comparing: () => "comparing with the stored payments",
   ended: ({ is_good }) => (is_good ? "nothing was lost" : "failed"),
 };
