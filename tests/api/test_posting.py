@@ -10,8 +10,9 @@ import pytest
 from prometheus_client import REGISTRY
 
 from api.http.refusals import OUTCOME_UNKNOWN_IN_TIME, TIMEOUT, Refusal, Refused
-from api.posting.batches import Accepted
-from api.posting.operations import Bulk, Change, Operation, Pay
+from api.posting.batches import Accepted, Outcome
+from api.posting.operations import Bulk, Change, Key, Operation, Pay
+from api.posting.posting import Posting
 from locks import until_waiting
 from polka.rules.policy import Agreed, Policy, Terms
 from polka.rules.transactions import POLKA, Party, Payment
@@ -28,6 +29,37 @@ async def test_payments_that_arrive_together_share_a_commit(start: Apis, connect
     assert len(await stored(connection)) == 200
     assert await connection.fetchval("SELECT count(*) FROM batches") < 20
     assert await connection.fetchval("SELECT sum(size) FROM batches") == 200
+
+
+class Watching:
+    """A waiter that notes whether the payment with the key is being committed when its own answer comes."""
+
+    def __init__(self, posting: Posting, other: Key) -> None:
+        self._posting, self._other = posting, other
+        self.is_other_committing = asyncio.get_running_loop().create_future()
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, outcome: Outcome) -> None:
+        accepted(outcome)
+        other = self._posting._callers.under_way(self._other)
+        self.is_other_committing.set_result(other is not None and other.is_committing)
+
+
+async def test_the_next_commit_begins_before_the_answers_to_the_last(
+    start: Apis, database_url: str, connection: asyncpg.Connection
+) -> None:
+    posting = await start()
+    await connection.execute("BEGIN; LOCK TABLE transactions IN SHARE MODE")
+    first = Watching(posting, key("next"))
+    assert posting.offer(pay(1), key("first"), first, asyncio.get_running_loop().time() + 10, "")
+    await until_waiting(database_url)
+    following = asyncio.create_task(posting.post(pay(2), key("next"), 10))
+    await asyncio.sleep(0)
+    await connection.execute("COMMIT")
+    assert await first.is_other_committing
+    assert not accepted(await following).replayed
 
 
 async def test_the_same_key_through_two_apis_at_once_pays_once(start: Apis, connection: asyncpg.Connection) -> None:
