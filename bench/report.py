@@ -15,10 +15,10 @@ HEADER = """\
 
 Written by `make bench`; `make bench BENCH="posting --quick"` chooses measurements by name. Compare ratios, not rates:
 both sides of a ratio are measured in the same run, in turn, on the same machine, and what else runs there (wrk itself,
-Postgres and the cache beside the api) takes its share of the cores from both. Other programs take more from the side
-that has more processes; how many cores they took is said with each measurement. A figure is the median of its rounds,
-with the lowest and the highest beside it; a ratio is taken round by round. After its load each database is audited:
-every balance is recomputed from the transactions.
+Postgres and the cache beside the api) takes its share of the cores from both. wrk keeps to one core. Other programs
+take more from the side that has more processes; how many cores they took is said with each measurement. A figure is the
+median of its rounds, with the lowest and the highest beside it; a ratio is taken round by round. After its load each
+database is audited: every balance is recomputed from the transactions.
 """
 
 

@@ -28,8 +28,8 @@ def test_a_measurement_replaces_its_own_section_of_the_results(tmp_path: Path) -
     )
     assert done.returncode == 0, done.stdout + done.stderr
     written = results.read_text()
-    for connections in (64, 256):
-        assert re.search(rf"\| ratio, {connections} connections \| [\d.]+ \| .* \| ≥ 0.9: ", written)
+    for connections, target in ((64, "1.5"), (256, "1.9")):
+        assert re.search(rf"\| ratio, {connections} connections \| [\d.]+ \| .* \| ≥ {target}: ", written)
     assert re.search(r"Audit of the payments: clean \([\d,]{4,} transactions", written)
     assert "Old figures." not in written
     assert OTHER in written
