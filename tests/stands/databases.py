@@ -36,6 +36,7 @@ async def execute(url: str, statement: str) -> None:
 
 
 def new_database(server: postgres.Server, template: str = "template_polka") -> str:
+    """A copy of a database. Copied file by file, it takes half of the time."""
     name = f"test_{next(numbers)}"
-    asyncio.run(execute(server.url, f"CREATE DATABASE {name} TEMPLATE {template}"))
+    asyncio.run(execute(server.url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"))
     return url_of(server, name)
