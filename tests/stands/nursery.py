@@ -32,7 +32,7 @@ IMPORTS = {
     SPAM: ("locust.main", "geventhttpclient.client", "polka.edge.server", "polka.local.spam", "rich.console"),
     "api": ("api.app", "uvloop"),
     "cache": ("cache.app", "uvloop"),
-    COMMANDS: ("alembic.command", "polka.local.demo", "rich.console", "sqlalchemy.ext.asyncio"),
+    COMMANDS: ("alembic.command", "polka.local.demo", "polka.store.tables", "rich.console", "sqlalchemy.ext.asyncio"),
 }
 """Further imports for the children of each nursery. Modules of commands and of the spammer are missing, because some
 read the environment during their import. The spammer's nursery is first, because Locust patches all later imports."""
