@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from hypothesis import settings
 from charged import charge
 from converted import convert
 from databases import make_template, new_database, numbers
-from memory import data_folder
+from memory import data_folder, make_folder
 from polka.local import demo, postgres
 from running import SHARED, Running, SharedPolka, run_polka
 from services import Services, client
@@ -59,6 +61,30 @@ WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 PORTS_EACH = len(demo.PORTS) // WORKERS
 demo.candidates = demo.in_turn(demo.PORTS[WORKER * PORTS_EACH : (WORKER + 1) * PORTS_EACH])
 """Of its own, so that no other worker takes a port between the choice and the start."""
+
+
+FOLDER = pytest.StashKey[Path]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep all temporary files in memory. The workers and all programs inherit the place."""
+    if "PYTEST_XDIST_WORKER" in os.environ or not (folder := make_folder()):
+        return
+    config.stash[FOLDER] = folder
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    config.option.basetemp = config.option.basetemp or str(folder / "t")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """The files of failed tests stay until the next run."""
+    if exitstatus and FOLDER in session.config.stash:
+        del session.config.stash[FOLDER]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if folder := config.stash.get(FOLDER, None):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

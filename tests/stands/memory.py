@@ -1,4 +1,5 @@
-"""Folders for the data of the tests' Postgres: in memory, if there is room."""
+"""The temporary files of the tests: in memory, if there is room. Postgres makes a thousand files for each folder of
+data, and a disk takes longer for them than Postgres does."""
 
 import os
 import shutil
@@ -12,26 +13,40 @@ import psutil
 MEMORY = Path("/dev/shm")
 BYTES_MIN = 12 * 2**30
 """All processes of the tests together leave some gigabytes of databases there until they end."""
-PREFIX = "polka-tests"
+PREFIX = "polka-tests-"
+
+
+def make_folder() -> Path | None:
+    """A folder for all temporary files of the tests; None if memory has no room. Tests kill Postgres, and never the
+    machine.
+
+    The path is short, because a socket's path is.
+    """
+    remove_left()
+    if not MEMORY.is_dir() or not fits(os.statvfs(MEMORY)):
+        return None
+    folder = MEMORY / f"{PREFIX}{os.getpid()}"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    return folder
+
+
+def fits(system: os.statvfs_result) -> bool:
+    """Whether this file system has room, and runs programs, which some tests write. In a container it may not."""
+    return system.f_bavail * system.f_frsize >= BYTES_MIN and not system.f_flag & os.ST_NOEXEC
+
+
+def remove_left() -> None:
+    """Remove the folders of killed tests, and of failed tests of an earlier run."""
+    for left in MEMORY.glob(f"{PREFIX}*"):
+        if not psutil.pid_exists(int(left.name.removeprefix(PREFIX).partition("-")[0])):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager
 def data_folder() -> Iterator[Path]:
-    """A folder that the user of Postgres may enter. In memory, creating a database takes a third of the time.
-
-    Tests kill Postgres, and never the machine.
-    """
-    remove_left()
-    has_room = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > BYTES_MIN
-    place = MEMORY if has_room else None
-    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}-{os.getpid()}-", dir=place) as name:
+    """A folder that the user of Postgres may enter."""
+    with tempfile.TemporaryDirectory(prefix="polka-data-") as name:
         folder = Path(name)
         folder.chmod(0o755)
         yield folder
-
-
-def remove_left() -> None:
-    """Remove the remains of killed tests from memory."""
-    for left in MEMORY.glob(f"{PREFIX}-*-*"):
-        if not psutil.pid_exists(int(left.name.split("-")[2])):
-            shutil.rmtree(left, ignore_errors=True)
