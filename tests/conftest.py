@@ -24,6 +24,7 @@ from wire import Wire
 settings.register_profile("polka", deadline=None)  # what an example takes is the machine's affair
 settings.load_profile("polka")
 
+ROOT = Path(__file__).parents[1]
 WAL_SIZE_MAX = "512MB"
 
 LONGEST = (
@@ -68,7 +69,13 @@ FOLDER = pytest.StashKey[Path]()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep all temporary files in memory. The workers and all programs inherit the place."""
+    """Keep all temporary files in memory. The workers and all programs inherit the place.
+
+    Raises:
+        UsageError: a name in LONGEST is stale.
+    """
+    if gone := [name for name in LONGEST if not any((ROOT / room / name).is_file() for room in ("tests", "k8s-tests"))]:
+        raise pytest.UsageError(f"LONGEST in tests/conftest.py names files that are gone: {', '.join(gone)}")
     if "PYTEST_XDIST_WORKER" in os.environ or not (folder := make_folder()):
         return
     config.stash[FOLDER] = folder
