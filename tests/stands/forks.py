@@ -1,29 +1,57 @@
-"""A `polka up` for tests. It forks its services from itself, because its process has imported most of their code.
+"""A `polka up` for tests. It forks its services from itself, because its process has imported most of their code, and
+copies the files of its Postgres.
 
 Each service is still its own process, with the given environment and sockets, and is really killed.
 """
 
 import asyncio
 import contextlib
+import fcntl
 import gc
 import os
 import signal
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from memory import folder_of_run
+
 OWN = ("-m", "polka")
 CAN_FORK = hasattr(os, "pidfd_open")
-execute = asyncio.create_subprocess_exec
+execute, run_once = asyncio.create_subprocess_exec, subprocess.run
+PGDATA = "--pgdata="
+NOTHING: Any = contextlib.nullcontext()
 
 
 @contextmanager
 def services_are_forked() -> Iterator[None]:
-    with patch("asyncio.create_subprocess_exec", start) if CAN_FORK else contextlib.nullcontext():
+    with patch("subprocess.run", run), patch("asyncio.create_subprocess_exec", start) if CAN_FORK else NOTHING:
         yield
+
+
+def run(command: Sequence[Any], **options: Any) -> Any:
+    """Copy the result of an `initdb` with the same options in this run of the tests, and run all other programs."""
+    program, *words = map(str, command)
+    if Path(program).name != "initdb" or not (folder := folder_of_run()):
+        return run_once(command, **options)
+    [data] = [word.removeprefix(PGDATA) for word in words if word.startswith(PGDATA)]
+    name = "-".join(["initialised", *(word.strip("-") for word in words if not word.startswith(PGDATA))])
+    made = folder / name
+    with made.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            done = run_once(command, **options)
+            if not done.returncode:
+                part = folder / f"{name}.{os.getpid()}"
+                run_once(["cp", "-a", data, part], check=True)
+                part.rename(made)
+            return done
+    return run_once(["cp", "-a", f"{made}/.", data], capture_output=True, text=True)
 
 
 async def start(*command: str, **options: Any) -> Any:

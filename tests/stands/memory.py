@@ -36,6 +36,12 @@ def fits(system: os.statvfs_result) -> bool:
     return system.f_bavail * system.f_frsize >= BYTES_MIN and not system.f_flag & os.ST_NOEXEC
 
 
+def folder_of_run() -> Path | None:
+    """The folder in memory in which this process, or an ancestor, keeps temporary files."""
+    folder = Path(tempfile.gettempdir())
+    return folder if folder.parent == MEMORY and folder.name.startswith(PREFIX) else None
+
+
 def remove_left() -> None:
     """Remove the folders of killed tests, and of failed tests of an earlier run."""
     for left in MEMORY.glob(f"{PREFIX}*"):
