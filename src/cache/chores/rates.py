@@ -8,7 +8,6 @@ import asyncio
 import logging
 import math
 import random
-import re
 import time
 from datetime import UTC, date, datetime
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ from cache import metrics
 from cache.settings import Settings
 from polka import __version__
 from polka.rules import ecb, rates
+from polka.rules.facts import fact
 from polka.rules.rates import Source, UnfitError
 from polka.store import advisory_locks, database, rate_sets
 from polka.store.database import Connection
@@ -31,7 +31,6 @@ BYTES_MAX = 64 * 1024
 ETAG_LENGTH_MAX = 256
 RETRY_SECONDS_MIN = 5.0
 UNREACHABLE = "unreachable"
-ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -159,11 +158,6 @@ async def fetch(client: httpx.AsyncClient, url: str, timeout_seconds: float, eta
 
 def host_of(url: str) -> str:
     return urlsplit(url).hostname or "the publisher"
-
-
-def fact(error: Exception) -> str:
-    """The system's message, without its number."""
-    return ERRNO.sub("", str(error)) or type(error).__name__
 
 
 async def read(response: httpx.Response) -> bytes:

@@ -12,6 +12,7 @@ import httpx
 from polka import __version__
 from polka.client.calls import Call
 from polka.client.exchange import Answer, Attempt, Cause, Patience, Silence
+from polka.rules.facts import fact
 from polka.rules.keys import is_key
 
 URL = "http://127.0.0.1:8000"
@@ -134,10 +135,10 @@ def silence(error: Exception) -> Silence:
     if isinstance(error, httpx.ConnectTimeout):
         return Silence(Cause.UNREACHED, "no connection in time.")
     if isinstance(error, httpx.ConnectError):
-        return Silence(Cause.UNREACHED, f"{error}. Is Polka running there?")
+        return Silence(Cause.UNREACHED, f"{fact(error)}. Is Polka running there?")
     if isinstance(error, (httpx.TimeoutException, TimeoutError)):
         return Silence(Cause.LOST, "no answer in time.")
-    return Silence(Cause.LOST, f"the connection broke: {str(error) or type(error).__name__}.")
+    return Silence(Cause.LOST, f"the connection broke: {fact(error)}.")
 
 
 def chain(error: BaseException | None) -> list[BaseException]:

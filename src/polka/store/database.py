@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import asyncpg
 
+from polka.rules import facts
 from polka.service.failure import Failure, NotYetFailure
 from polka.store import hosts
 from polka.store.database_errors import ERRORS as ERRORS
@@ -47,7 +48,7 @@ SESSION = {
     "lock_timeout": "4s",
 }
 RETRY_SECONDS = 0.5
-ERRNO, NO_SOCKET = re.compile(r"\[Errno -?\d+\] "), "No such file or directory"
+NO_SOCKET = "No such file or directory"
 REFUSED = re.compile(r"Connect call failed \('([^']+)', (\d+)[^)]*\)")
 URL_ADVICE = "--database-url or POLKA_DATABASE_URL must be as postgresql://polka@127.0.0.1:5432/polka."
 WAITING_MAX = 1024
@@ -179,9 +180,9 @@ def no_answer(error: Exception) -> Failure:
 
 
 def fact(error: Exception) -> str:
-    """The fact in an error, without the system's number."""
-    said = REFUSED.sub(r"no server listens on \1:\2", ERRNO.sub("", str(error)))
-    return "no server is there" if said == NO_SOCKET else said or type(error).__name__
+    """The fact in an error of the database, for people."""
+    said = REFUSED.sub(r"no server listens on \1:\2", facts.fact(error))
+    return "no server is there" if said == NO_SOCKET else said
 
 
 def unusable_url(error: ValueError) -> str:
