@@ -172,12 +172,26 @@ def test_an_address_without_a_server_is_shown_as_people_write_it() -> None:
     assert said == f"The database does not answer: no server listens on 127.0.0.1:{port}"
 
 
-def test_an_address_of_the_cache_that_is_none_is_answered_with_its_option() -> None:
-    said = mistake("audit", "--cache-url=foo", "--database-url=postgresql://x")
-    assert said == (
-        "Invalid value for '--cache-url' (env var: 'POLKA_CACHE_URL'): "
+@pytest.mark.parametrize("address", ["foo", "http://polka..example", "http://xn--a"])
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["audit", "--database-url=postgresql://x", "--cache-url"], "CACHE_URL"),
+        (["status", "--url"], "URL"),
+        (["spam", "--url"], "URL"),
+    ],
+)
+def test_an_address_that_is_none_is_answered_with_its_option(words: list[str], name: str, address: str) -> None:
+    assert mistake(*words, address) == (
+        f"Invalid value for '{words[-1]}' (env var: 'POLKA_{name}'): "
         "must be an address as http://127.0.0.1:8000 or https://polka.example.com."
     )
+
+
+def test_an_address_without_a_polka_is_shown_without_the_number_of_the_error() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    said = mistake("status", f"--url={url}", code=1)
+    assert said == f"{url} does not answer: Connection refused. Is Polka running there?"
 
 
 @pytest.mark.parametrize("command", [["up"], ["status"], ["audit"], ["keys", "list"], ["console"]])

@@ -95,8 +95,9 @@ def checked_address(url: str) -> str:
     """The URL without a slash at its end. A key or a password in the URL does not get into the message."""
     try:
         parts = urlsplit(url)
+        httpx.URL(url).host.encode("idna")  # as httpx and the system do for each request
         is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
+    except (ValueError, httpx.InvalidURL):
         is_address = False
     if not is_address:
         raise ValueError("url: must be an address as http://127.0.0.1:8000 or https://polka.example.com.")

@@ -23,7 +23,7 @@ def asking(polka: Presence) -> Iterator[Client]:
     try:
         client = Client(polka.url, polka.key)
     except ValueError as error:
-        raise Failure(f"{error} See --url and --key.") from None
+        raise Failure(f"{error} See --key.") from None
     with client:
         try:
             yield client

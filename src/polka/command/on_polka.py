@@ -12,6 +12,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from polka.command.arguments import address_of
 from polka.command.help import option
 from polka.command.options import POLKA, data_option
 from polka.local import postgres, presence
@@ -51,6 +52,7 @@ def address_options(work: Callable[..., None]) -> Callable[..., None]:
             envvar="POLKA_URL",
             show_envvar=True,
             show_default="the address of your `polka up`",
+            type=address_of,
             metavar="URL",
             group=POLKA,
             help="The address of a Polka.",
