@@ -27,6 +27,10 @@ IN_ONE_PAYMENT = {
         "UPDATE batches SET payload = replace(payload::text, '100', '90')::json",
         "bank1 A1 USD: -0.90 instead of -1.00 (+0.10)",
     ),
+    "entries that are none": (
+        "UPDATE batches SET payload = '{}'",
+        "something is stored that makes no sense",
+    ),
     "a version gone": ("UPDATE transactions SET version = 2, changed_at = now()", "0 instead of 1 (-1)"),
     "a version reversed elsewhere": (
         "INSERT INTO transaction_history SELECT id, 1, batch, sender_bank, sender_account, receiver_bank, "

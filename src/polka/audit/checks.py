@@ -4,7 +4,6 @@ import re
 
 from polka.audit.recomputed import (
     ACCRUED,
-    ALL_ENTRIES,
     COUNTS_FOR_LIQUIDITY,
     DAYS,
     MOVES,
@@ -25,7 +24,7 @@ from polka.store.exposures import FIGURES
 CHECKS = {
     "An account's balance is the sum of its entries": f"""
         WITH recomputed AS (
-            SELECT bank, account, currency, sum(amount) AS amount FROM ({ALL_ENTRIES}) entries GROUP BY 1, 2, 3
+            SELECT bank, account, currency, sum(amount) AS amount FROM entries GROUP BY 1, 2, 3
         ), stored AS (
             SELECT bank, account, currency, sum(amount) AS amount FROM (
                 SELECT bank, account, currency, balance AS amount FROM accounts UNION ALL {UNPOSTED}
@@ -38,7 +37,7 @@ CHECKS = {
     """,
     "A bank's balance is the sum of its entries": f"""
         WITH recomputed AS (
-            SELECT bank, currency, sum(amount) AS amount FROM ({ALL_ENTRIES}) entries GROUP BY 1, 2
+            SELECT bank, currency, sum(amount) AS amount FROM entries GROUP BY 1, 2
         ), stored AS (
             SELECT bank, currency, sum(amount) AS amount FROM (
                 SELECT bank, currency, balance AS amount FROM balances
@@ -69,7 +68,7 @@ CHECKS = {
     "A batch's entries are those of its transactions, or of its settlement": f"""
         SELECT concat_ws(' ', batch, bank, account, currency) AS subject, sum(made) AS expected, sum(said) AS found
         FROM (
-            SELECT batch, bank, account, currency, amount AS made, 0 AS said FROM ({ALL_ENTRIES}) entries
+            SELECT batch, bank, account, currency, amount AS made, 0 AS said FROM entries
             UNION ALL
             SELECT batch, bank, account, currency, 0, amount FROM ({PAYLOADS}) payloads WHERE state <> 'aside'
         ) both_sides
@@ -257,7 +256,7 @@ CHECKS = {
     "A sample of liquidity has the figures that its flushes made": f"""
         WITH changes AS (
             SELECT flush, bank, currency, sum(amount) AS amount
-            FROM ({ALL_ENTRIES}) entries JOIN batches ON batches.id = batch AND state = 'posted'
+            FROM entries JOIN batches ON batches.id = batch AND state = 'posted'
             WHERE {COUNTS_FOR_LIQUIDITY} GROUP BY 1, 2, 3
             UNION ALL
             SELECT after, bank, currency, sum(amount) FROM span, verified_balances

@@ -21,7 +21,7 @@ import asyncpg
 import msgspec
 
 from polka.audit.checks import CHECKS
-from polka.audit.recomputed import ACCRUED, ALL_ENTRIES, NEW_TOTALS
+from polka.audit.recomputed import ACCRUED, ENTRIES, NEW_TOTALS
 from polka.audit.snapshot import Findings, look
 from polka.rules.transactions import POLKA
 from polka.store import database
@@ -78,6 +78,7 @@ SPAN = {
         OR id >= {first_window} AND CASE WHEN state = 'open' THEN {is_present} ELSE flush <= {until} END
     """,
     "window_totals": "SELECT * FROM window_totals WHERE window_id = ANY(ARRAY(SELECT id FROM windows))",
+    "entries": ENTRIES,
     "liquidity_history": """
         SELECT * FROM liquidity_history
         WHERE flush > {after} AND flush <= {until} OR highest_flush > {after} AND highest_flush <= {until}
@@ -98,33 +99,37 @@ each."""
 ADD_TO_BALANCES = f"""
 INSERT INTO audit_balances AS held (pass_id, bank, account, currency, amount, weighed)
 SELECT $1, bank, CASE WHEN bank = '{POLKA}' THEN account ELSE '' END, currency, sum(amount), sum(amount * {WEIGHT})
-FROM ({ALL_ENTRIES}) entries WHERE batch IN (SELECT id FROM batches) GROUP BY 2, 3, 4
+FROM (
+    SELECT bank, account, currency, sum(amount) AS amount FROM entries
+    WHERE batch IN (SELECT id FROM batches) GROUP BY 1, 2, 3
+) moved, verdict WHERE is_clean GROUP BY 2, 3, 4
 ON CONFLICT (pass_id, bank, account, currency)
 DO UPDATE SET amount = held.amount + excluded.amount, weighed = held.weighed + excluded.weighed
 """
 ADD_TO_TOTALS = f"""
 INSERT INTO audit_totals AS held (pass_id, window_id, bank, currency, debits, credits, count, fees)
-SELECT $1, * FROM ({NEW_TOTALS}) made WHERE window_id IS NOT NULL
+SELECT $1, made.* FROM ({NEW_TOTALS}) made, verdict WHERE is_clean AND window_id IS NOT NULL
 ON CONFLICT (pass_id, window_id, bank, currency) DO UPDATE
 SET debits = held.debits + excluded.debits, credits = held.credits + excluded.credits,
     count = held.count + excluded.count, fees = held.fees + excluded.fees
-"""
-FORGET_TOTALS = """
-DELETE FROM audit_totals WHERE pass_id = $1 AND window_id IN (
-    SELECT id FROM windows, span WHERE state <> 'open' AND flush <= until
-)
 """
 KEEP_INTEREST = f"""
 INSERT INTO audit_interest (pass_id, bank, currency, debit, credit, at)
 SELECT $1, bank, currency, coalesce(sum(debit) FILTER (WHERE window_id IS NULL), 0),
        coalesce(sum(credit) FILTER (WHERE window_id IS NULL), 0), max(at)
-FROM ({ACCRUED}) accrued GROUP BY 2, 3
+FROM ({ACCRUED}) accrued, verdict WHERE is_clean GROUP BY 2, 3
 ON CONFLICT (pass_id, bank, currency)
 DO UPDATE SET debit = excluded.debit, credit = excluded.credit, at = excluded.at
 """
-ADD = (KEEP_INTEREST, ADD_TO_BALANCES, ADD_TO_TOTALS, FORGET_TOTALS)
-"""The statements that add a step to the verified sums. Interest is first, because its statement reads the old
-balances."""
+ADD = f"""
+added_to_balances AS ({ADD_TO_BALANCES}), added_to_totals AS ({ADD_TO_TOTALS}), kept_interest AS ({KEEP_INTEREST})
+"""
+"""Adds a step to the verified sums if the relation `verdict` says so. All parts read the sums before the step."""
+FORGET_TOTALS = """
+DELETE FROM audit_totals WHERE pass_id = $1 AND window_id IN (
+    SELECT id FROM windows, span WHERE state <> 'open' AND flush <= until
+)
+"""
 GO_ON = """
 UPDATE audit_passes SET flush = until, first_window = coalesce(
     (SELECT max(id) + 1 FROM windows WHERE id >= span.first_window AND state <> 'open' AND flush <= until),
@@ -232,12 +237,11 @@ async def prove(connection: Connection, one: Pass, payments_max: int) -> Step:
         await connection.execute("SET LOCAL enable_nestloop = off")  # the planner expects fewer rows than a step has
         given = relations(one, number if is_done else until, is_done)
         names = CHECKS_OF_A_STEP + CHECKS_AT_PRESENT if is_done else CHECKS_OF_A_STEP
-        findings = await look_at(connection, {name: CHECKS[name] for name in names}, given)
+        checks = {name: CHECKS[name] for name in names}
         payments = await connection.fetchval(f"WITH {given} SELECT coalesce(sum(size), 0)::bigint FROM batches")
-        if findings:
+        if findings := await add_unless_found(connection, checks, given, one.id):
             return Step(one, payments, findings, is_done)
-        for statement in ADD:
-            await connection.execute(f"WITH {given} {statement}", one.id)
+        await connection.execute(f"WITH {given} {FORGET_TOTALS}", one.id)
         reached = pass_of(await connection.fetchrow(f"WITH {given} {GO_ON}", one.id))
         return Step(reached, payments, await look_at(connection, BALANCES, "", one.id) if is_done else {}, is_done)
 
@@ -252,6 +256,25 @@ def relations(one: Pass, until: int, is_present: bool) -> str:
         "is_present": is_present,
     }
     return ", ".join(f"{name} AS MATERIALIZED ({rows.format(**bounds)})" for name, rows in SPAN.items())
+
+
+async def add_unless_found(connection: Connection, checks: Mapping[str, str], given: str, pass_id: int) -> Findings:
+    """Add the step to the verified sums, or return the findings.
+
+    One statement for all makes the relations once, and takes half of the time of a statement for each. Only if
+    something is found, the checks run again one by one.
+    """
+    counts = " + ".join(f"(SELECT count(*) FROM ({query}) found)" for query in checks.values())
+    verdict = f"verdict AS MATERIALIZED (SELECT {counts} = 0 AS is_clean)"
+    try:
+        async with connection.transaction():
+            if await connection.fetchval(f"WITH {given}, {verdict}, {ADD} SELECT is_clean FROM verdict", pass_id):
+                return {}
+    except asyncpg.DataError:
+        if findings := await look_at(connection, checks, given):
+            return findings
+        raise
+    return await look_at(connection, checks, given)
 
 
 async def look_at(connection: Connection, checks: Mapping[str, str], given: str = "", *values: Any) -> Findings:

@@ -12,22 +12,6 @@ from polka.rules.rates import EURO
 from polka.rules.transactions import CONVERSION, FEES, POLKA
 from polka.rules.windows import SETTLED_BY_POLKA, SETTLEMENT
 
-FROM_THE_BEGINNING = """
-    span AS (
-        SELECT -1::bigint AS after, (SELECT number FROM flush) AS until, 0::bigint AS first_window, true AS is_present
-    ),
-    verified_balances AS (
-        SELECT ''::text AS bank, ''::text AS account, ''::text AS currency, 0::numeric AS amount WHERE false
-    ),
-    verified_totals AS (
-        SELECT 0::bigint AS window_id, ''::text AS bank, ''::text AS currency, 0::numeric AS debits,
-               0::numeric AS credits, 0::bigint AS count, 0::numeric AS fees WHERE false
-    ),
-    verified_interest AS (
-        SELECT ''::text AS bank, ''::text AS currency, 0::numeric AS debit, 0::numeric AS credit, now() AS at
-        WHERE false
-    )
-"""
 # Each version has its entries in its batch. The replacing change reverses the entries in another batch.
 VERSIONS = """
     SELECT batch, 1 AS sign, sender_bank, sender_account, receiver_bank, receiver_account, currency, amount,
@@ -58,33 +42,48 @@ MOVES = f"""
     FROM window_totals JOIN windows ON windows.id = window_id
     WHERE interest_batch IS NOT NULL AND interest <> 0 AND bank <> '{POLKA}'
 """
-ENTRIES = f"""
-    SELECT batch, sender_bank AS bank, sender_account AS account, currency, -sign * amount AS amount
-    FROM ({MOVES}) moves
-    UNION ALL
-    SELECT batch, receiver_bank, receiver_account, currency, sign * amount FROM ({MOVES}) moves
-"""
 # The settlements of windows, by their nets.
 NETS = """
     SELECT settlement AS batch, bank, currency, credits - debits AS net
     FROM window_totals JOIN windows ON windows.id = window_id WHERE settlement IS NOT NULL
 """
-ALL_ENTRIES = f"""
-    {ENTRIES}
-    UNION ALL SELECT batch, bank, '{SETTLED_BY_POLKA}', currency, -net FROM ({NETS}) nets WHERE net <> 0
-    UNION ALL SELECT batch, '{POLKA}', '{SETTLEMENT}', currency, net FROM ({NETS}) nets WHERE net <> 0
+ENTRIES = f"""
+    SELECT batch, side.*, false AS is_settlement FROM ({MOVES}) moves, LATERAL (VALUES
+        (sender_bank, sender_account, currency, -sign * amount),
+        (receiver_bank, receiver_account, currency, sign * amount)
+    ) side (bank, account, currency, amount)
+    UNION ALL SELECT batch, bank, '{SETTLED_BY_POLKA}', currency, -net, true FROM ({NETS}) nets WHERE net <> 0
+    UNION ALL SELECT batch, '{POLKA}', '{SETTLEMENT}', currency, net, true FROM ({NETS}) nets WHERE net <> 0
+"""
+"""All changes of balances. The queries find them in the relation `entries`."""
+FROM_THE_BEGINNING = f"""
+    entries AS NOT MATERIALIZED ({ENTRIES}),
+    span AS (
+        SELECT -1::bigint AS after, (SELECT number FROM flush) AS until, 0::bigint AS first_window, true AS is_present
+    ),
+    verified_balances AS (
+        SELECT ''::text AS bank, ''::text AS account, ''::text AS currency, 0::numeric AS amount WHERE false
+    ),
+    verified_totals AS (
+        SELECT 0::bigint AS window_id, ''::text AS bank, ''::text AS currency, 0::numeric AS debits,
+               0::numeric AS credits, 0::bigint AS count, 0::numeric AS fees WHERE false
+    ),
+    verified_interest AS (
+        SELECT ''::text AS bank, ''::text AS currency, 0::numeric AS debit, 0::numeric AS credit, now() AS at
+        WHERE false
+    )
 """
 PAYLOADS = """
     SELECT id AS batch, state, entry->>0 AS bank, entry->>1 AS account, entry->>2 AS currency,
            (entry->>3)::numeric AS amount
-    FROM batches, json_array_elements(payload) AS entry
+    FROM batches, jsonb_array_elements(payload::jsonb) AS entry
 """
 DAYS = ", ".join(f"('{currency}', {days})" for currency, days in DAYS_A_YEAR_OF.items())
 # The expected accruals, by bank and currency: `debit` and `credit` in minor units × microseconds × basis points. There
 # is a row for each window that the span has closed, and for the open window (null) up to its accrual. A balance lasts
 # for a piece of time. A piece ends with a flush, with the closing of a window, or with the latest accrual. A balance
 # that was proved before its bank's interest was agreed has no such end before the span, and accrues nothing there.
-ACCRUED = f"""
+ACCRUED = """
     WITH rates AS (
         SELECT bank, currency, (rate->>'debit_basis_points')::numeric AS debit_rate,
                (rate->>'credit_basis_points')::numeric AS credit_rate, since,
@@ -97,7 +96,7 @@ ACCRUED = f"""
     ), events AS (
         SELECT bank, currency, flush, 0 AS closing, NULL::bigint AS window_id, max(posted_at) AS at,
                sum(amount) AS amount
-        FROM ({ALL_ENTRIES}) entries JOIN batches ON batches.id = batch AND state = 'posted'
+        FROM entries JOIN batches ON batches.id = batch AND state = 'posted'
         WHERE (bank, currency) IN (SELECT bank, currency FROM rates) GROUP BY 1, 2, 3
         UNION ALL
         SELECT bank, currency, after, 0, NULL, at, amount
@@ -143,7 +142,7 @@ NEW_TOTALS = f"""
     SELECT window_id, bank, currency, sum(greatest(-amount, 0)) AS debits, sum(greatest(amount, 0)) AS credits,
            sum(count) AS count, sum(fee) AS fees
     FROM (
-        SELECT batch, bank, currency, amount, 1 AS count, 0 AS fee FROM ({ENTRIES}) entries
+        SELECT batch, bank, currency, amount, 1 AS count, 0 AS fee FROM entries WHERE NOT is_settlement
         UNION ALL SELECT batch, sender_bank, currency, 0, 0, sign * fee FROM ({VERSIONS}) versions WHERE fee > 0
     ) parts JOIN batches ON batches.id = batch AND state = 'posted'
     GROUP BY 1, 2, 3
