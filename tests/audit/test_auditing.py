@@ -213,6 +213,7 @@ async def find_each(
     await connection.execute("CREATE SCHEMA saved")
     for table in tables:
         await connection.execute(f"CREATE TABLE saved.{table} AS TABLE {table}")
+    restore = "".join(f"DELETE FROM {table}; INSERT INTO {table} SELECT * FROM saved.{table};" for table in tables)
     wrong = []
     for _ in range(2):
         assert not (first := await run(auditing)).findings, first
@@ -220,8 +221,7 @@ async def find_each(
         await connection.execute(statement)
         if not (await until(auditing, lambda done: done.faults > 0)).faults:
             wrong.append(f"{name} is not found")
-        for table in tables:
-            await connection.execute(f"TRUNCATE {table}; INSERT INTO {table} SELECT * FROM saved.{table}")
+        await connection.execute(restore)
         if (mended := await until(auditing, lambda done: done.faults == 0)).faults:
             wrong.append(f"{name} is not mended: {mended.findings}")
     assert not wrong, "\n".join(wrong)
