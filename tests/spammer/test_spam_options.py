@@ -10,6 +10,7 @@ import click
 import pytest
 
 import spammer
+from commands import polka
 from polka.command.spam import run_spam
 from waiting import WAIT_SECONDS
 
@@ -149,10 +150,10 @@ def test_what_no_run_can_have_is_rejected(field: str, bad: str) -> None:
 def test_options_that_do_not_go_together_are_one_clear_line_of_both(
     words: list[str], fault: str, tmp_path: Path
 ) -> None:
-    command = [*(sys.executable, "-m", "polka", "spam", "--url=http://127.0.0.1:1"), *words]
     locust = [*(sys.executable, "-m", "locust", "--loglevel=ERROR", "--headless", "--users=1"), *words]
     locust += [f"--locustfile={LOCUSTFILE}", "--host=http://127.0.0.1:1"]
-    for line, code, said in ((command, 2, f"Error: {fault}"), (locust, 1, f"The run cannot start: {fault}")):
-        done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=WAIT_SECONDS)
+    of_locust = subprocess.run(locust, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=WAIT_SECONDS)
+    of_command = polka("spam", "--url=http://127.0.0.1:1", *words)
+    for done, code, said in ((of_command, 2, f"Error: {fault}"), (of_locust, 1, f"The run cannot start: {fault}")):
         assert done.returncode == code
         assert done.stderr.splitlines()[-1] == said
