@@ -9,10 +9,10 @@ from contextlib import suppress
 import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from polka.edge import bounds, connections
+from polka.edge import bounds, connections, patience
 from polka.edge.bounds import Reason
-from polka.edge.connections import check_uvicorn
 from polka.edge.gate import neighbourhood
+from polka.edge.replaced import check_uvicorn
 from raw import chunked, request, with_length
 from served import client, counted, problem_in, request_id, serving, until
 
@@ -286,11 +286,11 @@ async def test_a_silent_connection_ends_after_a_while() -> None:
     async with serving() as served, client(served) as one:
         await one.send(SECOND)
         assert await one.status() == 204
-        for seconds in (0, connections.KEEP_ALIVE_SECONDS - 1):
+        for seconds in (0, patience.KEEP_ALIVE_SECONDS - 1):
             served.sweep(seconds)
         await one.send(SECOND)
         assert await one.status() == 204
-        for seconds in (0, connections.KEEP_ALIVE_SECONDS + 1):
+        for seconds in (0, patience.KEEP_ALIVE_SECONDS + 1):
             served.sweep(seconds)
         assert await one.ends() == b""
 

@@ -10,8 +10,8 @@ import pytest
 
 from polka.edge import newcomers
 from polka.edge.bounds import Bounds, Reason
-from polka.edge.connections import LINGER_SECONDS
 from polka.edge.gate import LEFT_MAX, Gate
+from polka.edge.patience import LINGER_SECONDS
 from raw import request
 from served import Served, client, counted, problem_in, request_id, serving, until
 

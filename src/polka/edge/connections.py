@@ -1,20 +1,17 @@
 """One client's connection, with limits of time and bytes before the app sees a request.
 
 All bytes go to the parser unchanged. Deadlines cost a request nothing, because a sweep checks all connections once a
-second. This module overrides private parts of uvicorn. `check_uvicorn` verifies their shape at import.
+second. The class is large because it is one state: the parser, uvicorn, the sweep and the app all call it. Its waits,
+its outgoing bytes and the parts of uvicorn that it replaces have modules of their own.
 """
 
 import asyncio
 import logging
 import random
 from collections.abc import Iterable
-from enum import Enum
 from typing import Any
-from urllib.parse import parse_qs
 
 import httptools
-import uvicorn
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from polka.edge import bounds
@@ -24,6 +21,8 @@ from polka.edge.drain import Drain
 from polka.edge.gate import Gate
 from polka.edge.outgoing import Outgoing
 from polka.edge.parsers import Behind, has_path, new_parser
+from polka.edge.patience import UNREAD_SECONDS, Awaited, Patience, Wait
+from polka.edge.replaced import Flow
 from polka.edge.unfit import (
     UnfitError,
     answer,
@@ -34,61 +33,16 @@ from polka.edge.unfit import (
     too_slow_a_head,
     url_too_long,
 )
-from polka.rules import duration, problem
+from polka.rules import problem
 
 log = logging.getLogger(__name__)
 
 CONNECTION_REQUESTS_MAX = 500
 CONNECTION_SECONDS_MAX = 20.0
 """Short enough that slow clients also find a new process within half a minute."""
-KEEP_ALIVE_SECONDS = 75
-"""The time that a connection may be silent. Most load balancers reuse a connection for at most a minute."""
-DRAINING_SECONDS = 5
-"""The same for a draining process."""
-LINGER_SECONDS = 2
-"""The time for a client to read the last answer of its connection. Bytes that it sends meanwhile are dropped."""
-UNREAD_SECONDS = 30
-"""The time that a client may leave an answer unread. Then the connection is cut off."""
 FRAMING = (b"content-length", b"transfer-encoding", b"connection")
 SLICE_BYTES = 4096
 """Bytes for one call of the parser. Few requests of a pipeline are parsed before reading pauses."""
-
-OURS = {
-    "data_received": "_unset_keepalive_if_required parser feed_data httptools HttpParserError logger warning "
-    "send_400_response HttpParserUpgrade _should_upgrade handle_websocket_upgrade _unsupported_upgrade_warning",
-    "on_message_complete": "parser should_upgrade _should_upgrade cycle response_complete more_body message_event set",
-    "on_response_complete": "server_state total_requests transport is_closing _unset_keepalive_if_required flow "
-    "resume_reading pipeline pop _start_asgi_task timeout_keep_alive_task loop call_later timeout_keep_alive "
-    "timeout_keep_alive_handler",
-}
-"""The replaced methods of uvicorn, and all names in their code."""
-
-
-def check_uvicorn(protocol: type[HttpToolsProtocol] = HttpToolsProtocol) -> None:
-    """Check that the replaced methods of uvicorn are still the known ones.
-
-    Raises:
-        ImportError: this version of uvicorn has different internals.
-    """
-    for name, names in OURS.items():
-        if set(getattr(protocol, name).__code__.co_names) != set(names.split()):
-            raise ImportError(f"uvicorn {uvicorn.__version__}: {protocol.__name__}.{name} is not the one known here")
-
-
-check_uvicorn()
-
-
-class Wait(Enum):
-    """The event that a connection waits for."""
-
-    HEAD = "head"
-    BODY = "body"
-    REST = "rest"
-    """The rest of a body, after the answer to its request."""
-    REQUEST = "request"
-    END = "end"
-    CLOSED = "closed"
-    """The client has been sent everything, and has not read all bytes yet."""
 
 
 class Connection(HttpToolsProtocol):
@@ -97,7 +51,7 @@ class Connection(HttpToolsProtocol):
     Clients then connect again, so that load spreads to new processes. A client that does not read is cut off.
     """
 
-    flow: "Flow"
+    flow: Flow
     is_new = False
 
     def __init__(self, drain: Drain, gate: Gate, take: Take | None = None, **of_uvicorn: Any) -> None:
@@ -109,9 +63,7 @@ class Connection(HttpToolsProtocol):
         self._direct: Direct | None = None  # the current plain request
         self._host: str | None = None
         self._began_at = 0.0
-        self._awaited: tuple[Wait, Any] | None = (Wait.HEAD, None)
-        self._awaited_since = 0.0
-        self._awaited_seconds = gate.bounds.head_timeout_seconds
+        self._patience = Patience(gate.bounds, drain)
         self._in_head: Any = None
         self._head_bytes = 0
         self._body_bytes = 0
@@ -125,7 +77,8 @@ class Connection(HttpToolsProtocol):
 
     @property
     def is_idle(self) -> bool:
-        return self._awaited is not None and self._awaited[0] is Wait.REQUEST and self.is_slow
+        awaited = self._awaits()
+        return awaited is not None and awaited[0] is Wait.REQUEST and self._patience.has_begun(awaited)
 
     @property
     def held_bytes(self) -> int:
@@ -143,14 +96,14 @@ class Connection(HttpToolsProtocol):
 
     @property
     def is_slow(self) -> bool:
-        return self._awaited is not None and self._awaited == self._awaits()
+        return self._patience.has_begun(self._awaits())
 
     def take_place(self, transport: asyncio.Transport, host: str | None, since: float, data: bytes) -> None:
         """Take over from a newcomer. The newcomer entered the gate from this host at this time, and received this
         data."""
         self._host = host
         self.connection_made(transport)
-        self._awaited_since = since
+        self._patience.since = since
         self.data_received(data)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -164,7 +117,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._is_over = True
-        self._awaited = None
+        self._patience.restart()
         self._behind = b""
         if self._unread is not None:
             self._unread.cancel()
@@ -385,17 +338,11 @@ class Connection(HttpToolsProtocol):
 
     def cut_if_late(self, now: float, stalled_seconds: float) -> None:
         """End the connection if its client is late. Time in which this process stalled does not count."""
-        self._awaited_since += stalled_seconds
         awaited = self._awaits()
-        if awaited != self._awaited:
-            self._awaited = awaited
-            if awaited:
-                self._awaited_since = self._began_at + stalled_seconds if awaited[0] is Wait.BODY else now
-                self._awaited_seconds = self._patience(awaited[0])
-        if awaited and now - self._awaited_since >= self._awaited_seconds:
+        if self._patience.is_over(awaited, now, stalled_seconds, self._began_at, self.scope) and awaited:
             self._cut(awaited[0])
 
-    def _awaits(self) -> tuple[Wait, Any] | None:
+    def _awaits(self) -> Awaited | None:
         """The client's next step, and the request before it; None while the client waits for the process."""
         cycle = self.cycle
         if self._outgoing.is_closing():
@@ -409,21 +356,6 @@ class Connection(HttpToolsProtocol):
         if cycle.more_body:
             return Wait.REST if cycle.response_complete else Wait.BODY, cycle
         return (Wait.REQUEST, cycle) if cycle.response_complete else None
-
-    def _patience(self, wait: Wait) -> float:
-        match wait:
-            case Wait.HEAD:
-                return self._gate.bounds.head_timeout_seconds
-            case Wait.BODY:
-                return own_timeout(self.scope) or self._gate.bounds.body_timeout_seconds
-            case Wait.REST:
-                return self._gate.bounds.body_timeout_seconds
-            case Wait.REQUEST:
-                return DRAINING_SECONDS if self._drain.has_begun else KEEP_ALIVE_SECONDS
-            case Wait.END:
-                return LINGER_SECONDS
-            case Wait.CLOSED:
-                return UNREAD_SECONDS
 
     def _cut(self, wait: Wait) -> None:
         match wait:
@@ -501,7 +433,7 @@ class Connection(HttpToolsProtocol):
         self._requests_left = 0
         if self.cycle is not None and not self.cycle.response_started:
             self.cycle.keep_alive = False
-        self._awaited = None  # restarts the wait, with a shorter limit
+        self._patience.restart()  # with a shorter limit
 
     def shutdown(self) -> None:
         if self.cycle is None or self.cycle.response_complete:
@@ -510,24 +442,6 @@ class Connection(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
 
-class Flow(FlowControl):
-    """Stops reading while the connection has enough work. The app's wish to read changes nothing."""
-
-    is_full = False
-
-    def resume_reading(self) -> None:
-        if not self.is_full:
-            super().resume_reading()
-
-
 def size_of(headers: Iterable[tuple[bytes, bytes]]) -> int:
     """The bytes of these headers, with colons, blanks and line breaks."""
     return sum(len(name) + len(value) + 4 for name, value in headers)
-
-
-def own_timeout(scope: Any) -> float | None:
-    """The request's own timeout, from `?timeout=250ms` or `Request-Timeout`."""
-    texts = parse_qs(scope["query_string"].decode("latin-1")).get("timeout", [])
-    texts += [value.decode("latin-1") for name, value in scope["headers"] if name == b"request-timeout"]
-    seconds = duration.seconds(texts[0]) if texts else None
-    return min(seconds, bounds.TIMEOUT_SECONDS_MAX) if seconds else None

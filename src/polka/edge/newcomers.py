@@ -16,8 +16,9 @@ from typing import Any
 from uvicorn.server import ServerState
 
 from polka.edge.bounds import Reason
-from polka.edge.connections import LINGER_SECONDS, Connection
+from polka.edge.connections import Connection
 from polka.edge.gate import Gate
+from polka.edge.patience import LINGER_SECONDS
 from polka.edge.unfit import answer, too_many_connections, too_slow_a_head
 
 HEAD_BYTES_MIN = len(b"GET / HTTP/1.0\n\n")
