@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 
 import psutil
 
@@ -37,12 +38,16 @@ class Metered:
 
 
 def seconds_by_part(running: Running) -> Counter[str]:
-    """Processor time so far: user and system, of each process with its children. All apis are one part."""
+    """Processor time so far: user and system, of each process with its children, also of those that have ended.
+
+    All apis are one part.
+    """
     spent: Counter[str] = Counter()
     for process in running.processes:
         one = psutil.Process(process.pid)
         part = process.name.partition("-")[0]
-        for each in (one, *one.children(recursive=True)):
-            times = each.cpu_times()
-            spent[part] += times.user + times.system
+        for each in (*one.children(recursive=True), one):  # the parent, read later, has the time of a child that ended
+            with suppress(psutil.NoSuchProcess):
+                times = each.cpu_times()
+                spent[part] += times.user + times.system + times.children_user + times.children_system
     return spent
