@@ -57,6 +57,14 @@ def test_everything_is_enough_for_the_demo(clone: Path) -> None:
     assert install(clone, "run") == ("", [])
 
 
+def test_another_lock_is_noticed_without_a_message(clone: Path) -> None:
+    """`cat` into a pipe whose reader has ended would complain where SIGPIPE is ignored, as on some CI machines."""
+    install(clone, "run")
+    (clone / ".venv/installed-run").write_text("another")
+    ignoring = ["env", "--ignore-signal=PIPE", str(clone / ".ci/install"), "run"]
+    assert subprocess.run(ignoring, cwd="/", capture_output=True, check=True).stderr == b""
+
+
 def test_the_content_of_a_lock_counts_and_its_time_does_not(clone: Path) -> None:
     install(clone, "run")
     lock = clone / "requirements-run.txt"
