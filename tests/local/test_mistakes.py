@@ -4,13 +4,14 @@ import io
 import os
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from commands import mistake
+from commands import POLKA, environment, mistake
 from polka.command.main import main
 from polka.local import kept_keys, postgres, private
 from polka.local.demo import free_port
@@ -149,6 +150,15 @@ def test_output_that_cannot_be_written_is_one_clear_line(
     assert capsys.readouterr().err == "Error: Cannot write the output: No space left on device.\n"
 
 
+@pytest.mark.parametrize("words", [["--help"], ["banks", "--help"], ["currencies"]])
+def test_a_reader_that_has_ended_ends_a_command_quietly(words: list[str]) -> None:
+    mine, its = os.pipe()
+    os.close(mine)
+    done = subprocess.run([*POLKA, *words], stdout=its, stderr=subprocess.PIPE, env=environment(), check=False)
+    os.close(its)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
 URL_ADVICE = "--database-url or POLKA_DATABASE_URL must be as postgresql://polka@127.0.0.1:5432/polka."
 
 
@@ -248,6 +258,9 @@ def test_a_start_that_fails_at_once_leaves_all_that_was_there(tmp_path: Path) ->
     (tmp_path / "lock").write_text("of a program of the user")
     fail_to_start(tmp_path)
     assert (tmp_path / "lock").read_text() == "of a program of the user"
+    (tmp_path / "lock").rename(tmp_path / "a text")
+    fail_to_start(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a text"]
 
 
 @pytest.mark.parametrize("kept", ["postgres/PG_VERSION", "postgres.log", kept_keys.OPERATOR])

@@ -1,11 +1,12 @@
 """Who looks after the processes of `polka up`: nothing that goes wrong with one ends him."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
 
-from polka.local.postgres import Programs, Server
+from polka.local.postgres import DATA, UNFINISHED, Programs, Server
 from polka.local.processes import Process
 from polka.local.up import keep_running
 from polka.service.failure import Failure
@@ -21,6 +22,39 @@ async def test_a_postgres_that_ends_without_a_word_is_one_clear_line(tmp_path: P
     server = Server(Programs(tmp_path, "a broken one", None), tmp_path)
     with pytest.raises(Failure, match=r"^Postgres did not start: it ended without a word"):
         await server.start()
+
+
+def new_server(folder: Path, initdb: str) -> Server:
+    """A Postgres whose `initdb` is this script. `$folder` is the folder that it fills."""
+    program = folder / "initdb"
+    program.write_text(f"#!/bin/sh -e\nfolder=${{1#--pgdata=}}\n{initdb}\n")
+    program.chmod(0o755)
+    return Server(Programs(folder, "a script", None), folder)
+
+
+async def test_a_database_that_is_interrupted_is_made_again(tmp_path: Path) -> None:
+    (tmp_path / UNFINISHED).mkdir(mode=0o700)
+    (tmp_path / UNFINISHED / "PG_VERSION").write_text("of a start that a power cut has ended")
+    server = new_server(tmp_path, "rmdir $folder\nmkdir -m 700 $folder\necho whole >$folder/PG_VERSION")
+    server.initialise()
+    server.initialise()
+    assert (tmp_path / DATA / "PG_VERSION").read_text() == "whole\n"
+    assert not (tmp_path / UNFINISHED).exists()
+
+
+async def test_an_initdb_that_is_killed_leaves_no_part_of_a_database(tmp_path: Path) -> None:
+    server = new_server(tmp_path, "touch $folder/PG_VERSION\nkill -9 $$")
+    with pytest.raises(Failure, match=r"^Postgres could not make \S+/postgres: it ended without a word$"):
+        server.initialise()
+    assert list((tmp_path / DATA).iterdir()) == []
+    assert not (tmp_path / UNFINISHED).exists()
+
+
+async def test_ctrl_c_is_no_signal_for_initdb(tmp_path: Path) -> None:
+    """Otherwise the user would get an error of `initdb` instead of the usual end."""
+    server = new_server(tmp_path, "cut -d ' ' -f 5 /proc/$$/stat >$folder/PG_VERSION")
+    server.initialise()
+    assert int((tmp_path / DATA / "PG_VERSION").read_text()) != os.getpgrp()
 
 
 class Unlucky(Process):
@@ -48,5 +82,27 @@ async def test_a_process_is_started_again_whatever_went_wrong_before() -> None:
     assert [line for line in said if "nobody thought of this" in line] == [
         "unlucky did not start: nobody thought of this"
     ] * 2
+    keeper.cancel()
+    await process.stop()
+
+
+async def test_a_process_is_started_again_if_nobody_can_be_told() -> None:
+    told = 0
+
+    def say(_: str) -> None:
+        nonlocal told
+        told += 1
+        raise BrokenPipeError
+
+    process = Process("lonely", ["/bin/sleep", "600"], "nowhere")
+    await process.start()
+    keeper = asyncio.create_task(keep_running(process, say))
+    first = process.running
+    process.kill()
+    async with asyncio.timeout(WAIT_SECONDS):
+        while told < 2 and not keeper.done():
+            await asyncio.sleep(0.01)
+    assert process.running is not first
+    assert process.pid
     keeper.cancel()
     await process.stop()

@@ -11,6 +11,7 @@ import socket
 import stat
 import subprocess
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -32,10 +33,12 @@ ROOT_FOLDER = Path("/var/lib/polka")
 """The place of Polka's data for root. Postgres runs as another user, who may not enter a home folder."""
 SOCKET = ".s.PGSQL.5432"
 LOCK, DATA, ACCESS_FILE, USERS_FILE = "lock", "postgres", "pg_hba.conf", "pg_ident.conf"
-"""Names in the folder of `polka up`. The first is of the file that a running `polka up` locks."""
+UNFINISHED = "postgres.unfinished"
+"""Names in the folder of `polka up`. A running `polka up` locks the first. The last is an unfinished database."""
 ACCESS = "local all postgres peer map=polka\n"
 """The pg_hba.conf: Postgres asks the kernel for the connecting user. Only our user, and root, may be the role
 `postgres`."""
+SILENT_END = "it ended without a word"
 PREDECESSOR = re.compile(r"lock file .* already exists|shared memory block .* is still in use")
 
 
@@ -163,7 +166,7 @@ class Server(Process):
         )
 
     def initialise(self) -> None:
-        """Make the folder's contents, once.
+        """Make the folder's contents, once. `initdb` may be interrupted, so an unfinished database is made again.
 
         Raises:
             Failure: `initdb` fails, or Postgres' user may not enter the folder.
@@ -180,9 +183,23 @@ class Server(Process):
             file.chmod(0o644)  # contains no secret, and Postgres' user must read it
         if (self.data / "PG_VERSION").exists():
             return
+        unfinished = self.folder / UNFINISHED
+        if unfinished.exists():
+            shutil.rmtree(unfinished)
+        private.private_folder(unfinished, self.programs.user)
+        try:
+            self.make_database(unfinished)
+            unfinished.rename(self.data)
+        except OSError as error:
+            raise Failure(f"Postgres could not make {self.data}: {error.strerror}.") from None
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        private.sync(self.folder)
+
+    def make_database(self, folder: Path) -> None:
         options = ["--username=postgres", "--auth=peer", "--encoding=UTF8", "--locale=C"]
         done = subprocess.run(
-            [self.programs.folder / "initdb", f"--pgdata={self.data}", *options],
+            [self.programs.folder / "initdb", f"--pgdata={folder}", *options],
             user=self.programs.user,
             extra_groups=[] if self.programs.user else None,
             cwd="/",
@@ -190,9 +207,11 @@ class Server(Process):
             capture_output=True,
             text=True,
             check=False,
+            start_new_session=True,  # Ctrl-C is for `polka up` alone, which stops afterwards
         )
         if done.returncode:
-            raise Failure(f"Postgres could not make {self.data}: {done.stderr.strip().splitlines()[-1]}")
+            said = done.stderr.strip() or SILENT_END
+            raise Failure(f"Postgres could not make {self.data}: {said.splitlines()[-1]}")
 
     async def start(self) -> None:
         """Start the server and wait until it answers. A predecessor that is still stopping is waited for.
@@ -209,7 +228,7 @@ class Server(Process):
                 said = self.log.read_bytes()[said_before:].decode(errors="replace").strip()
                 if not PREDECESSOR.search(said) or time.monotonic() > deadline:
                     await self.stop()
-                    last = said.splitlines()[-1] if said else "it ended without a word"
+                    last = said.splitlines()[-1] if said else SILENT_END
                     raise Failure(f"Postgres did not start: {last} (more in {self.log})") from None
             await asyncio.sleep(0.2)
 
@@ -243,14 +262,22 @@ def check_entrance(folder: Path, user: str) -> None:
             )
 
 
-def discard(folder: Path) -> None:
-    """Empty the folder of a `polka up` that has failed early. A database, a log and a key stay where they are."""
+def discard(folder: Path, before: Collection[str]) -> None:
+    """Remove the new files of a `polka up` that has failed early. `before` has the names of the older files.
+
+    A database, a log and a key stay, with all files beside them.
+    """
     data = folder / DATA
     is_empty = not data.exists() or not any(data.iterdir())
-    if is_empty and {path.name for path in folder.iterdir()} <= {LOCK, DATA, ACCESS_FILE, USERS_FILE, private.SOCKETS}:
-        shutil.rmtree(private.socket_folder(folder), ignore_errors=True)  # perhaps elsewhere, behind a link
-        for path in folder.iterdir():
-            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    made = {path.name for path in folder.iterdir()}.difference(before)
+    if is_empty and made <= {LOCK, DATA, ACCESS_FILE, USERS_FILE, private.SOCKETS}:
+        if private.SOCKETS in made:
+            shutil.rmtree(private.socket_folder(folder), ignore_errors=True)  # perhaps elsewhere, behind a link
+        for path in (folder / name for name in made):
+            if path.is_dir() and not path.is_symlink():
+                path.rmdir()
+            else:
+                path.unlink(missing_ok=True)
 
 
 def own_url(folder: Path) -> str:

@@ -143,6 +143,15 @@ def appended(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "ab")
 
 
+def sync(folder: Path) -> None:
+    """Make the names in the folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write(path: Path, text: str) -> None:
     """Write a new file that no other user may read."""
     path.unlink(missing_ok=True)

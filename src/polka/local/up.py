@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -223,7 +223,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         Failure: another Polka uses the folder, or another user might.
     """
-    is_new = not os.path.isdir(folder) or not os.listdir(folder)
+    before = set(os.listdir(folder)) if os.path.isdir(folder) else set()
     # Root's Postgres runs as another user, who must pass through the folder.
     mode = 0o711 if os.geteuid() == 0 else 0o700
     with private.made_folder(folder, mode), private.appended(folder / postgres.LOCK) as lock:
@@ -234,8 +234,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            if is_new:
-                postgres.discard(folder)
+            postgres.discard(folder, before)
             raise
 
 
@@ -322,6 +321,11 @@ async def start(process: Process, running: Running) -> None:
 
 async def keep_running(process: Process, say: Say) -> None:
     """Restart the process whenever it ends. The pause grows while the process keeps failing by itself."""
+
+    def tell(text: str) -> None:
+        with suppress(OSError):  # the reader of our output has ended, or its disk is full
+            say(text)
+
     pause = RESTART_SECONDS_MIN
     while True:
         started = time.monotonic()
@@ -330,15 +334,15 @@ async def keep_running(process: Process, say: Say) -> None:
             pause = RESTART_SECONDS_MIN
         if code == OutdatedFailure.exit_code:
             pause = OUTDATED_SECONDS
-        say(f"{process.name} ended ({ending(code)}); starting it again in {pause:.1f} s")
+        tell(f"{process.name} ended ({ending(code)}); starting it again in {pause:.1f} s")
         await asyncio.sleep(pause)
         pause = min(pause * 2, RESTART_SECONDS_MAX)
         try:
             await process.start()
         except Exception as failure:  # this loop must survive any failure
-            say(f"{process.name} did not start: {failure}")
+            tell(f"{process.name} did not start: {failure}")
         else:
-            say(f"{process.name} runs again, pid {process.pid}")
+            tell(f"{process.name} runs again, pid {process.pid}")
 
 
 def ending(code: int) -> str:
