@@ -97,13 +97,16 @@ def test_a_rejection_that_no_key_keeps_is_not_called_final(running: tuple[Up, st
     assert in_process("pay", "bank1/A", "bank1/B", "1 USD", key, data).exit_code == 0
 
 
-def test_payments_of_an_unknown_bank_are_an_error(running: tuple[Up, str]) -> None:
+def test_payments_of_an_unknown_bank_or_account_are_an_error(running: tuple[Up, str]) -> None:
     _, data = running
     assert in_process("banks", "open", "silent", data).exit_code == 0
     none = "There are no such payments."
     assert in_process("payments", "--bank=silent", data).stdout.splitlines()[-1] == none
     said = mistake("payments", "--bank=nobank", data, code=1)
     assert said == "There is no bank nobank. `polka banks` lists the banks, and `polka banks open` opens others."
+    said = mistake("payments", "--bank=silent", "--account=A", data, code=1)
+    assert said == "silent has no account A. An account opens with its first payment."
+    assert mistake("payments", "--bank=nobank", "--account=A", data, code=1).startswith("There is no bank nobank.")
     key = polka("keys", "create", "--name=silent", "--bank=silent", data).stdout.strip()
     assert in_process("payments", "--bank=nobank", f"--key={key}", data).stdout.splitlines()[-1] == none
 

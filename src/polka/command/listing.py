@@ -15,6 +15,7 @@ from polka.command.terminal import say, show_table, time_of
 from polka.local.presence import Presence
 from polka.rules.money import figure, written
 from polka.rules.pages import PAGE_MAX
+from polka.service.failure import Failure
 
 T = TypeVar("T")
 
@@ -32,7 +33,7 @@ def run_payments(limit: int, bank: str | None, account: str | None, ids: bool, p
     with asking(polka) as client:
         found, is_more = first(partial(client.payments, bank=bank, account=account), limit)
         if bank and not found:
-            check_exists(client, bank)
+            check_exists(client, bank, account)
     crosses = any(made.converted for made in found)
     names = ("made (UTC)", "from", "to", "amount", "currency", *["receiver gets"] * crosses, "state", *["id"] * ids)
     show_table(names, (row_of(made, crosses, ids) for made in found))
@@ -41,14 +42,18 @@ def run_payments(limit: int, bank: str | None, account: str | None, ids: bool, p
     say_more(is_more)
 
 
-def check_exists(client: Client, bank: str) -> None:
-    """Check that there is a bank of this name, if the key may see the bank.
+def check_exists(client: Client, bank: str, account: str | None) -> None:
+    """Check that there is a bank of this name with this account, if the key may see the bank.
 
     Raises:
         ProblemError: there is no such bank.
+        Failure: the bank has no such account.
     """
     try:
-        client.bank(bank)
+        if account is None:
+            client.bank(bank)
+        elif not any(client.accounts(bank, account=account)):
+            raise Failure(f"{bank} has no account {account}. An account opens with its first payment.")
     except ProblemError as error:
         if error.status != FORBIDDEN:
             raise
