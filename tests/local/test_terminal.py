@@ -8,13 +8,15 @@ import pty
 import re
 import struct
 import subprocess
+import sys
 import termios
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from commands import POLKA, environment
-from polka.command import terminal
+from polka.command import demo, terminal
 from polka.command.show import from_home
 from polka.command.terminal import say, show_table
 
@@ -41,8 +43,8 @@ def test_a_table_that_fits_has_numbers_to_the_right(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("width", [40, 80])
 def test_on_a_narrow_terminal_each_row_has_its_numbers_below(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = shown(monkeypatch, width)
-    assert lines[0] == "alpine  USD"
-    assert " ".join(lines).split() == (
+    assert lines[:2] == ["bank  currency", "alpine  USD"]
+    assert " ".join(lines[1:]).split() == (
         f"alpine USD debits 150.00 credits 130.00 net -20.00 {'b' * 64} JPY debits 1,250 credits 1,250 net 0".split()
     )
     assert [line for line in lines if len(line) > width and "b" * 64 not in line] == []
@@ -56,6 +58,15 @@ def test_elsewhere_a_table_is_as_wide_as_it_is(monkeypatch: pytest.MonkeyPatch) 
 def test_a_text_neither_moves_the_cursor_nor_has_a_style(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = shown(monkeypatch, 80, rows=[("[red]x[/]\x1b[2J\u202e", "USD", "1", "1", "1")])
     assert lines[1].split() == ["[red]x[/]?[2J?", "USD", "1", "1", "1"]
+
+
+def test_a_reader_that_has_ended_is_an_error_and_does_not_end_the_process() -> None:
+    class Ended(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        terminal.Output(file=Ended()).print("x")
 
 
 @pytest.mark.parametrize(
@@ -111,3 +122,13 @@ def test_a_path_in_the_users_home_is_shown_from_there(monkeypatch: pytest.Monkey
     assert from_home("/home/anna/.local/share/polka/sockets") == "~/.local/share/polka/sockets"
     assert from_home("/home/annabel/polka/sockets") == "/home/annabel/polka/sockets"
     assert from_home("http://127.0.0.1:8000") == "http://127.0.0.1:8000"
+
+
+@pytest.mark.parametrize("program", [".venv/bin/polka", "/opt/polka/bin/polka"])
+def test_the_demo_names_its_command_by_the_shorter_path(
+    program: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / program)])
+    assert demo.program() == program

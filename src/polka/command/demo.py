@@ -18,7 +18,7 @@ Polka {__version__}: a demo. Twenty banks pay each other, Polka clears the payme
 and an audit proves every balance. All of it runs on this machine."""
 NEXT = {
     "up": "start a Polka that stays",
-    "console": "open its console in a browser, already signed in",
+    "console": "open its console in a browser, signed in",
     "demo --watch": "watch payments live in the console",
     "--help": "see all commands",
 }
@@ -80,8 +80,9 @@ def run_demo(
     went_well, done = run(demo.demo(payments, apis, database_url, say, show, show_cleared))
     show_audit(done, is_short=not verbose)
     say("\nTry next:")
+    width = max(map(len, NEXT))
     for words, effect in NEXT.items():
-        say(f"  {f'{program()} {words}':30}  {effect}")
+        say(f"  {program()} {words:{width}}  {effect}")
     say(TOUR if (CHECKOUT / "docs/tour.md").is_file() else GLOSSARY)
     sys.exit(0 if went_well and done.is_clean else 1)
 
@@ -90,4 +91,4 @@ def program() -> str:
     """The word that a user types for `polka`: the folder of the command may be outside the path."""
     if shutil.which("polka") or os.path.basename(sys.argv[0]) != "polka":
         return "polka"
-    return os.path.relpath(sys.argv[0])
+    return min(os.path.relpath(sys.argv[0]), os.path.abspath(sys.argv[0]), key=len)

@@ -9,7 +9,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-console = Console(highlight=False)
+
+class Output(Console):
+    """Rich's console. A closed pipe is an error of the system, as it is for all other output."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # noqa: PLE0704  # the error that rich is handling
+
+
+console = Output(highlight=False)
 NUMBER = re.compile(r"[-+]?[\d,]+(\.\d+)?( %)?")
 GAP = "  "
 
@@ -35,7 +43,8 @@ def broken(line: Text, width: int) -> Iterable[Text]:
 def show_table(names: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     """Show rows of a table: numbers to the right, all else to the left.
 
-    On a terminal that is too narrow, each row has a heading and its numbers below.
+    On a terminal that is too narrow, each row has a heading and its numbers below. The first line has the names of the
+    headings.
     """
     titles = tuple(names)
     table = [tuple(map(printable, row)) for row in rows]
@@ -55,6 +64,7 @@ def show_table(names: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
 def show_records(titles: Sequence[str], table: Iterable[Sequence[str]], are_numbers: Sequence[bool]) -> None:
     """Show each row as lines: its first texts as a heading, then the other cells with their titles."""
     headings = (are_numbers.index(True) if True in are_numbers else 1) or 1
+    say(escape(GAP.join(titles[:headings])))
     for row in table:
         show_record(row[:headings], [f"{title} {cell}" for title, cell in zip(titles, row, strict=True)][headings:])
 
