@@ -26,6 +26,7 @@ class Callers:
         self._changing: set[str] = set()
         self._recent: OrderedDict[Key, Answer] = OrderedDict()
         self._without_timer: dict[Waiter, tuple[Pending, float]] = {}
+        self._has_waiters = asyncio.Event()
 
     def answer_of(self, key: Key) -> Answer | None:
         return self._recent.get(key)
@@ -65,6 +66,7 @@ class Callers:
         """Give the outcome to the waiter, or a timeout after the deadline. Deadlines must come in ascending order."""
         pending.waiters.append(waiter)
         self._without_timer[waiter] = pending, deadline
+        self._has_waiters.set()
 
     async def tell_late(self) -> None:
         """Answer callers without a timer after their deadlines, until cancelled. A cancellation answers all remaining
@@ -72,8 +74,11 @@ class Callers:
         loop = asyncio.get_running_loop()
         try:
             while True:
+                await self._has_waiters.wait()
                 await asyncio.sleep(LATE_SECONDS)
                 self._tell_until(loop.time())
+                if not self._without_timer:
+                    self._has_waiters.clear()
         finally:
             self._tell_until(math.inf)
 
