@@ -2,8 +2,12 @@
 
 import asyncio
 import os
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from polka.local.postgres import DATA, UNFINISHED, Programs, Server
@@ -48,6 +52,30 @@ async def test_an_initdb_that_is_killed_leaves_no_part_of_a_database(tmp_path: P
         server.initialise()
     assert list((tmp_path / DATA).iterdir()) == []
     assert not (tmp_path / UNFINISHED).exists()
+
+
+async def test_an_initdb_ends_with_its_polka_up(tmp_path: Path) -> None:
+    """Otherwise it would work in the folder beside the `initdb` of the next start."""
+    new_server(tmp_path, f"echo $$ >{tmp_path}/new\nmv {tmp_path}/new {tmp_path}/pid\nexec sleep 600")
+    with subprocess.Popen([sys.executable, "-c", INITIALISE, tmp_path]) as polka_up:
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                while not (tmp_path / "pid").exists():
+                    await asyncio.sleep(0.01)
+        finally:
+            polka_up.kill()
+    initdb = psutil.Process(int((tmp_path / "pid").read_text()))
+    with suppress(psutil.NoSuchProcess):
+        initdb.wait(WAIT_SECONDS)
+
+
+INITIALISE = """
+import sys
+from pathlib import Path
+from polka.local.postgres import Programs, Server
+folder = Path(sys.argv[1])
+Server(Programs(folder, "a script", None), folder).initialise()
+"""
 
 
 async def test_ctrl_c_is_no_signal_for_initdb(tmp_path: Path) -> None:

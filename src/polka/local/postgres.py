@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from polka.local import environment, private
-from polka.local.processes import START_SECONDS, Process
+from polka.local.processes import START_SECONDS, Process, end_with
 from polka.service.failure import Failure
 from polka.store import database
 
@@ -208,6 +208,7 @@ class Server(Process):
             text=True,
             check=False,
             start_new_session=True,  # Ctrl-C is for `polka up` alone, which stops afterwards
+            preexec_fn=end_with(os.getpid(), signal.SIGKILL),
         )
         if done.returncode:
             said = done.stderr.strip() or SILENT_END
