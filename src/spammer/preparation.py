@@ -11,6 +11,7 @@ from locust.env import Environment
 from locust.runners import MasterRunner, Runner
 
 from polka.rules import duration, spam_options
+from polka.rules.facts import fact
 from polka.store.seed import bank_name
 from spammer.key import address, authorization, check_host
 from spammer.options import headers_of
@@ -138,5 +139,5 @@ def ask(environment: Environment, method: str, path: str, **request: Any) -> req
 
 def reason(error: Exception) -> str:
     """The cause of an error of requests and urllib3."""
-    inner = str(getattr(error.args[0], "reason", error) if error.args else error)
+    inner = fact(getattr(error.args[0], "reason", error) if error.args else error)
     return inner.partition("): ")[2] or inner

@@ -272,6 +272,13 @@ def paid(make_database: Callable[[], str], tmp_path_factory: pytest.TempPathFact
     return services.database_url
 
 
+def test_a_cache_that_does_not_answer_is_shown_in_words(paid: str) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    done = polka("audit", POLKA_DATABASE_URL=paid, POLKA_CACHE_URL=url)
+    assert done.returncode == 1
+    assert f"{url} does not answer: All connection attempts failed: 0 instead of 1 (-1)" in done.stdout
+
+
 @pytest.mark.parametrize(("statement", "said"), IN_ONE_PAYMENT.values(), ids=IN_ONE_PAYMENT.keys())
 def test_the_audit_finds_each_falsehood_and_says_by_how_much(
     paid: str, copy_database: Callable[[str], str], statement: str, said: str

@@ -18,6 +18,7 @@ from polka.audit.recomputed import FROM_THE_BEGINNING
 from polka.edge import tls
 from polka.rules.audits import Skipped
 from polka.rules.banks import Bank, Banks
+from polka.rules.facts import fact
 from polka.rules.pages import PAGE_MAX
 from polka.rules.transactions import POLKA
 from polka.service import settings
@@ -118,7 +119,7 @@ async def ask_cache(connection: Connection, cache_url: str, cache_token: str | N
             try:
                 answered = await balances_of_cache(client)
             except (httpx.HTTPError, ValueError, RecursionError) as error:
-                return [Difference(f"{cache_url} does not answer: {error!r}", 1, 0)]
+                return [Difference(f"{cache_url} does not answer: {fact(error)}", 1, 0)]
             stored = await connection.fetch(
                 "SELECT bank, currency, balance, number FROM flush LEFT JOIN balances ON true"
             )
