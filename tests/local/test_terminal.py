@@ -1,11 +1,11 @@
 """What commands show on terminals of any width and encoding, and where the output goes elsewhere."""
 
-import contextlib
 import fcntl
 import io
 import os
 import pty
 import re
+import select
 import struct
 import subprocess
 import sys
@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from commands import POLKA, environment
+from commands import POLKA, environment, polka
+from nursery import nursery_of
 from polka.command import demo, terminal
 from polka.command.show import from_home
 from polka.command.terminal import say, show_table
@@ -98,19 +99,18 @@ def said_on_a_terminal(width: int, *words: str) -> list[str]:
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
     environ = environment()
     environ.pop("COLUMNS", None)  # the terminal itself says how wide it is
-    with subprocess.Popen([*POLKA, *words], env=environ, stdin=its, stdout=its, stderr=its):
-        os.close(its)
-        said = b""
-        with contextlib.suppress(OSError):  # Linux ends the output of a terminal so
-            while part := os.read(mine, 10_000):
-                said += part
-    os.close(mine)
+    process = nursery_of(words[0]).fork(words, environ, Path(os.ttyname(its)))
+    said = b""
+    with os.fdopen(its), os.fdopen(mine, "rb", buffering=0) as shown:
+        while process.poll() is None or select.select([shown], [], [], 0)[0]:
+            if select.select([shown], [], [], 0.01)[0]:
+                said += shown.read(10_000)
     return said.decode().splitlines()
 
 
 @pytest.mark.parametrize("words", [["status", "--data=/no folder/of mine"], ["banks", "cap", "bank1", "12.505", "USD"]])
 def test_an_error_breaks_between_words(words: list[str]) -> None:
-    whole = subprocess.run([*POLKA, *words], env=environment(), capture_output=True, text=True, check=False).stderr
+    whole = polka(*words).stderr
     for width in (40, 80):
         lines = said_on_a_terminal(width, *words)
         assert max(map(len, lines)) <= width

@@ -232,10 +232,15 @@ def become(order: dict[str, Any]) -> None:
     """Carry out the order, like `python -m polka`, or `python crash.py`."""
     from polka.command.main import main
 
-    for number, file in ((1, order["output"]), (2, order["errors"])):
-        opened = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    for number, name, file in ((1, "stdout", order["output"]), (2, "stderr", order["errors"])):
+        opened = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY, 0o644)
         os.dup2(opened, number)
         os.close(opened)
+        inherited = getattr(
+            sys, name
+        )  # of another kind, perhaps: a file has a position, a pipe and a terminal have none
+        own = open(number, "w", encoding=inherited.encoding, errors=inherited.errors, closefd=False)  # noqa: SIM115
+        setattr(sys, name, own)
     os.chdir(order["folder"])
     os.environ.clear()
     os.environ.update(order["environ"])
