@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 from hypothesis import settings
 
+import nursery
 from charged import charge
 from converted import convert
 from databases import make_template, new_database, numbers
@@ -70,18 +71,21 @@ FOLDER = pytest.StashKey[Path]()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep all temporary files in memory. The workers and all programs inherit the place.
+    """Keep all temporary files in memory, and open the nurseries. The workers and all programs inherit the places.
 
     Raises:
         UsageError: a name in LONGEST is stale.
     """
     if gone := [name for name in LONGEST if not any((ROOT / room / name).is_file() for room in ("tests", "k8s-tests"))]:
         raise pytest.UsageError(f"LONGEST in tests/conftest.py names files that are gone: {', '.join(gone)}")
-    if "PYTEST_XDIST_WORKER" in os.environ or not (folder := make_folder()):
+    if "PYTEST_XDIST_WORKER" in os.environ:
         return
-    config.stash[FOLDER] = folder
-    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
-    config.option.basetemp = config.option.basetemp or str(folder / "t")
+    if folder := make_folder():
+        config.stash[FOLDER] = folder
+        os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+        config.option.basetemp = config.option.basetemp or str(folder / "t")
+    if config.getoption("numprocesses", None):
+        os.environ[nursery.FOLDER] = nursery.open_nurseries()
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

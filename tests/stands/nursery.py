@@ -1,8 +1,8 @@
 """Processes that have imported Polka and only fork. A service of the tests therefore starts in milliseconds.
 
 Each child is its own process, like one of `python -m polka`, and is killed and frozen in the same way. All children end
-with their nursery, and the nurseries end with the tests. Each service has its own nursery, because each has its own
-metrics.
+with the process of the tests that ordered them, and the nurseries end with the test run. Each service has its own
+nursery, because each has its own metrics.
 """
 
 import atexit
@@ -12,10 +12,12 @@ import gc
 import json
 import os
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -38,8 +40,16 @@ IMPORTS = {
 read the environment during their import. The spammer's nursery is first, because Locust patches all later imports."""
 PAGE_SECONDS = 0.02
 """Forked services render their metrics so often, instead of once a second: tests wait for the next page."""
-fork, waitpid, on_signal = os.fork, os.waitpid, signal.signal
+fork, waitpid, on_signal, Socket, Selector = (
+    os.fork,
+    os.waitpid,
+    signal.signal,
+    socket.socket,
+    selectors.DefaultSelector,
+)
 """As before the import of Locust."""
+FOLDER = "POLKA_TESTS_NURSERIES"
+"""The variable with the folder of the nurseries that the processes of a test run share."""
 
 
 class Child:
@@ -131,18 +141,33 @@ class Nursery:
 
 @functools.cache
 def nurseries() -> dict[str, Nursery]:
-    """The nurseries of this process, by name. One process imports the shared modules, and forks all nurseries."""
-    ends = {name: socket.socketpair() for name in IMPORTS}
-    theirs = {name: end.fileno() for name, (_, end) in ends.items()}
-    words = [f"{name}={number}" for name, number in theirs.items()]
-    process = subprocess.Popen([sys.executable, "-P", __file__, *words], pass_fds=theirs.values())
-    for _, end in ends.values():
-        end.close()
-    made = {name: Nursery(ours) for name, (ours, _) in ends.items()}
-    atexit.register(process.wait)
-    for nursery in made.values():
-        atexit.register(nursery.close)
+    """The nurseries by name. All processes of a test run share them, and each has a connection of its own."""
+    folder = Path(os.environ.get(FOLDER) or open_nurseries())
+    made = {}
+    for name in IMPORTS:
+        end = socket.socket(socket.AF_UNIX)
+        end.connect(str(folder / name))
+        made[name] = Nursery(end)
+        atexit.register(made[name].close)
     return made
+
+
+def open_nurseries() -> str:
+    """A folder with a socket for each nursery. They start with the first connection, and end with this process."""
+    folder = tempfile.mkdtemp(prefix="polka-nurseries-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    ours, theirs = socket.socketpair()
+    with theirs, contextlib.ExitStack() as stack:
+        listening = {
+            name: stack.enter_context(socket.create_server(f"{folder}/{name}", family=socket.AF_UNIX))
+            for name in IMPORTS
+        }
+        numbers = {"tests": theirs.fileno(), **{name: listener.fileno() for name, listener in listening.items()}}
+        words = [f"{name}={number}" for name, number in numbers.items()]
+        process = subprocess.Popen([sys.executable, "-P", __file__, *words], pass_fds=numbers.values())
+    atexit.register(process.wait)
+    atexit.register(ours.close)
+    return folder
 
 
 def nursery_of(word: str) -> Nursery:
@@ -151,19 +176,26 @@ def nursery_of(word: str) -> Nursery:
 
 
 def divide(words: Sequence[str]) -> dict[str, Any] | None:
-    """Fork a nursery for each `name=descriptor`. Returns in each of their children with its order."""
-    ends = {name: socket.socket(fileno=int(number)) for name, _, number in (word.partition("=") for word in words)}
-    for name, end in ends.items():
+    """Fork a nursery for each `name=descriptor` once there is a connection. Returns in each of their children with its
+    order."""
+    open_files = {name: Socket(fileno=int(number)) for name, _, number in (word.partition("=") for word in words)}
+    tests = open_files.pop("tests")
+    with Selector() as selector:
+        for one in (tests, *open_files.values()):
+            selector.register(one, selectors.EVENT_READ)
+        if tests in [key.fileobj for key, _ in selector.select()]:
+            return None
+    for name, listening in open_files.items():
         if name != SPAM:
             share()
         if not fork():
-            for other in ends.values():
-                if other is not end:
+            for other in open_files.values():
+                if other is not listening:
                     other.close()
-            return serve(end, IMPORTS[name])
-    for end in ends.values():
-        end.close()
-    for _ in ends:
+            return tend(tests, listening, IMPORTS[name])
+    for listening in open_files.values():
+        listening.close()
+    for _ in open_files:
         os.wait()
     return None
 
@@ -176,23 +208,48 @@ def share() -> None:
     import_module("polka.edge.monitoring").PAGE_SECONDS = PAGE_SECONDS  # type: ignore[attr-defined]
 
 
-def serve(tests: socket.socket, imports: Sequence[str]) -> dict[str, Any] | None:
+def tend(tests: socket.socket, listening: socket.socket, imports: Sequence[str]) -> dict[str, Any] | None:
+    """Fork a server for each connection until the tests end. In each child of a server, the function returns with the
+    order."""
+    on_signal(signal.SIGINT, signal.SIG_IGN)
+    servers: list[int] = []
+    with Selector() as selector:
+        for one in (tests, listening):
+            selector.register(one, selectors.EVENT_READ)
+        while tests not in [key.fileobj for key, _ in selector.select()]:
+            connection = Socket(fileno=listening._accept()[0])  # type: ignore[attr-defined]  # Locust patches accept()
+            if not servers:
+                for name in imports:
+                    import_module(name)
+                gc.collect()
+                gc.freeze()  # no child searches these objects for cycles, or copies their pages
+            if not (pid := fork()):
+                for open_file in (selector, tests, listening):
+                    open_file.close()
+                return serve(connection)
+            connection.close()
+            servers.append(pid)
+    for pid in servers:
+        waitpid(pid, 0)
+    return None
+
+
+def serve(tests: socket.socket) -> dict[str, Any] | None:
     """Fork as ordered until the tests end. In each child, the function returns the child's order."""
     children: set[int] = set()
-    wakes, wakened = socket.socketpair()
+    wakes, wakened = os.pipe()
     for end in (wakes, wakened):
-        end.setblocking(False)
-    signal.set_wakeup_fd(wakened.fileno())
+        os.set_blocking(end, False)
+    signal.set_wakeup_fd(wakened)
     on_signal(signal.SIGCHLD, lambda *_: None)
-    on_signal(signal.SIGINT, signal.SIG_IGN)
-    selector = selectors.DefaultSelector()
+    selector = Selector()
     selector.register(tests, selectors.EVENT_READ)
     selector.register(wakes, selectors.EVENT_READ)
-    unread, is_ready = b"", False
+    unread = b""
     while True:
         ready = [key.fileobj for key, _ in selector.select()]
         if wakes in ready:
-            wakes.recv(READ_BYTES)
+            os.read(wakes, READ_BYTES)
             say_who_ended(children, tests)
         if tests not in ready:
             continue
@@ -200,19 +257,15 @@ def serve(tests: socket.socket, imports: Sequence[str]) -> dict[str, Any] | None
             for pid in children:
                 os.kill(pid, signal.SIGKILL)
             return None
-        if not is_ready:
-            for name in imports:
-                import_module(name)
-            gc.collect()
-            gc.freeze()  # no child searches these objects for cycles, or copies their pages
-            is_ready = True
         *lines, unread = (unread + data).split(b"\n")
         for order in map(json.loads, lines):
             if not (pid := fork()):
                 signal.set_wakeup_fd(-1)
                 for number in (signal.SIGCHLD, signal.SIGINT):
                     on_signal(number, signal.SIG_DFL if number is signal.SIGCHLD else signal.default_int_handler)
-                for open_file in (selector, wakes, wakened, tests):
+                for end in (wakes, wakened):
+                    os.close(end)
+                for open_file in (selector, tests):
                     open_file.close()
                 return dict(order)
             children.add(pid)
