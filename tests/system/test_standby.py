@@ -8,10 +8,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -113,12 +113,15 @@ class Client:
             self._threads.append(thread)
 
     def repeat(self) -> None:
-        """Ask again and again for all payments, through both apis."""
-        for _ in range(REPEATS):
-            for key in PAYMENTS:
-                for api in self.apis:
-                    self.pay(api, key, 0.5)
-                self.look(self.apis[1], key)
+        """Ask again and again for all payments at once, through both apis."""
+        with ThreadPoolExecutor() as threads:
+            for _ in range(REPEATS):
+                asking: list[Future[Any]] = []
+                for key in PAYMENTS:
+                    asking += [threads.submit(self.pay, api, key, 0.5) for api in self.apis]
+                    asking += [threads.submit(self.look, self.apis[1], key)]
+                for one in asking:
+                    one.result()
 
     def settle(self) -> None:
         """Ask for all payments until each has a certain answer."""
