@@ -45,15 +45,16 @@ def test_a_key_sends_for_its_own_bank_alone_and_nothing_is_recorded(polka: Runni
     assert send("POST", f"{polka.url}/transaction", headers, payment(sender="bank5")).status_code == 201
 
 
-def test_the_latest_transaction_of_a_bank_is_its_own(polka: Running) -> None:
-    headers = key_of_bank(polka.url, "bank8")
+def test_the_latest_transaction_of_a_bank_is_its_own(polka: Running, banks: tuple[str, str, str]) -> None:
+    own, other, third = banks
+    headers = key_of_bank(polka.url, own)
     url = f"{polka.url}/transaction"
     refused(send("GET", url, headers), 404, "not_found")
-    sent = new_payment(polka, "bank8", "bank9")
-    new_payment(polka, "bank9", "bank10")
+    sent = new_payment(polka, own, other)
+    new_payment(polka, other, third)
     assert send("GET", url, headers).json()["id"] == sent
-    received = new_payment(polka, "bank9", "bank8")
-    new_payment(polka, "bank9", "bank10")
+    received = new_payment(polka, other, own)
+    new_payment(polka, other, third)
     assert send("GET", url, headers).json()["id"] == received
 
 
