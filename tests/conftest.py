@@ -32,7 +32,7 @@ WAL_SIZE_MAX = "512MB"
 LONGEST = (
     "documents/test_pages.py",
     "spammer/test_spammer.py",
-    "local/test_commands.py",
+    "local/test_whole.py",
     "system/test_standby.py",
     "system/test_crash.py",
     "cache/test_cache.py",
@@ -47,7 +47,9 @@ LONGEST = (
     "cache/test_refresh.py",
     "system/test_capped_load.py",
     "spammer/test_spammer_page.py",
+    "local/test_commands.py",
     "cache/test_schedule.py",
+    "local/test_demo.py",
     "cache/test_starts.py",
     "console/test_console_drills.py",
     "local/test_working_directory.py",
