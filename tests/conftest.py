@@ -54,7 +54,7 @@ LONGEST = (
     "console/test_console_drills.py",
     "local/test_working_directory.py",
     "cache/test_accounts.py",
-    "api/test_search.py",
+    "api/test_search_reads.py",
     "local/test_everyday.py",
     "local/test_presence.py",
     "system/test_bench.py",
