@@ -17,11 +17,6 @@ from services import KEY
 from spammer.mix import read_mix
 
 
-@pytest.fixture(scope="module")
-def polka(own_polka: Running) -> Running:
-    return own_polka
-
-
 @given(st.integers(1, 100), st.integers(0, 300), st.integers(0, 50), st.integers(0, 9))
 def test_a_mix_keeps_its_shares(post: int, get: int, patch: int, delete: int) -> None:
     mix = read_mix(f"post={post},get={get},patch={patch},delete={delete}")

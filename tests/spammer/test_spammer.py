@@ -1,19 +1,14 @@
 """The spammer as a command, which sends exactly N payments to a real Polka."""
 
 import asyncio
-import contextlib
 import re
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import asyncpg
-import psutil
 import pytest
 
 import spammer
@@ -25,38 +20,11 @@ from polka.rules.keys import NewKey, Scope
 from polka.store import api_keys, database
 from proof import prove
 from running import Running
-from services import KEY, Services, client, wait_for
-from spammers import Answers, spam, spamming, start_a_run, status
+from services import Services, client, wait_for
+from spammers import STORED, fetch, spam, spamming, stored
 from waiting import WAIT_SECONDS
 
-
-@pytest.fixture(scope="module")
-def polka(own_polka: Running) -> Running:
-    return own_polka
-
-
-@pytest.fixture(autouse=True)
-def _with_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("POLKA_KEY", KEY)
-
-
-STORED = "SELECT count(*) FROM transactions"
-
-
-def fetch(polka: Running | Services, query: str) -> Any:
-    async def ask() -> Any:
-        connection = await asyncpg.connect(polka.database_url)
-        try:
-            return await connection.fetchval(query)
-        finally:
-            await connection.close()
-
-    return asyncio.run(ask())
-
-
-def stored(polka: Running) -> int:
-    count: int = fetch(polka, STORED)
-    return count
+pytestmark = pytest.mark.usefixtures("with_a_key")
 
 
 def said(done: subprocess.CompletedProcess[str], pattern: str) -> str:
@@ -347,155 +315,8 @@ def test_it_waits_for_its_key_to_be_made(polka: Running, tmp_path: Path) -> None
         assert process.wait(WAIT_SECONDS) == 0, log.read_text()
 
 
-@pytest.mark.parametrize(("number", "processes"), [(signal.SIGINT, 1), (signal.SIGTERM, 2)])
-def test_a_run_that_is_stopped_early_says_so_and_has_failed(
-    polka: Running, tmp_path: Path, number: signal.Signals, processes: int
-) -> None:
-    before, log = stored(polka), tmp_path / "log"
-    with spamming(log, polka.url, f"--processes={processes}", "--rate=200", "--transactions=100000") as process:
-        wait_for("it has begun", lambda: stored(polka) > before)
-        family = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(number)
-        assert process.wait(WAIT_SECONDS) == 1, log.read_text()
-    assert "Stopped early." in log.read_text()
-    assert "Traceback" not in log.read_text()
-    assert len(family) == (0 if processes == 1 else 2)
-    assert not psutil.wait_procs(family, WAIT_SECONDS)[1]
-
-
-@pytest.mark.parametrize(("number", "processes"), [(signal.SIGINT, 1), (signal.SIGTERM, 2)])
-def test_a_run_without_end_goes_well_when_it_is_stopped_and_sends_nothing_before_it_is_due(
-    polka: Running, tmp_path: Path, number: signal.Signals, processes: int
-) -> None:
-    before, log = stored(polka), tmp_path / "log"
-    words = [f"--processes={processes}", "--transactions=0", "--rate=0.05", "--max-workers=10", "--progress=lines"]
-    with spamming(log, polka.url, *words) as process:
-        wait_for("the first is paid", lambda: re.search(r"(?m)^1 +\d+/s", log.read_text()))
-        process.send_signal(number)
-        assert process.wait(25) == 0, log.read_text()  # users that wait for their time would be given longer
-    assert stored(polka) == before + 1
-    assert re.search(r"^1 payments in \S+ s", log.read_text(), re.MULTILINE)
-    assert "Stopped early." not in log.read_text()
-
-
-def test_a_run_without_end_that_did_not_go_well_has_failed(polka: Running, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    with (
-        door(polka.url, lambda _: (400, problem("invalid"))) as gate,
-        spamming(log, gate.url, "--transactions=0", "--rate=20") as process,
-    ):
-        wait_for("something is refused", lambda: "warning: invalid" in log.read_text())
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(WAIT_SECONDS) == 1, log.read_text()
-
-
 @pytest.mark.parametrize("rate", ["nan", "1e300", "inf"])
 def test_a_rate_that_cannot_be_kept(rate: str) -> None:
     done = spam("http://127.0.0.1:1", f"--rate={rate}")
     assert done.returncode == 2
     assert "Invalid value for '--rate': must be 0 to 1,000,000." in done.stderr
-
-
-def test_a_run_that_loses_a_worker_process_or_all_of_them_ends_and_has_failed(polka: Running, tmp_path: Path) -> None:
-    words = ["--processes=2", "--rate=200", "--transactions=100000", "--progress=lines"]
-    logs = [tmp_path / "one", tmp_path / "all"]
-    with spamming(logs[0], polka.url, *words) as loses_one, spamming(logs[1], polka.url, *words) as loses_all:
-        wait_for(
-            "both have begun", lambda: all(re.search(r"(?m)^[1-9]\d* of 100,000", log.read_text()) for log in logs)
-        )
-        one, *_ = psutil.Process(loses_one.pid).children()
-        for worker in (one, *psutil.Process(loses_all.pid).children()):
-            worker.kill()
-        for process, log in zip((loses_one, loses_all), logs, strict=True):
-            assert process.wait(WAIT_SECONDS) == 1, log.read_text()
-            assert "Stopped early." in log.read_text()
-            assert "Traceback" not in log.read_text()
-    assert "A worker process has died" in logs[0].read_text()
-
-
-def test_a_killed_run_leaves_nobody_behind(polka: Running, tmp_path: Path) -> None:
-    before = stored(polka)
-    with spamming(tmp_path / "log", polka.url, "--processes=2", "--rate=200", "--transactions=100000") as process:
-        wait_for("it has begun", lambda: stored(polka) > before)
-        family = psutil.Process(process.pid).children(recursive=True)
-        process.kill()
-        assert not psutil.wait_procs(family, WAIT_SECONDS)[1]
-
-
-@pytest.mark.parametrize("processes", [1, 2])
-def test_the_web_page_starts_runs_of_exactly_n_payments(polka: Running, tmp_path: Path, processes: int) -> None:
-    before, port, log = stored(polka), free_port(), tmp_path / "log"
-    page = f"http://127.0.0.1:{port}"
-    words = ["--web", f"--web-port={port}", f"--processes={processes}", "--transactions=40"]
-    with spamming(log, polka.url, *words) as process:
-        wait_for("the page is served", lambda: "Locust" in client.get(page).raise_for_status().text)
-        wait_for("all workers are there", lambda: workers(page) == processes)
-        start_a_run(page)
-        wait_for("the first has ended", lambda: "40 of 40 payments" in log.read_text())
-        wait_for("it stands still", lambda: status(page)["state"] == "stopped")
-        assert stored(polka) == before + 40
-        wait_for("all workers are there again", lambda: workers(page) == processes)
-        start_a_run(page, transactions="60", rate="200")
-        wait_for("the second has ended", lambda: "60 of 60 payments" in log.read_text())
-        wait_for("it stands still", lambda: status(page)["state"] == "stopped")
-        assert stored(polka) == before + 100
-        wait_for("all workers are there again", lambda: workers(page) == processes)
-        family = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(WAIT_SECONDS) == 0, log.read_text()
-        assert not psutil.wait_procs(family, WAIT_SECONDS)[1]
-
-
-def test_workers_elsewhere_send_exactly_n_payments_for_a_page(
-    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asyncio.run(execute(services.database_url, "DELETE FROM banks"))
-    api, port, logs = services.api().ready(), free_port(), [tmp_path / name for name in ("page", "one", "two")]
-    page, joined = f"http://127.0.0.2:{port}", str(free_port())
-    monkeypatch.setenv("LOCUST_MASTER_BIND_PORT", joined)
-    monkeypatch.setenv("LOCUST_MASTER_NODE_PORT", joined)
-    with contextlib.ExitStack() as running:
-        words = ["--web", "--web-host=127.0.0.2", f"--web-port={port}", "--master", "--banks=3", "--mix=post=9,get=1"]
-        running.enter_context(spamming(logs[0], api.url, *words))
-        for log in logs[1:]:
-            running.enter_context(spamming(log, "http://127.0.0.1:1", "--worker-of=127.0.0.1", "--transactions=7"))
-        for count in (301, 60):
-            before = fetch(services, STORED)
-            wait_for("both workers are ready", lambda: states_of_workers(page) == ["ready", "ready"])
-            start_a_run(page, transactions=str(count))
-            wait_for("the run has ended", partial(says, logs[0], f"{count} of {count} payments"))
-            wait_for("it stands still", lambda: status(page)["state"] == "stopped")
-            assert fetch(services, STORED) == before + count
-    assert fetch(services, "SELECT count(*) FROM banks") == 3
-
-
-def says(log: Path, text: str) -> bool:
-    return text in log.read_text()
-
-
-def states_of_workers(page: str) -> list[str]:
-    return [worker["state"] for worker in status(page).get("workers", [])]
-
-
-def test_a_master_without_a_page_or_with_processes_is_one_clear_line() -> None:
-    for words in (["--master"], ["--master", "--web", "--processes=2"]):
-        done = spam("http://127.0.0.1:1", *words)
-        assert done.returncode != 0
-        assert done.stderr.splitlines()[-1] == (
-            "Error: --master goes with --web and without --processes: its workers are elsewhere."
-        )
-
-
-def test_the_page_sends_its_key_to_no_other_api(polka: Running, tmp_path: Path) -> None:
-    port, log = free_port(), tmp_path / "log"
-    page = f"http://127.0.0.1:{port}"
-    with Answers() as other, spamming(log, polka.url, "--web", f"--web-port={port}", "--transactions=40"):
-        wait_for("the page is served", lambda: "Locust" in client.get(page).raise_for_status().text)
-        start_a_run(page, host=other.url)
-        refusal = f"The run cannot start: the key that this spammer was started with is for {polka.url} alone."
-        wait_for("it is refused", lambda: refusal in log.read_text())
-    assert other.asked == 0
-
-
-def workers(page: str) -> int:
-    return len(status(page).get("workers", [])) or 1

@@ -16,6 +16,8 @@ from services import KEY, client, wait_for
 from spammer import key
 from spammers import Answers, spam, spamming, start_a_run, status
 
+pytestmark = pytest.mark.usefixtures("with_a_key")
+
 BANKS = '{"banks": [{"name": "bank1"}, {"name": "bank2"}], "cursor": null}'
 
 
@@ -57,11 +59,6 @@ class StandIn:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
-
-
-@pytest.fixture(autouse=True)
-def _with_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("POLKA_KEY", KEY)
 
 
 @pytest.fixture

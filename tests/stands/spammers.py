@@ -1,5 +1,6 @@
 """The spammer in tests, its page, and a server that counts connections."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -12,12 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+
 from commands import run
 from nursery import Child, nursery_of
-from services import client
+from running import Running
+from services import Services, client
 from waiting import WAIT_SECONDS
 
 SPAM = ["spam", "--progress=none"]
+STORED = "SELECT count(*) FROM transactions"
 
 
 def spam(url: str, *words: str, transactions: int = 100) -> subprocess.CompletedProcess[str]:
@@ -35,6 +40,22 @@ def spamming(log: Path, url: str, *words: str) -> Iterator[Child]:
     finally:
         process.kill()
         process.wait(WAIT_SECONDS)
+
+
+def fetch(polka: Running | Services, query: str) -> Any:
+    async def ask() -> Any:
+        connection = await asyncpg.connect(polka.database_url)
+        try:
+            return await connection.fetchval(query)
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())
+
+
+def stored(polka: Running) -> int:
+    count: int = fetch(polka, STORED)
+    return count
 
 
 class Answers:
