@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 
 from bench import (
+    apis,
     before,
     bulk,
     capped,
@@ -38,6 +39,7 @@ Measure = Callable[[bool, Say], Awaitable[Findings | None]]
 
 MEASUREMENTS: dict[str, tuple[str, Measure]] = {
     "posting": (posting.TITLE, posting.measure),
+    "apis": (apis.TITLE, apis.measure),
     "capped": (capped.TITLE, capped.measure),
     "observed": (observed.TITLE, observed.measure),
     "bulk": (bulk.TITLE, bulk.measure),

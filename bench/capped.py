@@ -14,7 +14,7 @@ from polka.store import seed
 from polka.store.seed import bank_name
 
 TITLE = "Payments of banks with net debit caps against those of banks without"
-TARGET = Target(Bound.AT_LEAST, 0.6)
+TARGET = Target(Bound.AT_LEAST, 0.8)
 CONNECTIONS = (64, 256)
 WORLD = World()
 

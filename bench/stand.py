@@ -30,14 +30,14 @@ class Proof(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def polka(say: Say, database_url: str | None = None) -> AsyncIterator[Running]:
-    """One api, the cache, and their own Postgres unless a database is given.
+async def polka(say: Say, database_url: str | None = None, apis: int = 1) -> AsyncIterator[Running]:
+    """Apis on one port, the cache, and their own Postgres unless a database is given.
 
     Raises:
         Failure: a part does not start, or ended early, so the measurement is void.
     """
     with own_folder() as folder:
-        async with up(free_layout(1, folder, database_url), say) as running:
+        async with up(free_layout(apis, folder, database_url), say) as running:
             started = [process.pid for process in running.processes]
             yield running
             if started != [process.pid for process in running.processes]:
