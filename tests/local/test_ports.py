@@ -1,6 +1,7 @@
 """The ports of `polka up`: they fit together, stay its own while a process is away, and lead to its own processes."""
 
 import os
+import re
 import signal
 import socket
 import tempfile
@@ -114,6 +115,43 @@ def test_another_user_cannot_take_a_port_before_a_process_listens_or_after_it_ha
         with server.listen(host, free.port, shared=True) as successor:
             successor.listen()
     assert as_stranger(lambda: listens(free_port(), *options)) is True
+
+
+def test_a_port_with_connections_that_another_program_has_just_closed_is_free() -> None:
+    free = free_layout(2, Path("/nowhere"), None)
+    for port in (free.port, *free.metrics_ports):
+        leave_a_closed_connection(port)
+        assert not listens(port)
+    with Held.bound(free), server.listen(HOST, free.port, shared=True) as api:
+        api.listen()
+        with socket.create_connection((HOST, free.port)):
+            pass
+
+
+def leave_a_closed_connection(port: int) -> None:
+    """In the kernel, for a minute. The side that closes first waits."""
+    with socket.create_server((HOST, port)) as other, socket.create_connection((HOST, port)) as connection:
+        other.accept()[0].close()
+        assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize("options", WAYS)
+def test_a_port_on_which_another_program_listens_is_refused(options: tuple[int, ...]) -> None:
+    free = free_layout(2, Path("/nowhere"), None)
+    with socket.socket() as other:
+        for option in options:
+            other.setsockopt(socket.SOL_SOCKET, option, 1)
+        other.bind((HOST, free.port))
+        other.listen()
+        in_use = f"Cannot listen on {HOST}:{free.port}: Address already in use. Choose another port with --port."
+        with pytest.raises(Failure, match=re.escape(in_use)), Held.bound(free):
+            pass
+
+
+def test_a_reserved_port_answers_no_client() -> None:
+    port = free_port()
+    with server.reserve(HOST, port), pytest.raises(ConnectionRefusedError):
+        socket.create_connection((HOST, port)).close()
 
 
 def test_a_free_port_and_those_of_its_layout_are_not_given_again_soon() -> None:

@@ -320,7 +320,14 @@ def reserve(host: str, port: int) -> socket.socket:
     Raises:
         Failure: the port is in use, or the address is not ours.
     """
-    return bind(host, port, socket.SO_REUSEPORT)  # SO_REUSEADDR would let others bind the port as well
+    reserved = listen(host, port, shared=True)
+    with explaining(reserved, host, port):
+        # SO_REUSEADDR binds the port beside closed connections, but lets others bind the port as well. The kernel
+        # forgets this permission when a socket listens.
+        reserved.listen()
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        reserved.shutdown(socket.SHUT_RDWR)
+    return reserved
 
 
 def bind(host: str, port: int, *options: int) -> socket.socket:
@@ -330,13 +337,24 @@ def bind(host: str, port: int, *options: int) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, option, 1)
     if sys.platform == "linux":
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)  # inherited by connections
-    try:
+    with explaining(bound, host, port):
         bound.bind((host, port))
+    return bound
+
+
+@contextmanager
+def explaining(used: socket.socket, host: str, port: int) -> Iterator[None]:
+    """Close the socket if the block cannot use the port.
+
+    Raises:
+        Failure: the port is in use, or the address is not ours.
+    """
+    try:
+        yield
     except OSError as error:
-        bound.close()
+        used.close()
         kind = PortFailure if error.errno in (errno.EADDRINUSE, errno.EACCES) else Failure
         raise kind(f"Cannot listen on {host}:{port}: {error.strerror or error}.") from error
-    return bound
 
 
 def handed_on(descriptor: int) -> socket.socket:
