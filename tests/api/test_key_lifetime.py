@@ -161,6 +161,17 @@ def test_when_a_key_was_last_used_is_recorded_later_and_costs_no_request(service
     assert last_used(unused) is None
 
 
+@pytest.mark.parametrize("column", ["revoked_at", "expires_at"])
+def test_no_use_of_a_key_is_recorded_after_its_end(services: Services, column: str) -> None:
+    api = services.api().ready()
+    key = new_key(api.url, bank="bank1")
+    assert send("GET", f"{api.url}/banks", bearer(key)).status_code == 200
+    of_key = f"FROM api_keys WHERE hash = '\\x{keys.hash_of(key.encode()).hex()}'"
+    asyncio.run(execute(services.database_url, f"UPDATE api_keys SET {column} = now() WHERE id = (SELECT id {of_key})"))
+    api.stop()
+    assert fetch(services.database_url, f"SELECT last_used_at = {column} {of_key}")[0][0]
+
+
 def terminate(url: str, *purposes: str) -> None:
     names = ", ".join(f"'polka {purpose}'" for purpose in purposes)
     ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database()"

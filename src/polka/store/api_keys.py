@@ -58,9 +58,10 @@ FROM api_keys
 """Keys are never deleted, and revocations are final. The counts therefore change with every change of the keys in
 force."""
 IN_FORCE = f"SELECT hash, id::text, bank, scopes, expires_at FROM api_keys WHERE {IS_IN_FORCE}"
-# Several apis may record the same key. Rows that another api is writing are skipped.
+# Several apis may record the same key. Rows that another api is writing are skipped. A record may come after the end of
+# the key; the use was before.
 RECORD_USES = """
-UPDATE api_keys SET last_used_at = now() FROM (
+UPDATE api_keys SET last_used_at = least(now(), revoked_at, expires_at) FROM (
     SELECT id FROM api_keys
     WHERE id = ANY($1::uuid[]) AND (last_used_at IS NULL OR last_used_at < now() - interval '30 seconds')
     FOR NO KEY UPDATE SKIP LOCKED
