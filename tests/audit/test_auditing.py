@@ -260,6 +260,7 @@ def test_the_cache_audits_in_the_background_and_tells_what_it_finds(services: Se
     assert value(cache.metrics_url, FAULTS) == 0
     have(services, "UPDATE accounts SET balance = balance + 1 WHERE bank = 'bank1'")
     wait_for("both falsehoods are a metric", lambda: value(cache.metrics_url, FAULTS) == 2)
+    wait_for("the log says so", lambda: "accounts of bank1 USD is -0.99 instead of -1.00" in cache.log.read_text())
     cache.kill()
     answer = audited(api)
     found = {(one["subject"], one["expected"], one["found"], one["currency"]) for one in answer["runs"][0]["findings"]}

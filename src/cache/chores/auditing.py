@@ -11,6 +11,7 @@ from polka.audit import passes, runs, snapshot
 from polka.audit.checks import CACHE_CHECK
 from polka.audit.snapshot import Difference, Seen
 from polka.rules.audits import Run, Skipped
+from polka.rules.money import figure
 from polka.store import database
 from polka.store.database import Connection, Pool
 
@@ -96,8 +97,11 @@ async def show_last(pool: Pool) -> None:
 
 def show(run: Run) -> None:
     show_state(run)
-    for finding in run.findings:
-        log.error("audit: %s: %s is %s instead of %s", finding.check, finding.subject, finding.found, finding.expected)
+    for one in run.findings:
+        found, expected = (
+            figure(int(number), one.currency) if one.currency else number for number in (one.found, one.expected)
+        )
+        log.error("audit: %s: %s is %s instead of %s", one.check, one.subject, found, expected)
     for skipped in run.skipped:
         log.warning("audit: %s: skipped: %s", skipped.check, skipped.reason)
 
