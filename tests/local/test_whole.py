@@ -85,8 +85,9 @@ def is_dead(pid: int) -> bool:
 
 def test_a_second_up_in_the_same_folder_or_on_the_same_port(tmp_path: Path) -> None:
     with up(tmp_path) as running:
-        said = one_line(polka("up", f"--port={free_port()}", f"--cache-port={free_port()}", f"--data={tmp_path}"))
-        assert said == f"Another Polka uses {tmp_path}: stop it, or choose another folder with --data."
+        for port in (running.port, free_port()):
+            said = one_line(polka("up", f"--port={port}", f"--data={tmp_path}"))
+            assert said == f"The Polka at {running.url} uses {tmp_path}: stop it, or choose another folder with --data."
         said = one_line(polka("up", f"--port={running.port}", f"--cache-port={free_port()}", "--data=/tmp/other"))
         assert said.startswith(f"Cannot listen on 127.0.0.1:{running.port}")
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import httpx
 
 from polka.edge import server, tls
-from polka.local import control, postgres, private
+from polka.local import control, postgres, presence, private
 from polka.local.drilling import Driller, Ground
 from polka.local.processes import PYTHON, Process
 from polka.service import settings
@@ -108,8 +108,8 @@ async def up(layout: Layout, say: Say) -> AsyncIterator[Running]:
         Failure: a port or the folder is in use, or a part does not start.
     """
     with (
-        Held.bound(layout) as held,
         locked(layout.folder),
+        Held.bound(layout) as held,
         control_folder() as controlled,
     ):
         own = None if layout.database_url else postgres.Server(postgres.locate(), layout.folder)
@@ -230,7 +230,9 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Failure(f"Another Polka uses {folder}: stop it, or choose another folder with --data.") from None
+            running = presence.find(folder)
+            which = f"The Polka at {running.url}" if running else "Another Polka"
+            raise Failure(f"{which} uses {folder}: stop it, or choose another folder with --data.") from None
         try:
             yield
         except BaseException:
