@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import Up, in_process, mistake, one_line, polka, started, up
+from commands import NO_BROWSER, Up, in_process, mistake, one_line, polka, started, up
 from polka.local import presence
 from services import client, wait_for
 from waiting import WAIT_SECONDS
@@ -324,7 +324,7 @@ def test_the_console_opens_signed_in_and_no_command_line_has_the_key(running: tu
 
 def test_without_a_browser_the_console_is_named_without_the_key(running: tuple[Up, str]) -> None:
     up, data = running
-    done = polka("console", data, DISPLAY=None, WAYLAND_DISPLAY=None, BROWSER=None)
+    done = polka("console", data, **NO_BROWSER)
     assert (done.returncode, "polka_" in done.stdout + done.stderr) == (1, False)
     folder = data.removeprefix("--data=")
     assert f"Open {up.url}/console in one, and enter the key in {folder}/operator-key." in done.stdout

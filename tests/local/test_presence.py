@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from api.http.refusals import NO_KEY, problem
-from commands import Up, one_line, polka, up
+from commands import NO_BROWSER, Up, one_line, polka, up
 from polka.local import presence
 from polka.local.demo import free_port
 from polka.local.presence import Presence
@@ -222,6 +222,10 @@ def test_without_keys_none_is_sent(tmp_path: Path, empty_database_url: str) -> N
         assert found
         assert (found.key, found.console_key) == (None, None)
         assert polka("clearing", "show", "1", f"--data={tmp_path}").returncode == 0
+        for words in ([], [f"--key={KEY}"]):
+            done = polka("console", f"--data={tmp_path}", *words, **NO_BROWSER)
+            assert done.returncode == 1
+            assert done.stdout == f"There is no browser here. Open {found.url}/console in one.\n"
 
 
 def test_a_database_of_ones_own_that_has_keys_gets_no_other(tmp_path: Path, database_url: str) -> None:
@@ -231,5 +235,7 @@ def test_a_database_of_ones_own_that_has_keys_gets_no_other(tmp_path: Path, data
         assert not (tmp_path / "operator-key").exists()
         said = one_line(polka("clearing", "show", "1", f"--data={tmp_path}"))
         assert said == f"{running.url} wants a key: set POLKA_KEY or pass --key."
+        said = polka("console", f"--data={tmp_path}", **NO_BROWSER).stdout
+        assert said == f"There is no browser here. Open {running.url}/console in one, and enter an operator's key.\n"
     done = polka("keys", "list", POLKA_DATABASE_URL=database_url)
     assert [line for line in done.stdout.splitlines() if "operator" in line.split()] == []

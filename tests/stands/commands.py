@@ -19,6 +19,7 @@ from services import CACHE_TOKEN, bearer, wait_for
 from waiting import WAIT_SECONDS
 
 POLKA = [sys.executable, "-m", "polka"]
+NO_BROWSER = dict.fromkeys(("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
 
 
 def polka(*words: str, **environ: str | None) -> subprocess.CompletedProcess[str]:

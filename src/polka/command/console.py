@@ -12,7 +12,8 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from polka.command.asking import asking
+from polka.client import ProblemError
+from polka.command.asking import UNAUTHORIZED, asking
 from polka.command.help import command
 from polka.command.on_polka import on_polka
 from polka.command.terminal import say
@@ -40,9 +41,24 @@ def run_console(polka: Presence) -> None:
     if has_browser() and webbrowser.open(written(polka.folder, address).as_uri()):
         say(f"The console of {escape(polka.url)} opens in your browser.")
     else:
-        which = f"the key in {Path(polka.folder) / kept_keys.OPERATOR}" if polka.folder else "an operator's key"
-        say(escape(f"There is no browser here. Open {polka.url}/console in one, and enter {which}."))
+        entering = f", and enter {key_of(polka)}" if needs_key(polka.url) else ""
+        say(escape(f"There is no browser here. Open {polka.url}/console in one{entering}."))
         sys.exit(1)
+
+
+def needs_key(url: str) -> bool:
+    with asking(Presence(url)) as client:
+        try:
+            next(client.banks(page_size=1), None)
+        except ProblemError as error:
+            return error.status == UNAUTHORIZED
+    return False
+
+
+def key_of(polka: Presence) -> str:
+    """The key for the console, for display: its file, if the key is in the folder of the Polka."""
+    file = Path(polka.folder) / kept_keys.OPERATOR if polka.folder else None
+    return f"the key in {file}" if file and file.exists() else "an operator's key"
 
 
 def has_browser() -> bool:
