@@ -18,10 +18,15 @@ from wire import Wire
 
 
 def test_migrate_seed_and_audit(empty_database_url: str) -> None:
+    seeds = [
+        ("--banks=3", "--accounts=10", "bank1 to bank3 are open, with 10 accounts."),
+        ("--banks=1", "--accounts=1", "bank1 is open, with 1 account."),
+        ("--banks=2", "--accounts=0", "bank1 to bank2 are open."),
+    ]
     for _ in range(2):
         assert polka("migrate", POLKA_DATABASE_URL=empty_database_url).returncode == 0
-        done = polka("seed", "--banks=3", "--accounts=10", POLKA_DATABASE_URL=empty_database_url)
-        assert "3 banks and 10 accounts" in done.stdout
+        for *words, said in seeds:
+            assert polka("seed", *words, POLKA_DATABASE_URL=empty_database_url).stdout == f"{said}\n"
     done = polka("audit", POLKA_DATABASE_URL=empty_database_url)
     assert done.returncode == 0, done.stdout
     assert "0 transactions, 3 banks, 10 accounts" in done.stdout

@@ -4,7 +4,7 @@ from polka.command.help import command, option
 from polka.command.on_database import on_database
 from polka.command.options import Whole, lossy_option, timeout_option
 from polka.command.running import run
-from polka.command.terminal import say
+from polka.command.terminal import counted, say
 from polka.store import database, migrate, seed
 from polka.store.migrations import REVISION
 
@@ -50,4 +50,5 @@ def run_wait(timeout: float, database_url: str, allow_lossy_database: bool) -> N
 def run_seed(banks: int, accounts: int, database_url: str) -> None:
     """Open banks and accounts for payments."""
     run(seed.seed(database_url, banks, accounts))
-    say(f"There are {banks:,} banks and {accounts:,} accounts.")
+    opened = "bank1 is open" if banks == 1 else f"bank1 to {seed.bank_name(banks)} are open"
+    say(f"{opened}, with {counted(accounts, 'account')}." if accounts else f"{opened}.")

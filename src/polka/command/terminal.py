@@ -87,5 +87,9 @@ def time_of(at: datetime | None) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S}" if at else ""
 
 
+def counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def counts(*numbers: int) -> list[str]:
     return [f"{number:,}" for number in numbers]
