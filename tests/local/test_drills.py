@@ -5,6 +5,7 @@ import re
 import signal
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,9 +18,10 @@ from commands import one_line, polka, started, up
 from databases import execute
 from drilled import Drilled
 from front_door import fetch, refused
+from polka.command.drill import show_drill
 from polka.local import control, postgres
 from polka.local.control import Answer
-from polka.rules.drills import Drills, Payment, Record, Target, balances, compare, differences
+from polka.rules.drills import Drill, Drills, Payment, Record, Step, Target, balances, compare, differences
 from services import KEY, Services, bearer, client, wait_for
 from waiting import WAIT_SECONDS
 
@@ -216,6 +218,41 @@ def test_what_acknowledged_payments_come_to_and_what_differs_from_it() -> None:
         "b 1: 0.00 USD instead of 0.07 USD",
         "c 1: 0.02 USD instead of 0.00 USD",
     ]
+
+
+@pytest.mark.parametrize(
+    ("count", "lines"),
+    [
+        (0, ["0 payments took longer than a second, the longest 0.50 s.", "0 requests were sent again."]),
+        (1, ["1 payment took longer than a second, the longest 0.50 s.", "1 request was sent again."]),
+        (1200, ["1,200 payments took longer than a second, the longest 0.50 s.", "1,200 requests were sent again."]),
+    ],
+)
+def test_a_drill_counts_in_plain_english(count: int, lines: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    at = datetime(2026, 12, 1, tzinfo=UTC)
+    done = Drill(
+        id=1,
+        target=Target.API,
+        process="api-1",
+        step=Step.ENDED,
+        started_at=at,
+        killed_at=at,
+        ended_at=at,
+        acknowledged_before=1,
+        acknowledged_after=1,
+        waiting=0,
+        repeated=count,
+        refused=0,
+        late=count,
+        longest_wait_seconds=0.5,
+        first_answer_seconds=0.1,
+        ready_seconds=0.1,
+        findings=None,
+        failure=None,
+        is_good=True,
+    )
+    show_drill(done)
+    assert capsys.readouterr().out.splitlines()[-3:-1] == lines
 
 
 def test_the_first_answer_is_the_first_to_what_was_asked_after_the_kill() -> None:

@@ -11,7 +11,7 @@ from polka.command.asking import asking
 from polka.command.help import command
 from polka.command.on_polka import on_polka
 from polka.command.show import DIFFERENCES_SHOWN
-from polka.command.terminal import counts, say, show_table
+from polka.command.terminal import counted, counts, say, show_table
 from polka.local.presence import Presence
 from polka.rules.drills import Drill, Drills, Step, Target
 from polka.service.failure import Failure
@@ -99,8 +99,9 @@ def show_drill(done: Drill) -> None:
     if done.first_answer_seconds is not None and done.ready_seconds is not None:
         say(f"First success {done.first_answer_seconds:.2f} s after the kill.")
         say(f"{done.process} was ready again after {done.ready_seconds:.2f} s.")
-        say(f"{done.late:,} payments took longer than a second, the longest {done.longest_wait_seconds:.2f} s.")
-        say(f"{done.repeated:,} requests were sent again.")
+        late = counted(done.late, "payment")
+        say(f"{late} took longer than a second, the longest {done.longest_wait_seconds:.2f} s.")
+        say(f"{counted(done.repeated, 'request')} {'was' if done.repeated == 1 else 'were'} sent again.")
     if done.failure:
         say(f"[red]The drill failed: {escape(done.failure)}[/]")
     say("Nothing was lost." if done.is_good else "[red]The drill does not prove that nothing was lost.[/]")
