@@ -34,6 +34,12 @@ def test_keys_are_made_listed_and_revoked_from_the_command_line(polka: Running) 
         wait_for("it is refused", is_refused(api.url, bearer(key)), 1)
 
 
+def test_a_database_without_keys_says_so(empty_database_url: str) -> None:
+    environ = {"POLKA_DATABASE_URL": empty_database_url}
+    assert command("migrate", **environ).returncode == 0
+    assert command("keys", "list", **environ).stdout == "There are no keys: `polka keys create` makes a key.\n"
+
+
 def test_a_key_made_elsewhere_is_stored_once_and_never_printed(polka: Running) -> None:
     key = api_keys.new_key()
     environ = {"POLKA_DATABASE_URL": polka.database_url, "POLKA_NEW_KEY": key}

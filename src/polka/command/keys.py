@@ -127,7 +127,10 @@ def may(key: ApiKey) -> str:
 @on_database
 def run_keys_list(database_url: str) -> None:
     """List all keys, also revoked ones."""
-    show_keys(run(with_database(database_url, api_keys.listed)))
+    keys = run(with_database(database_url, api_keys.listed))
+    show_keys(keys)
+    if not keys:
+        say("There are no keys: `polka keys create` makes a key.")
 
 
 @keys_group.command("revoke", cls=Command, examples=["polka keys revoke 01a22be7-950e-70c1-be7b-c1f634a11faa"])
