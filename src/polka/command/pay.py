@@ -63,7 +63,8 @@ def run_pay(
 ) -> None:
     """Make one payment.
 
-    SENDER and RECEIVER are a bank and an account, as bank1/ACC1. The command
+    SENDER and RECEIVER are a bank and an account, as bank1/ACC1. An account opens
+    with its first payment, so a mistyped account id is a new account. The command
     prints the idempotency key first. While the outcome is unknown, the command
     sends the payment again with this key. Exit codes: 0 paid, 1 rejected,
     75 the outcome is still unknown.
