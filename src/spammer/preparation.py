@@ -38,7 +38,7 @@ def set_out(environment: Environment, runner: Runner, options: Any) -> None:
     options.workers = present(runner) if isinstance(runner, MasterRunner) else []
     options.bank_names = []
     if isinstance(runner, MasterRunner) and runner.target_user_count < len(options.workers):
-        say(f"The run cannot start: {len(options.workers)} processes need as many workers, or some would idle.")
+        say(f"Error: The run cannot start: {len(options.workers)} processes need as many workers, or some would idle.")
         return
     try:
         spam_options.check(vars(options))
@@ -47,11 +47,11 @@ def set_out(environment: Environment, runner: Runner, options: Any) -> None:
         plan_of(options, banks)
         agree_terms(environment, options, banks)
     except requests.RequestException as error:
-        say(f"Nobody answers at {address(environment.host)}: {reason(error)}")
+        say(f"Error: Nobody answers at {address(environment.host)}: {reason(error)}")
     except ValueError as error:
-        say(f"The run cannot start: {error}")
+        say(f"Error: The run cannot start: {error}")
     except Exception as error:  # after any exception Locust would go on without a run, for ever
-        say(f"The run cannot start: {address(environment.host)} does not answer like a Polka: {error!r}")
+        say(f"Error: The run cannot start: {address(environment.host)} does not answer like a Polka: {error!r}")
     else:
         options.bank_names = banks
 

@@ -154,6 +154,6 @@ def test_options_that_do_not_go_together_are_one_clear_line_of_both(
     locust += [f"--locustfile={LOCUSTFILE}", "--host=http://127.0.0.1:1"]
     of_locust = subprocess.run(locust, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=WAIT_SECONDS)
     of_command = polka("spam", "--url=http://127.0.0.1:1", *words)
-    for done, code, said in ((of_command, 2, f"Error: {fault}"), (of_locust, 1, f"The run cannot start: {fault}")):
+    for done, code, said in ((of_command, 2, fault), (of_locust, 1, f"The run cannot start: {fault}")):
         assert done.returncode == code
-        assert done.stderr.splitlines()[-1] == said
+        assert done.stderr.splitlines()[-1] == f"Error: {said}"

@@ -62,7 +62,8 @@ def test_it_is_a_plain_locustfile(polka: Running, tmp_path: Path) -> None:
 def test_fewer_workers_than_processes_is_one_clear_line(polka: Running) -> None:
     done = spam(polka.url, "--max-workers=1", "--processes=2")
     assert done.returncode == 1
-    assert done.stderr.splitlines() == ["The run cannot start: 2 processes need as many workers, or some would idle."]
+    said = "Error: The run cannot start: 2 processes need as many workers, or some would idle."
+    assert done.stderr.splitlines() == [said]
 
 
 def test_two_spammers_of_two_processes_each_send_exactly_n_at_once(polka: Running) -> None:
@@ -187,7 +188,7 @@ def test_a_wrong_host_is_one_clear_line(url: str, fact: str, processes: int) -> 
     done = spam(url, f"--processes={processes}")
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()
-    assert line.startswith(f"Nobody answers at {url}: ")
+    assert line.startswith(f"Error: Nobody answers at {url}: ")
     assert fact in line
     assert "Errno" not in line
     assert len(line) < 150
@@ -199,7 +200,7 @@ def test_a_polka_without_banks_is_one_clear_line(services: Services) -> None:
     done = spam(api.url)
     assert done.returncode == 1
     assert done.stderr.strip() == (
-        "The run cannot start: There are 0 banks, a payment needs two: open some with `polka seed` or --banks."
+        "Error: The run cannot start: There are 0 banks, a payment needs two: open some with `polka seed` or --banks."
     )
 
 
@@ -260,7 +261,7 @@ def test_payments_of_a_suspended_bank_are_refused_and_the_run_ends_well(services
 def test_terms_with_more_banks_than_there_are_is_one_clear_line(services: Services) -> None:
     done = spam(services.api().ready().url, "--terms=99999")
     assert done.returncode == 1
-    assert done.stderr.splitlines() == ["The run cannot start: --terms: must be 0 to 20, the number of banks."]
+    assert done.stderr.splitlines() == ["Error: The run cannot start: --terms: must be 0 to 20, the number of banks."]
 
 
 def test_a_key_that_may_not_open_banks_or_agree_terms_is_one_clear_line(
@@ -272,10 +273,11 @@ def test_a_key_that_may_not_open_banks_or_agree_terms_is_one_clear_line(
     assert spam(api.url, "--banks=20", transactions=5).returncode == 0
     done = spam(api.url, "--banks=21", transactions=5)
     assert done.returncode == 1
-    assert done.stderr.strip() == ("The run cannot start: POST /banks: The key needs the scope banks:write for this.")
+    said = "Error: The run cannot start: POST /banks: The key needs the scope banks:write for this."
+    assert done.stderr.strip() == said
     done = spam(api.url, "--terms=1", transactions=5)
     assert done.returncode == 1
-    assert done.stderr.strip().startswith("The run cannot start: PATCH /banks/bank9: The key needs the scope ")
+    assert done.stderr.strip().startswith("Error: The run cannot start: PATCH /banks/bank9: The key needs the scope ")
 
 
 def test_a_run_of_the_same_name_pays_nothing_twice(polka: Running, key: str) -> None:

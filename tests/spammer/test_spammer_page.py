@@ -160,7 +160,7 @@ def test_an_api_that_is_none_is_one_clear_line(answer: str) -> None:
     api.close()
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert re.search(r"^(The run cannot start|Nobody answers at)", done.stderr, re.MULTILINE), done.stderr
+    assert re.search(r"^Error: (The run cannot start|Nobody answers at)", done.stderr, re.MULTILINE), done.stderr
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_an_option_that_cannot_be_is_one_clear_line_on_the_page_too(
     page: str, tmp_path: Path, option: str, value: str
 ) -> None:
     start_a_run(page, **{option: value})
-    refusal = f"The run cannot start: --{option.replace('_', '-')}: must be "
+    refusal = f"Error: The run cannot start: --{option.replace('_', '-')}: must be "
     wait_for("it is refused", lambda: refusal in (tmp_path / "log").read_text())
     wait_for("it stands still", lambda: status(page)["state"] == "stopped")
 

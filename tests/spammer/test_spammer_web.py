@@ -89,7 +89,7 @@ def test_the_page_sends_its_key_to_no_other_api(polka: Running, tmp_path: Path) 
     with Answers() as other, spamming(log, polka.url, "--web", f"--web-port={port}", "--transactions=40"):
         wait_for("the page is served", lambda: "Locust" in client.get(page).raise_for_status().text)
         start_a_run(page, host=other.url)
-        refusal = f"The run cannot start: the key that this spammer was started with is for {polka.url} alone."
+        refusal = f"Error: The run cannot start: the key that this spammer was started with is for {polka.url} alone."
         wait_for("it is refused", lambda: refusal in log.read_text())
     assert other.asked == 0
 
