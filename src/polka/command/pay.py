@@ -73,12 +73,24 @@ def run_pay(
     key = str(uuid.uuid4()) if idempotency_key is None else idempotency_key
     say(f"Idempotency key: {escape(printable(key))}")
     with asking(polka) as client:
+        is_old = idempotency_key is not None and has_answer(client, key)
         try:
             show_paid(paid(client, payment, key))
         except ProblemError as error:
             if idempotency_key is None or error.status not in FINAL or error.code == SAME_ACCOUNT:
                 raise
-            raise Failure(final(error, polka, key)) from None
+            raise Failure(final(error, polka, key, is_old)) from None
+    if is_old:
+        say(f"The idempotency key {escape(printable(key))} had paid this before. Nothing was paid again.")
+
+
+def has_answer(client: Client, key: str) -> bool:
+    """Whether an earlier payment with this idempotency key was made, or was rejected for good."""
+    try:
+        client.outcome(key)
+    except ProblemError as error:
+        return error.status in FINAL
+    return True
 
 
 def paid(client: Client, payment: Payment, key: str) -> Transaction:
@@ -93,10 +105,12 @@ def paid(client: Client, payment: Payment, key: str) -> Transaction:
         sys.exit(INTERRUPTED if isinstance(error, KeyboardInterrupt) else UNKNOWN)
 
 
-def final(error: ProblemError, polka: Presence, key: str) -> str:
+def final(error: ProblemError, polka: Presence, key: str, is_old: bool) -> str:
     """Why Polka has rejected a payment, for a user with a key of an earlier attempt, and how to try again."""
     if error.code == KEY_REUSED:
         said = f"The idempotency key {key} belongs to another payment."
+    elif is_old:
+        said = f"The idempotency key {key} got this answer before: {reason(error, polka)}"
     else:
         said = f"{reason(error, polka)}\nThe idempotency key {key} keeps this first answer."
     return f"{said} To try again, leave out --idempotency-key or change the key."
