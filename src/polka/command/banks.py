@@ -26,7 +26,7 @@ def banks_group() -> None:
 
 
 @banks_group.command("list", cls=Command, examples=["polka banks list", "polka banks list --limit 100"])
-@limit_option
+@limit_option("banks")
 @on_polka
 def run_banks_list(limit: int, polka: Presence) -> None:
     """List banks with their balances.

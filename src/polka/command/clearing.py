@@ -34,7 +34,7 @@ def clearing_command(name: str) -> Callable[[Callable[..., None]], click.Command
 
 
 @clearing_group.command("list", cls=Command, examples=["polka clearing list", "polka clearing list --limit 100"])
-@limit_option
+@limit_option("windows")
 @on_polka
 def run_clearing_list(limit: int, polka: Presence) -> None:
     """List clearing windows, the newest first."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from polka.client import Client, ProblemError, Transaction
 from polka.command.arguments import account_of, bank_of
@@ -19,11 +19,15 @@ from polka.service.failure import Failure
 
 T = TypeVar("T")
 
-limit_option = option("--limit", default=20, show_default=True, type=Whole(1), metavar="N", help="How many to show.")
+
+def limit_option(things: str) -> Callable[..., Any]:
+    """The option for the number of shown things, as `banks`."""
+    text = f"How many {things} to show."
+    return option("--limit", default=20, show_default=True, type=Whole(1), metavar="N", help=text)
 
 
 @command("payments", "polka payments", "polka payments --bank bank1 --limit 100", "polka payments --ids")
-@limit_option
+@limit_option("payments")
 @option("--bank", type=bank_of, metavar="NAME", help="Payments from or to this bank.")
 @option("--account", type=account_of, metavar="ID", help="Payments from or to this account.")
 @option("--ids", is_flag=True, help="Show the id of each payment.")
