@@ -242,6 +242,7 @@ def test_a_browser_at_the_address_alone_is_led_to_the_console(page: webdriver.Ch
 def test_without_a_good_key_it_asks_for_one(browser: webdriver.Chrome, page: webdriver.Chrome, polka: Running) -> None:
     page.get(f"{polka.url}/console#key=polka_{'0' * 40}")
     wait_for("it asks", lambda: "not valid" in text(page, "refused"))
+    assert text(page, "state") == "Waits for a key"
     assert not element(page, "figures").is_displayed()
     element(page, "key").send_keys(KEY, Keys.ENTER)
     wait_for("it is live", lambda: text(page, "state") == "Live")

@@ -96,7 +96,7 @@ function savedIn(window, currency) {
 function drawNetting(window, currency) {
   const place = find("netting");
   if (!window) {
-    if (place.dataset.key !== "none") place.replaceChildren(make("p", "quiet", "The first closed window will show the saving by clearing."));
+    if (place.dataset.key !== "none") place.replaceChildren(make("p", "quiet", "The first closed window with payments will show the saving by clearing."));
     place.dataset.key = "none";
     return;
   }

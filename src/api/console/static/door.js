@@ -52,6 +52,7 @@ function askForKey(why) {
   const door = find("door");
   sessionStorage.removeItem(KEPT);
   find("refused").textContent = why;
+  find("state").textContent = "Waits for a key";
   find("figures").hidden = true;
   door.hidden = false;
   find("key").focus();
