@@ -193,6 +193,21 @@ async def test_rows_that_no_flush_leads_to_are_looked_at_in_rounds(
     assert {one.check for one in done.findings} == wanted, "and it goes no further than what it has found"
 
 
+@pytest.mark.anyio
+async def test_no_step_is_passed_if_its_checks_find_a_fault_together_and_none_alone(
+    auditing: asyncpg.Connection, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def find_nothing(*_: Any) -> dict[str, Any]:
+        return {}
+
+    await one_payment(connection)
+    await connection.execute("UPDATE transactions SET amount = amount + 1")
+    monkeypatch.setattr(passes, "look_at", find_nothing)
+    with pytest.raises(asyncpg.DataError, match="none alone"):
+        await run(auditing)
+    assert await connection.fetchval("SELECT max(flush) FROM audit_passes") < 1
+
+
 @pytest.mark.parametrize(("make", "falsehoods"), LEDGERS.values(), ids=LEDGERS.keys())
 @pytest.mark.anyio
 async def test_each_falsehood_about_the_past_is_found_and_is_gone_once_mended(

@@ -263,18 +263,22 @@ async def add_unless_found(connection: Connection, checks: Mapping[str, str], gi
 
     One statement for all makes the relations once, and takes half of the time of a statement for each. Only if
     something is found, the checks run again one by one.
+
+    Raises:
+        asyncpg.DataError: the step was not added, and no check alone finds the reason.
     """
     counts = " + ".join(f"(SELECT count(*) FROM ({query}) found)" for query in checks.values())
     verdict = f"verdict AS MATERIALIZED (SELECT {counts} = 0 AS is_clean)"
+    unfit = asyncpg.DataError("checks find a difference together, and none alone")
     try:
         async with connection.transaction():
             if await connection.fetchval(f"WITH {given}, {verdict}, {ADD} SELECT is_clean FROM verdict", pass_id):
                 return {}
-    except asyncpg.DataError:
-        if findings := await look_at(connection, checks, given):
-            return findings
-        raise
-    return await look_at(connection, checks, given)
+    except asyncpg.DataError as error:  # a check cannot read what is stored
+        unfit = error
+    if findings := await look_at(connection, checks, given):
+        return findings
+    raise unfit  # the step was not added, so the pass must not go on
 
 
 async def look_at(connection: Connection, checks: Mapping[str, str], given: str = "", *values: Any) -> Findings:
