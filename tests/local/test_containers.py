@@ -3,36 +3,23 @@
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
-from commands import POLKA, environment
+from commands import POLKA, started_in
 from polka.local.demo import free_port
 from services import wait_for
 from waiting import WAIT_SECONDS
 
 UNSHARE = ["unshare", "--pid", "--fork", "--kill-child"]
+FIRST = [*UNSHARE, *POLKA]
+"""A command as it runs in a container: the kernel keeps each signal from it that it does not listen to."""
 needs_a_namespace = pytest.mark.skipif(
     not shutil.which("unshare") or subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode != 0,
     reason="only root may make a process the first of a namespace, as in a container",
 )
-
-
-@contextmanager
-def first_of_a_namespace(log: Path, *words: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A command as it runs in a container: the kernel keeps each signal from it that it does not listen to."""
-    with log.open("wb") as output:
-        command = [*UNSHARE, *POLKA, *words]
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment(**environ))
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait(WAIT_SECONDS)
 
 
 def stop_first(process: subprocess.Popen[bytes]) -> int:
@@ -49,7 +36,7 @@ def test_the_first_process_of_a_container_stops_while_it_still_connects(name: st
         database.settimeout(WAIT_SECONDS)
         words = [name, *([f"--port={free_port()}"] if name in ("api", "cache") else [])]
         url = f"postgresql://nobody@127.0.0.1:{database.getsockname()[1]}/none"
-        with first_of_a_namespace(tmp_path / "log", *words, POLKA_DATABASE_URL=url) as process:
+        with started_in(tmp_path, tmp_path / "log", *FIRST, *words, POLKA_DATABASE_URL=url) as process:
             connection, _ = database.accept()
             with connection:  # nobody ever answers; a command that waits for it says so, and ends with 1
                 assert stop_first(process) == (143 if name in ("api", "cache") else 130)
@@ -59,7 +46,8 @@ def test_the_first_process_of_a_container_stops_while_it_still_connects(name: st
 @needs_a_namespace
 def test_the_spammer_as_the_first_process_of_a_container_stops_while_it_waits(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with first_of_a_namespace(log, "spam", f"--url=http://127.0.0.1:{free_port()}", "--wait=5m") as process:
+    url = f"http://127.0.0.1:{free_port()}"
+    with started_in(tmp_path, log, *FIRST, "spam", f"--url={url}", "--wait=5m") as process:
         wait_for("it waits", lambda: "Waiting for " in log.read_text())
         assert stop_first(process) == 1
     assert "Traceback" not in log.read_text()

@@ -289,9 +289,8 @@ def become(order: dict[str, Any]) -> None:
         opened = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY, 0o644)
         os.dup2(opened, number)
         os.close(opened)
-        inherited = getattr(
-            sys, name
-        )  # of another kind, perhaps: a file has a position, a pipe and a terminal have none
+        # The new file may be of another kind: a file has a position, a pipe and a terminal have none.
+        inherited = getattr(sys, name)
         own = open(number, "w", encoding=inherited.encoding, errors=inherited.errors, closefd=False)  # noqa: SIM115
         setattr(sys, name, own)
     os.chdir(order["folder"])

@@ -1,6 +1,5 @@
 """The spammer in tests, its page, and a server that counts connections."""
 
-import asyncio
 import contextlib
 import json
 import os
@@ -13,8 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import asyncpg
-
+import front_door
 from commands import run
 from nursery import Child, nursery_of
 from running import Running
@@ -43,14 +41,9 @@ def spamming(log: Path, url: str, *words: str) -> Iterator[Child]:
 
 
 def fetch(polka: Running | Services, query: str) -> Any:
-    async def ask() -> Any:
-        connection = await asyncpg.connect(polka.database_url)
-        try:
-            return await connection.fetchval(query)
-        finally:
-            await connection.close()
-
-    return asyncio.run(ask())
+    """The only value that the query finds."""
+    [(value,)] = front_door.fetch(polka.database_url, query)
+    return value
 
 
 def stored(polka: Running) -> int:
